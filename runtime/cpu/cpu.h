@@ -1,0 +1,25 @@
+/* cpu.h: the reference executor: plain loops, double sums. Every kernel is proved against it. */
+#ifndef PM_CPU_CPU_H
+#define PM_CPU_CPU_H
+
+#include "../graph/backend.h"
+
+/* n_thread  0: one a processor */
+pm_status pm__cpu_open(uint32_t n_thread, pm__device_handle *out);
+/* What pm_device_list shows of it, without opening. */
+const pm_device_info *pm__cpu_info(void);
+
+/* One node over plain memory, for checks of single kernels.
+ * data    [inputs] base of each input: activations [rows, n_col] f32; weights as the file holds them; caches [pages * PM_PAGE, n_col];
+ *         step parts in the layout of params.h
+ * out     the same for the output; ADVANCE and KV_STORE also write inputs, as graph.h says */
+typedef struct pm__cpu_args {
+    const void *in[PM__MOST_INPUTS];
+    void *out;
+    uint32_t n_row, n_out;
+    const pm__limits *limits;
+} pm__cpu_args;
+
+void pm__cpu_run_node(const pm__node *node, const pm__cpu_args *args);
+
+#endif

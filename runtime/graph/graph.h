@@ -1,0 +1,130 @@
+/* graph.h: a forward pass as a list of nodes. models/ append them through one call an operation (build.h); cpu/ walks them,
+ * gpu/ lowers them to kernels. A graph is symbolic in the rows of a step, so one graph serves every batch size.
+ *
+ * A row is one token of one sequence at one position. Activations are f32 matrices [rows, n_col], row after row. */
+#ifndef PM_GRAPH_GRAPH_H
+#define PM_GRAPH_GRAPH_H
+
+#include "../base/arena.h"
+#include "../format/quant.h"
+
+typedef enum pm__op {
+#define PM_OP(NAME, name, nmse, what) PM__OP_##NAME,
+#include "ops.def"
+#undef PM_OP
+    PM__OP_COUNT
+} pm__op;
+
+typedef struct pm__op_info {
+    const char *name, *what;
+    double nmse;
+} pm__op_info;
+
+const pm__op_info *pm__op_get(pm__op op);
+
+typedef enum pm__tensor_kind {
+    PM__WEIGHT,     /* of the model file; index: place in pm__model.weights */
+    PM__ACTIVATION, /* lives in the arena between its first write and its last read */
+    PM__CACHE,      /* paged, [positions, n_col]; index: place in pm__graph.caches */
+    PM__STEP        /* index: a pm__step_part (shaders/params.h gives the layouts) */
+} pm__tensor_kind;
+
+typedef enum pm__row_count {
+    PM__ROWS_FIXED, /* weights */
+    PM__ROWS_BATCH, /* one a row of the step */
+    PM__ROWS_OUT    /* one a row whose logits are wanted */
+} pm__row_count;
+
+/* What changes from step to step; all of it lives in device memory. */
+typedef enum pm__step_part {
+    PM__STEP_ROWS,     /* head, then (token, seq, pos) a row */
+    PM__STEP_OUTS,     /* batch row of each output */
+    PM__STEP_PAGES,    /* block table: page of (seq, pos / PM_PAGE) */
+    PM__STEP_HISTORY,  /* tokens of each sequence by position */
+    PM__STEP_SAMPLERS, /* sampler state of each sequence */
+    PM__STEP_DRAWN,    /* (token, logits hash, step, row) of each output */
+    PM__STEP_RING,     /* drawn tokens of the last steps, read by the host */
+    PM__STEP_PART_COUNT
+} pm__step_part;
+
+typedef struct pm__tensor {
+    const char *name;
+    pm__tensor_kind kind;
+    pm__type type; /* F32 but for weights */
+    pm__row_count rows;
+    uint32_t n_row;   /* PM__ROWS_FIXED: rows, all slices together; else 0 */
+    uint32_t n_col;   /* elements of a row */
+    uint32_t index;   /* see pm__tensor_kind; activations: place in pm__graph.activations */
+} pm__tensor;
+
+typedef enum pm__rope_style {
+    PM__ROPE_PAIRS, /* elements 2i and 2i+1 (llama in GGUF files) */
+    PM__ROPE_HALVES /* elements i and i + n_rot/2 (NeoX) */
+} pm__rope_style;
+
+typedef union pm__op_params {
+    struct {
+        float eps;
+    } rmsnorm;
+    struct {
+        uint32_t head_dim, n_rot; /* n_rot <= head_dim, even; the rest of a head passes through */
+        pm__rope_style style;
+        float freq_base, freq_scale;
+    } rope;
+    struct {
+        uint32_t n_head, n_head_kv, head_dim;
+        float scale;
+    } attention;
+} pm__op_params;
+
+enum { PM__MOST_INPUTS = 6 };
+
+/* Inputs by operation (a NULL input is an option not used):
+ *   EMBED     0 weight [n_vocab, n_col], 1 step rows
+ *   RMSNORM   0 x, 1 weight [1, n_col]
+ *   MATMUL    0 x, 1 weight [n_out, n_in], 2 bias [1, n_out] or NULL, 3 residual like y or NULL
+ *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
+ *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
+ *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages
+ *   SWIGLU    0 gate, 1 up
+ *   ADD       0 a, 1 b
+ *   SELECT    0 x (batch rows), 1 step outs; out: out rows
+ *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
+ *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (also written), 3 step ring (also written); out: step rows */
+typedef struct pm__node {
+    pm__op op;
+    const pm__tensor *in[PM__MOST_INPUTS];
+    const pm__tensor *out;
+    pm__op_params params;
+    const char *name; /* "blk.3.attn_q" for profiles and checks */
+} pm__node;
+
+/* What one run of a node moves and computes, for n_row rows at a context of n_ctx positions. */
+typedef struct pm__cost {
+    uint64_t bytes, flops;
+} pm__cost;
+
+typedef struct pm__graph {
+    pm__arena arena;
+    pm__node *nodes;
+    uint32_t n_node, node_capacity;
+    const pm__tensor **activations;
+    uint32_t n_activation, activation_capacity;
+    const pm__tensor **caches;
+    uint32_t n_cache, cache_capacity;
+    const pm__tensor *step[PM__STEP_PART_COUNT];
+    const pm__tensor *logits;
+    pm_status status; /* of the first builder call that failed; later ones do nothing and return NULL */
+    const char *scope; /* prefix of node names, "blk.3." */
+} pm__graph;
+
+/* Reads and writes of a node in one place, for hazards, lifetimes and guards: fills up to PM__MOST_INPUTS + 1 entries each. */
+typedef struct pm__access {
+    const pm__tensor *reads[PM__MOST_INPUTS + 1], *writes[PM__MOST_INPUTS + 1];
+    uint32_t n_read, n_write;
+} pm__access;
+
+void pm__node_access(const pm__node *node, pm__access *out);
+pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx);
+
+#endif

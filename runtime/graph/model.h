@@ -1,0 +1,59 @@
+/* model.h: what an architecture needs of a model file (keys and tensors), and what it gives (weights and a way to build the graph). */
+#ifndef PM_GRAPH_MODEL_H
+#define PM_GRAPH_MODEL_H
+
+#include "../format/gguf.h"
+#include "build.h"
+
+typedef struct pm__arch pm__arch;
+
+typedef struct pm__weight {
+    pm__tensor tensor;   /* kind PM__WEIGHT */
+    const uint8_t *data; /* in the file map, rows as the file holds them */
+} pm__weight;
+
+typedef struct pm__model_def {
+    const pm__arch *arch;
+    const pm__gguf *gguf;
+    void *self; /* the architecture's own struct */
+    pm__weight *weights;
+    uint32_t n_weight, weight_capacity;
+    uint32_t n_vocab, n_ctx_train, n_embd, n_layer; /* every architecture fills these */
+    pm__arena arena;
+    pm_status status; /* sticky, as in pm__graph */
+    bool *claimed;    /* [gguf->n_tensor] */
+} pm__model_def;
+
+/* An architecture: a file in models/ and a row in models/models.def. */
+struct pm__arch {
+    const char *name; /* general.architecture */
+    size_t self_bytes;
+    /* Reads hyper-parameters and claims tensors. Absurd values are BAD_FILE with the key's name. */
+    void (*load)(pm__model_def *def, void *self);
+    /* Appends the forward pass, logits last. */
+    pm__t (*build)(pm__graph *g, const pm__model_def *def, const void *self);
+};
+
+/* Finds the architecture and lets it load.
+ * errors  UNSUPPORTED (architecture, or a tensor nobody claimed: names it), BAD_FILE, OUT_OF_MEMORY */
+pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
+void pm__model_def_finish(pm__model_def *def);
+pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g); /* init, build, close */
+
+/* Keys. `key` follows "<architecture>."; a missing key without default, or a value outside [least, most], sets def->status. */
+uint32_t pm__key_u32(pm__model_def *def, const char *key, uint32_t least, uint32_t most);
+uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uint32_t most, uint32_t otherwise);
+/* Finite and in [least, most]. */
+float pm__key_f32(pm__model_def *def, const char *key, float least, float most);
+float pm__key_f32_or(pm__model_def *def, const char *key, float least, float most, float otherwise);
+/* Fails with UNSUPPORTED if the key exists: features that are not built yet must not be ignored. */
+void pm__key_refuse(pm__model_def *def, const char *key, const char *why);
+
+/* Tensors. Shape must be exactly [n_row, n_col] (file order: n_col innermost); the name is formatted. */
+pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) PM__PRINTF(4, 5);
+pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
+/* NULL, without failing, if the file has none. */
+pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) PM__PRINTF(4, 5);
+pm__t pm__vector_or_null(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
+
+#endif

@@ -1,0 +1,306 @@
+/* pumice.h: large language models on any GPU with a Vulkan driver.
+ *
+ *   1. pm_device_open    choose a Vulkan device, or "cpu"
+ *   2. pm_model_open     read a GGUF file and place its weights on the device
+ *   3. pm_session_open   reserve context; from here on nothing is allocated
+ *   4. pm_generate       prompt in, text out; or pm_session_eval for logits
+ *
+ * pumice does NOT abort, exit, print (unless a log callback is missing), read environment variables other
+ * than XDG_CACHE_HOME, HOME, PUMICE_SHADER_DIR and those of the Vulkan loader, or fall back to another
+ * device on its own.
+ *
+ * Every function that can fail returns pm_status; the sentence that says what failed, where, and what to try
+ * is in pm_last_error() of the same thread. Handles are written only on PM_OK. A desc of zeros asks for
+ * defaults. close(NULL) does nothing. One handle is used by one thread at a time; a device outlives its
+ * models, a model its sessions. Strings are UTF-8. */
+#ifndef PUMICE_H
+#define PUMICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PM_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define PM_API __attribute__((visibility("default")))
+#else
+#define PM_API
+#endif
+
+/* ---- status and log ------------------------------------------------------------------------------- */
+
+/* X(name, value, exit code of the program, text). Part of the ABI: append, never renumber. */
+#define PM_STATUS_LIST(X)                                                                          \
+    X(OK, 0, 0, "success")                                                                         \
+    X(FAILURE, 1, 1, "failure")                                                                    \
+    X(ARGUMENT, 2, 2, "bad argument")                                                              \
+    X(BAD_FILE, 3, 3, "bad input file")                                                            \
+    X(UNSUPPORTED, 4, 3, "unsupported input file")                                                 \
+    X(NO_DEVICE, 5, 4, "no suitable device")                                                       \
+    X(OUT_OF_MEMORY, 6, 5, "out of memory")                                                        \
+    X(DEVICE_LOST, 7, 6, "device lost")                                                            \
+    X(CHECK_FAILED, 8, 7, "check failed")                                                          \
+    X(CONTEXT_FULL, 9, 1, "context full")                                                          \
+    X(CANCELLED, 10, 130, "interrupted")
+
+#define PM_STATUS_ENUM(name, value, exit_code, text) PM_##name = value,
+typedef enum pm_status { PM_STATUS_LIST(PM_STATUS_ENUM) PM_STATUS_END } pm_status;
+#undef PM_STATUS_ENUM
+
+PM_API const char *pm_status_text(pm_status status);
+PM_API int pm_status_exit_code(pm_status status);
+PM_API const char *pm_last_error(void); /* "" if nothing has failed on this thread */
+
+typedef enum pm_log_level { PM_LOG_ERROR, PM_LOG_WARN, PM_LOG_INFO, PM_LOG_DEBUG } pm_log_level;
+typedef void (*pm_log_fn)(void *user, pm_log_level level, const char *line);
+
+/* Sends lines up to level `most` to fn (NULL: stderr, the default, with PM_LOG_WARN). Process-wide. */
+PM_API void pm_set_log(pm_log_level most, pm_log_fn fn, void *user);
+
+/* Progress of long work: done of total units of `what`. */
+typedef void (*pm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+
+/* ---- devices -------------------------------------------------------------------------------------- */
+
+typedef struct pm_device pm_device;
+
+typedef struct pm_tier_info {
+    const char *tier; /* "plain", "subgroup" */
+    bool available;
+    const char *why; /* one sentence, whether available or not */
+} pm_tier_info;
+
+typedef struct pm_device_info {
+    uint32_t index; /* as --device takes it */
+    const char *name;
+    const char *kind;   /* cpu, software, integrated, discrete, virtual */
+    const char *driver; /* name and version */
+    const char *api;    /* "1.3.239"; "" for the CPU path */
+    uint64_t memory_bytes;
+    uint32_t subgroup_min, subgroup_max; /* 0 for the CPU path */
+    const pm_tier_info *tiers;
+    size_t n_tier;
+    bool usable;
+    const char *why; /* why it was chosen, or why it is not usable */
+} pm_device_info;
+
+typedef struct pm_device_desc {
+    const char *name;      /* "cpu", an index, a part of the name; NULL: best GPU, else best software driver */
+    bool require_gpu;      /* refuse cpu and software drivers: NO_DEVICE */
+    uint32_t n_thread;     /* of the CPU path and of shader compilation; 0: one a processor */
+    const char *cache_dir; /* SPIR-V and pipelines; NULL: $XDG_CACHE_HOME/pumice; "": no cache */
+    uint32_t submit_ms;    /* time budget of one submission; 0: 100 */
+} pm_device_desc;
+
+/* errors  NO_DEVICE (nothing fits `name`, no loader, no driver), ARGUMENT (`name` fits several) */
+PM_API pm_status pm_device_open(const pm_device_desc *desc, pm_device **out);
+PM_API void pm_device_close(pm_device *device);
+PM_API const pm_device_info *pm_device_get_info(const pm_device *device);
+
+/* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine without a
+ * Vulkan loader has the CPU path alone; *note then says why (else ""). */
+PM_API pm_status pm_device_list(pm_device_info **list, size_t *n, const char **note);
+PM_API void pm_device_list_free(pm_device_info *list);
+
+/* ---- models --------------------------------------------------------------------------------------- */
+
+typedef struct pm_model pm_model;
+
+typedef struct pm_model_desc {
+    const char *path;
+    bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
+    bool no_weights; /* all but placing the weights: for pm_session_plan */
+    pm_progress_fn progress;
+    void *user;
+} pm_model_desc;
+
+/* device  may be NULL with vocab_only
+ * errors  BAD_FILE, UNSUPPORTED (names the key or tensor), OUT_OF_MEMORY, DEVICE_LOST */
+PM_API pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out);
+PM_API void pm_model_close(pm_model *model);
+
+typedef struct pm_model_info {
+    const char *architecture; /* "" if the file names none */
+    const char *name;         /* general.name or "" */
+    const char *tokenizer;    /* tokenizer.ggml.model or "" */
+    const char *chat_template; /* text or NULL */
+    uint32_t version;          /* of the container */
+    uint64_t file_bytes, n_parameter, n_tensor, n_key;
+    uint32_t n_ctx_train, n_vocab, n_embd, n_layer;
+    int32_t bos, eos, eot; /* -1: none */
+} pm_model_info;
+
+typedef struct pm_tensor_info {
+    const char *name, *type;
+    uint32_t n_dim;
+    uint64_t shape[4]; /* innermost first */
+    uint64_t bytes;
+} pm_tensor_info;
+
+PM_API const pm_model_info *pm_model_get_info(const pm_model *model);
+PM_API bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_info *out);
+/* Key i and its value as text (long arrays shortened). value_size includes the closing zero. */
+PM_API bool pm_model_get_key(const pm_model *model, uint64_t i, const char **key, char *value,
+                             size_t value_size);
+
+/* ---- text ----------------------------------------------------------------------------------------- */
+
+typedef struct pm_tokenize_desc {
+    const char *text;
+    size_t n_byte;
+    bool add_special;   /* BOS and EOS as the model wants them */
+    bool parse_special; /* text such as <|im_end|> becomes its token */
+} pm_tokenize_desc;
+
+/* ids     out, [capacity] int32; may be NULL with capacity 0
+ * n_id    out, ids the text has; more than capacity: FAILURE, nothing written to ids */
+PM_API pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t *ids,
+                             size_t capacity, size_t *n_id);
+/* The bytes of one token (may be part of a UTF-8 character); control tokens have none unless `special`. */
+PM_API pm_status pm_token_text(const pm_model *model, int32_t id, bool special, const char **text,
+                               size_t *n_byte);
+
+typedef struct pm_message {
+    const char *role; /* system, user, assistant */
+    const char *content;
+} pm_message;
+
+/* Renders messages with the model's chat template, opening the assistant's turn if `open_answer`.
+ * The text is malloc'ed: free() it.
+ * errors  UNSUPPORTED: the file has no template, or one pumice cannot render yet */
+PM_API pm_status pm_chat_render(const pm_model *model, const pm_message *messages, size_t n,
+                                bool open_answer, char **text);
+
+/* ---- sessions ------------------------------------------------------------------------------------- */
+
+/* One mutable inference timeline (or several: sequences) of a model. */
+typedef struct pm_session pm_session;
+
+typedef struct pm_session_desc {
+    uint32_t n_ctx;   /* positions a sequence can hold; 0: the model's own, at most 4096 */
+    uint32_t n_batch; /* rows of one prompt step; 0: 512 (at most n_ctx) */
+    uint32_t n_seq;   /* sequences; 0: 1 */
+} pm_session_desc;
+
+typedef struct pm_plan_buffer {
+    const char *name;
+    const char *heap;
+    uint64_t bytes;
+} pm_plan_buffer;
+
+typedef struct pm_plan_heap {
+    const char *name;
+    uint64_t needed, free;
+} pm_plan_heap;
+
+typedef struct pm_plan {
+    const pm_plan_buffer *buffers;
+    size_t n_buffer;
+    const pm_plan_heap *heaps;
+    size_t n_heap;
+    bool fits;
+} pm_plan;
+
+/* Every buffer that the model and a session of it allocate, to the byte. Free with pm_plan_free. */
+PM_API pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan **out);
+PM_API void pm_plan_free(pm_plan *plan);
+
+/* errors  OUT_OF_MEMORY (names needed and free bytes and what would help), ARGUMENT */
+PM_API pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out);
+PM_API void pm_session_close(pm_session *session);
+PM_API uint32_t pm_session_n_ctx(const pm_session *session);
+/* Tokens that sequence `seq` holds now. */
+PM_API uint32_t pm_session_length(const pm_session *session, uint32_t seq);
+
+/* Appends n tokens to a sequence.
+ * ids     [n] int32, each in [0, n_vocab)
+ * logits  out, [n_vocab] f32 of the last token, owned by the session, valid until the next call; may be NULL
+ * cost    one pass over the weights for n_batch tokens
+ * errors  CONTEXT_FULL (nothing appended), DEVICE_LOST (session is finished), ARGUMENT */
+PM_API pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
+                                 const float **logits);
+
+/* The same, handing over the logits of every position in order. each() != PM_OK ends the call with it. */
+typedef pm_status (*pm_logits_fn)(void *user, size_t i, const float *logits);
+PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
+                                     pm_logits_fn each, void *user);
+
+/* Forgets all tokens of a sequence from position n_keep on. */
+PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
+
+/* ---- generation ----------------------------------------------------------------------------------- */
+
+typedef struct pm_sampling {
+    float temperature; /* 0: the likeliest token */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
+    uint32_t repeat_last_n; /* tokens the penalties look back, at most PM_MOST_REPEAT */
+    uint64_t seed;
+} pm_sampling;
+
+#define PM_MOST_REPEAT 1024
+
+/* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, penalties off over 64, seed 0 */
+PM_API pm_sampling pm_sampling_default(void);
+
+typedef enum pm_stop {
+    PM_STOP_EOS,
+    PM_STOP_LENGTH,
+    PM_STOP_STRING,
+    PM_STOP_CANCELLED
+} pm_stop;
+
+/* Whole UTF-8 characters as they come; false cancels. */
+typedef bool (*pm_text_fn)(void *user, uint32_t answer, const char *text, size_t n_byte);
+
+typedef struct pm_generate_desc {
+    const int32_t *prompt; /* [n_prompt], appended to sequence 0 first */
+    size_t n_prompt;
+    const pm_sampling *sampling; /* NULL: pm_sampling_default() */
+    uint32_t n_predict;          /* tokens at most; 0: until the context is full */
+    uint32_t n_answer;           /* answers to the one prompt, in sequences 0..n-1, answer i with seed + i; 0: 1 */
+    const char *const *stop;     /* [n_stop] texts that end an answer and are not part of it */
+    size_t n_stop;
+    bool ignore_eos;
+    uint32_t run_ahead; /* steps submitted before the host reads a token; 0: 4, 1: none ahead */
+    pm_text_fn on_text; /* may be NULL */
+    void *user;
+} pm_generate_desc;
+
+typedef struct pm_answer {
+    const char *text;
+    size_t n_byte;
+    const int32_t *tokens; /* as drawn, an end token left out */
+    size_t n_token;
+    pm_stop stop;
+    uint32_t logits_hash; /* of the logits the last token was drawn from */
+} pm_answer;
+
+typedef struct pm_generation {
+    const pm_answer *answers;
+    size_t n_answer;
+    size_t n_prompt;
+    double prompt_seconds, generate_seconds, first_token_seconds;
+    double host_seconds;    /* processor time of the calling thread while generating */
+    uint64_t bytes_per_step; /* memory one decoded token reads and writes, by the plan */
+    uint32_t n_dispatch;    /* of one decoded token; 0 on the CPU path */
+} pm_generation;
+
+/* Sequence 0 afterwards holds the prompt and answer 0 without an end token; the other sequences are empty.
+ * A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free.
+ * errors  CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended), DEVICE_LOST, ARGUMENT */
+PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_generation **out);
+PM_API void pm_generation_free(pm_generation *generation);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,63 @@
+/* params.h: what C and GLSL share: layouts of the step buffer and push constants. Included by both; only
+ * 4-byte scalars, so std430 and C agree. */
+#ifndef PM_SHADERS_PARAMS_H
+#define PM_SHADERS_PARAMS_H
+
+#ifdef PM_GLSL
+#define PM_UINT  uint
+#define PM_INT   int
+#define PM_FLOAT float
+#else
+#include <stdint.h>
+#define PM_UINT  uint32_t
+#define PM_INT   int32_t
+#define PM_FLOAT float
+#endif
+
+#define PM_PAGE 32u /* positions of one page of a cache */
+#define PM_RING 16u /* steps the ring of drawn tokens holds */
+#define PM_NONE 0xffffffffu
+
+/* STEP_ROWS: element 0 is a pm_step_head, then one pm_step_row a row. 16 bytes each. */
+struct pm_step_head {
+    PM_UINT n_row;
+    PM_UINT n_out;
+    PM_UINT step;     /* counts submitted steps; place in the ring is step % PM_RING */
+    PM_UINT n_sample; /* n_out, or 0 where no token is drawn */
+};
+
+struct pm_step_row {
+    PM_UINT token;
+    PM_UINT seq;
+    PM_UINT pos;
+    PM_UINT reserved;
+};
+
+/* STEP_OUTS: [n_out] uint, batch row of each output.
+ * STEP_PAGES: [n_seq][ceil(n_ctx / PM_PAGE)] uint.
+ * STEP_HISTORY: [n_seq][n_ctx] uint, token at each position.
+ * STEP_SAMPLERS: [n_seq] pm_step_sampler. */
+struct pm_step_sampler {
+    PM_FLOAT temperature;
+    PM_UINT top_k;
+    PM_FLOAT top_p;
+    PM_FLOAT min_p;
+    PM_FLOAT repeat_penalty;
+    PM_FLOAT presence_penalty;
+    PM_FLOAT frequency_penalty;
+    PM_UINT repeat_last_n;
+    PM_UINT seed_lo;
+    PM_UINT seed_hi;
+    PM_UINT reserved0;
+    PM_UINT reserved1;
+};
+
+/* STEP_DRAWN: [n_out]; STEP_RING: [PM_RING][n_out capacity] of the same. */
+struct pm_step_drawn {
+    PM_UINT token;
+    PM_UINT logits_hash;
+    PM_UINT step;
+    PM_UINT row;
+};
+
+#endif
