@@ -1,0 +1,43 @@
+/* pipeline.h: compute pipelines, asked for by description, built together in parallel. */
+#ifndef PM_GPU_PIPELINE_H
+#define PM_GPU_PIPELINE_H
+
+#include "shader.h"
+
+enum { PM__MOST_BINDINGS = 8, PM__MOST_SPEC = 12, PM__MOST_DEFINES = 8, PM__MOST_PUSH_WORDS = 32 };
+
+typedef struct pm__pipeline_desc {
+    const char *name; /* of the kernel, for people */
+    const char *file; /* "rmsnorm.comp" */
+    char defines[PM__MOST_DEFINES][32];
+    uint32_t n_define;
+    uint32_t spec[PM__MOST_SPEC]; /* constant_id 0.. ; 0 is always the workgroup size x */
+    uint32_t n_spec;
+    uint32_t n_binding; /* storage buffers 0 .. n-1 of set 0 */
+    uint32_t push_bytes;
+    pm__tier tier;
+} pm__pipeline_desc;
+
+typedef struct pm__pipeline {
+    pm__pipeline_desc desc;
+    VkPipeline pipeline;
+    VkPipelineLayout layout;
+    VkDescriptorSetLayout set_layout;
+} pm__pipeline;
+
+typedef struct pm__pipelines {
+    pm__gpu *gpu;
+    pm__pipeline *items;
+    uint32_t n, capacity;
+    VkDescriptorSetLayout set_layouts[PM__MOST_BINDINGS + 1]; /* by number of bindings */
+    VkPipelineLayout layouts[PM__MOST_BINDINGS + 1];          /* push range: all PM__MOST_PUSH_WORDS words */
+} pm__pipelines;
+
+pm_status pm__pipelines_init(pm__pipelines *set, pm__gpu *gpu);
+void pm__pipelines_finish(pm__pipelines *set);
+/* Index of the pipeline of this description; equal descriptions share one. Compiles nothing yet. */
+pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *desc, uint32_t *index);
+/* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline cache. */
+pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user);
+
+#endif
