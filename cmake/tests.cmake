@@ -1,0 +1,58 @@
+# Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model` near its top.
+
+pumice_need(CMOCKA cmocka libcmocka-dev)
+
+function(pumice_test_label path out)
+  file(STRINGS ${path} lines LIMIT_COUNT 20 REGEX "ctest: *(quick|gpu|model)")
+  if(NOT lines MATCHES "ctest: *(quick|gpu|model)")
+    message(FATAL_ERROR "${path}: no line `ctest: quick|gpu|model` near its top")
+  endif()
+  set(${out} ${CMAKE_MATCH_1} PARENT_SCOPE)
+endfunction()
+
+function(pumice_add_test name label)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(
+    ${name}
+    PROPERTIES LABELS ${label}
+               SKIP_RETURN_CODE 77
+               TIMEOUT 900
+               ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON}")
+endfunction()
+
+find_program(PUMICE_PYTHON NAMES python3)
+
+# What several tests share.
+file(GLOB test_sources CONFIGURE_DEPENDS tests/test_*.c)
+file(GLOB support_sources CONFIGURE_DEPENDS tests/*.c)
+list(REMOVE_ITEM support_sources ${test_sources})
+add_library(pumice_test_support STATIC ${support_sources})
+target_compile_definitions(pumice_test_support PRIVATE PUMICE_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+target_include_directories(pumice_test_support PUBLIC runtime ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(
+  pumice_test_support
+  PUBLIC pumice_runtime pumice_vulkan PkgConfig::CMOCKA PkgConfig::CJSON
+  PRIVATE pumice_flags)
+
+foreach(source ${test_sources})
+  get_filename_component(name ${source} NAME_WE)
+  pumice_test_label(${source} label)
+  add_executable(${name} ${source})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY tests LINKER_LANGUAGE CXX)
+  target_compile_definitions(${name} PRIVATE PUMICE_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE pumice_flags pumice_test_support ${runtime_dependencies})
+  pumice_add_test(${name} ${label} ${name})
+endforeach()
+
+file(GLOB test_scripts CONFIGURE_DEPENDS tests/test_*.sh tests/test_*.py)
+foreach(script ${test_scripts})
+  get_filename_component(name ${script} NAME_WE)
+  pumice_test_label(${script} label)
+  if(script MATCHES "\\.sh$")
+    pumice_add_test(${name} ${label} sh ${script})
+  elseif(PUMICE_PYTHON)
+    pumice_add_test(${name} ${label} ${PUMICE_PYTHON} ${script})
+  else()
+    message(STATUS "${name}: not run, python3 is missing")
+  endif()
+endforeach()
