@@ -26,15 +26,29 @@ endif()
 add_library(pumice_vulkan INTERFACE)
 target_include_directories(pumice_vulkan SYSTEM INTERFACE ${VULKAN_HEADERS} ${VOLK_HEADERS})
 
-# shaderc: the static library only if it links by itself; some distributions ship one with pieces missing.
+# shaderc: static only if it links complete. Upstream's "combined" library is; distributions take glslang and
+# SPIRV-Tools out of it, so these are added where they are found (their names changed over the years).
 find_path(SHADERC_HEADERS shaderc/shaderc.h)
 find_library(SHADERC_SHARED_LIBRARY NAMES shaderc shaderc_shared)
-find_library(SHADERC_COMBINED_LIBRARY NAMES libshaderc_combined.a)
+set(shaderc_static_libraries "")
+foreach(piece shaderc_combined glslang SPIRV MachineIndependent GenericCodeGen OGLCompiler OSDependent
+              SPIRV-Tools-opt SPIRV-Tools)
+  find_library(SHADERC_PIECE_${piece} NAMES lib${piece}.a)
+  mark_as_advanced(SHADERC_PIECE_${piece})
+  if(SHADERC_PIECE_${piece})
+    list(APPEND shaderc_static_libraries ${SHADERC_PIECE_${piece}})
+    list(APPEND shaderc_static_names -l${piece})
+  endif()
+endforeach()
+# Twice: they refer to each other.
+list(APPEND shaderc_static_libraries ${shaderc_static_libraries})
+list(APPEND shaderc_static_names ${shaderc_static_names})
+
 set(PUMICE_SHADERC_KIND "shared")
-if(PUMICE_SHADERC_STATIC AND SHADERC_COMBINED_LIBRARY)
-  set(CMAKE_REQUIRED_INCLUDES ${SHADERC_HEADERS})
-  set(CMAKE_REQUIRED_LIBRARIES ${SHADERC_COMBINED_LIBRARY} Threads::Threads)
+if(PUMICE_SHADERC_STATIC AND SHADERC_PIECE_shaderc_combined)
   include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_INCLUDES ${SHADERC_HEADERS})
+  set(CMAKE_REQUIRED_LIBRARIES ${shaderc_static_libraries} Threads::Threads)
   check_cxx_source_compiles(
     "#include <shaderc/shaderc.h>
      int main() {
@@ -57,7 +71,7 @@ endif()
 add_library(pumice_shaderc INTERFACE)
 target_include_directories(pumice_shaderc SYSTEM INTERFACE ${SHADERC_HEADERS})
 if(PUMICE_SHADERC_KIND STREQUAL "static")
-  target_link_libraries(pumice_shaderc INTERFACE ${SHADERC_COMBINED_LIBRARY})
+  target_link_libraries(pumice_shaderc INTERFACE ${shaderc_static_libraries})
 else()
   target_link_libraries(pumice_shaderc INTERFACE ${SHADERC_SHARED_LIBRARY})
 endif()
