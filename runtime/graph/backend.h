@@ -1,9 +1,11 @@
-/* backend.h: what the engine asks of a device that runs graphs. cpu/ and gpu/ each fill one pm__backend; they never see each other.
+/* backend.h: what the engine asks of a device that runs graphs. cpu/ and gpu/ each fill one
+ * pm__backend; they never see each other.
  *
  *   device   --weights_create-->  weights   --context_create-->  context
  *
- * A context runs steps: begin() loads rows, submit() queues one run of the graph, and each further submit() without begin() runs
- * the rows that the step before drew (ADVANCE), so the host can be several steps behind. collect() takes the results in order. */
+ * A context runs steps: begin() loads rows, submit() queues one run of the graph, and each further
+ * submit() without begin() runs the rows that the step before drew (ADVANCE), so the host can be
+ * several steps behind. collect() takes the results in order. */
 #ifndef PM_GRAPH_BACKEND_H
 #define PM_GRAPH_BACKEND_H
 
@@ -17,7 +19,8 @@ typedef struct pm__step {
     uint32_t n_row;
     const uint32_t *outs; /* [n_out] rows whose logits are wanted, ascending */
     uint32_t n_out;
-    bool sample; /* draw a token for each output; needed for a submit() without begin() after this one, which also needs n_out == n_row */
+    bool sample; /* draw a token for each output; needed for a submit() without begin() after this
+                    one, which also needs n_out == n_row */
 } pm__step;
 
 typedef struct pm__plan_sink {
@@ -37,31 +40,36 @@ typedef struct pm__backend {
     void (*close)(void *device);
 
     /* Places all weights. The file map must outlive them. */
-    pm_status (*weights_create)(void *device, const pm__model_def *def, pm_progress_fn progress, void *user, void **out);
+    pm_status (*weights_create)(void *device, const pm__model_def *def, pm_progress_fn progress,
+                                void *user, void **out);
     void (*weights_destroy)(void *weights);
 
     /* Names every buffer that weights and a context would take, per heap; allocates nothing. */
-    pm_status (*plan)(void *device, const pm__model_def *def, const pm__graph *g, const pm__limits *limits,
-                      const pm__plan_sink *sink);
+    pm_status (*plan)(void *device, const pm__model_def *def, const pm__graph *g,
+                      const pm__limits *limits, const pm__plan_sink *sink);
 
     /* Reserves everything. g must outlive the context. */
-    pm_status (*context_create)(void *weights, const pm__graph *g, const pm__limits *limits, void **out);
+    pm_status (*context_create)(void *weights, const pm__graph *g, const pm__limits *limits,
+                                void **out);
     void (*context_destroy)(void *context);
     void (*context_get_info)(const void *context, pm__context_info *out);
 
     /* These four need that nothing is in flight (submitted and not collected). */
     pm_status (*set_sampler)(void *context, uint32_t seq, const struct pm_step_sampler *sampler);
     /* Entries [first, first + n) of the block table of seq. */
-    pm_status (*set_pages)(void *context, uint32_t seq, uint32_t first, uint32_t n, const uint32_t *pages);
+    pm_status (*set_pages)(void *context, uint32_t seq, uint32_t first, uint32_t n,
+                           const uint32_t *pages);
     /* Copies one page of every cache. */
     pm_status (*copy_page)(void *context, uint32_t from, uint32_t to);
     /* Loads the rows, and their tokens into the history. */
     pm_status (*begin)(void *context, const pm__step *step);
 
     pm_status (*submit)(void *context);
-    /* Waits for the oldest step that is submitted and not collected. drawn: out, [n_out of the step], zeros if it did not sample. */
+    /* Waits for the oldest step that is submitted and not collected. drawn: out, [n_out of the
+     * step], zeros if it did not sample. */
     pm_status (*collect)(void *context, struct pm_step_drawn *drawn);
-    /* Logits of outputs [first, first + n) of the step collected last, [n, n_vocab]; nothing may be in flight. */
+    /* Logits of outputs [first, first + n) of the step collected last, [n, n_vocab]; nothing may be
+     * in flight. */
     pm_status (*read_logits)(void *context, uint32_t first, uint32_t n, float *logits);
 } pm__backend;
 

@@ -1,5 +1,6 @@
-/* build.h: one call an operation. Each appends a node and returns its output; shapes are checked here and nowhere else.
- * After a failure the graph's status is set (with the sentence) and every further call returns NULL. */
+/* build.h: one call an operation. Each appends a node and returns its output; shapes are checked
+ * here and nowhere else. After a failure the graph's status is set (with the sentence) and every
+ * further call returns NULL. */
 #ifndef PM_GRAPH_BUILD_H
 #define PM_GRAPH_BUILD_H
 
@@ -38,8 +39,10 @@ typedef struct pm__attention_desc {
     uint32_t n_head, n_head_kv, head_dim; /* query head h reads key head h / (n_head / n_head_kv) */
     float scale;
 } pm__attention_desc;
-/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245, causal: row at pos sees positions 0..pos */
-pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v, const pm__attention_desc *desc);
+/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245, causal: row at pos sees positions 0..pos
+ */
+pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
+                    const pm__attention_desc *desc);
 
 /* arXiv:2002.05202 eq. 6 */
 pm__t pm__swiglu(pm__graph *g, const char *name, pm__t gate, pm__t up);

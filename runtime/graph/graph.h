@@ -1,7 +1,9 @@
-/* graph.h: a forward pass as a list of nodes. models/ append them through one call an operation (build.h); cpu/ walks them,
- * gpu/ lowers them to kernels. A graph is symbolic in the rows of a step, so one graph serves every batch size.
+/* graph.h: a forward pass as a list of nodes. models/ append them through one call an operation
+ * (build.h); cpu/ walks them, gpu/ lowers them to kernels. A graph is symbolic in the rows of a
+ * step, so one graph serves every batch size.
  *
- * A row is one token of one sequence at one position. Activations are f32 matrices [rows, n_col], row after row. */
+ * A row is one token of one sequence at one position. Activations are f32 matrices [rows, n_col],
+ * row after row. */
 #ifndef PM_GRAPH_GRAPH_H
 #define PM_GRAPH_GRAPH_H
 
@@ -52,9 +54,9 @@ typedef struct pm__tensor {
     pm__tensor_kind kind;
     pm__type type; /* F32 but for weights */
     pm__row_count rows;
-    uint32_t n_row;   /* PM__ROWS_FIXED: rows, all slices together; else 0 */
-    uint32_t n_col;   /* elements of a row */
-    uint32_t index;   /* see pm__tensor_kind; activations: place in pm__graph.activations */
+    uint32_t n_row; /* PM__ROWS_FIXED: rows, all slices together; else 0 */
+    uint32_t n_col; /* elements of a row */
+    uint32_t index; /* see pm__tensor_kind; activations: place in pm__graph.activations */
 } pm__tensor;
 
 typedef enum pm__rope_style {
@@ -77,7 +79,7 @@ typedef union pm__op_params {
     } attention;
 } pm__op_params;
 
-enum { PM__MOST_INPUTS = 6 };
+enum { PM__MOST_INPUTS = 6, PM__MOST_HEAD_DIM = 1024 };
 
 /* Inputs by operation (a NULL input is an option not used):
  *   EMBED     0 weight [n_vocab, n_col], 1 step rows
@@ -90,7 +92,13 @@ enum { PM__MOST_INPUTS = 6 };
  *   ADD       0 a, 1 b
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
- *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (also written), 3 step ring (also written); out: step rows */
+ *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written), 3 step ring
+ * (written); out: step rows
+ *
+ * SAMPLE and ADVANCE do nothing where head.n_sample is 0. ADVANCE puts drawn token i, of batch row
+ * r = outs[i], at position pos + 1 of the history of the row's sequence (left out if that is past
+ * n_ctx) and into the ring; and where n_out == n_row it makes row i (token, seq, pos + 1) and
+ * counts head.step. The host refreshes head.step in every begin(). */
 typedef struct pm__node {
     pm__op op;
     const pm__tensor *in[PM__MOST_INPUTS];
@@ -114,11 +122,13 @@ typedef struct pm__graph {
     uint32_t n_cache, cache_capacity;
     const pm__tensor *step[PM__STEP_PART_COUNT];
     const pm__tensor *logits;
-    pm_status status; /* of the first builder call that failed; later ones do nothing and return NULL */
+    pm_status
+        status; /* of the first builder call that failed; later ones do nothing and return NULL */
     const char *scope; /* prefix of node names, "blk.3." */
 } pm__graph;
 
-/* Reads and writes of a node in one place, for hazards, lifetimes and guards: fills up to PM__MOST_INPUTS + 1 entries each. */
+/* Reads and writes of a node in one place, for hazards, lifetimes and guards: fills up to
+ * PM__MOST_INPUTS + 1 entries each. */
 typedef struct pm__access {
     const pm__tensor *reads[PM__MOST_INPUTS + 1], *writes[PM__MOST_INPUTS + 1];
     uint32_t n_read, n_write;

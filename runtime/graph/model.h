@@ -1,4 +1,5 @@
-/* model.h: what an architecture needs of a model file (keys and tensors), and what it gives (weights and a way to build the graph). */
+/* model.h: what an architecture needs of a model file (keys and tensors), and what it gives
+ * (weights and a way to build the graph). */
 #ifndef PM_GRAPH_MODEL_H
 #define PM_GRAPH_MODEL_H
 
@@ -35,25 +36,40 @@ struct pm__arch {
 };
 
 /* Finds the architecture and lets it load.
- * errors  UNSUPPORTED (architecture, or a tensor nobody claimed: names it), BAD_FILE, OUT_OF_MEMORY */
+ * errors  UNSUPPORTED (architecture, or a tensor nobody claimed: names it), BAD_FILE, OUT_OF_MEMORY
+ */
 pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
 void pm__model_def_finish(pm__model_def *def);
 pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g); /* init, build, close */
 
-/* Keys. `key` follows "<architecture>."; a missing key without default, or a value outside [least, most], sets def->status. */
+/* Keys. `key` follows "<architecture>."; a missing key without default, or a value outside [least,
+ * most], sets def->status. */
 uint32_t pm__key_u32(pm__model_def *def, const char *key, uint32_t least, uint32_t most);
-uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uint32_t most, uint32_t otherwise);
+uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uint32_t most,
+                        uint32_t otherwise);
 /* Finite and in [least, most]. */
 float pm__key_f32(pm__model_def *def, const char *key, float least, float most);
 float pm__key_f32_or(pm__model_def *def, const char *key, float least, float most, float otherwise);
-/* Fails with UNSUPPORTED if the key exists: features that are not built yet must not be ignored. */
+/* Whether the key exists and is this string. */
+bool pm__key_is(pm__model_def *def, const char *key, const char *text);
+/* Fails with UNSUPPORTED if the key exists and is not zero or false: features that are not built
+ * yet must not be ignored. */
 void pm__key_refuse(pm__model_def *def, const char *key, const char *why);
 
-/* Tensors. Shape must be exactly [n_row, n_col] (file order: n_col innermost); the name is formatted. */
-pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) PM__PRINTF(4, 5);
+/* Tensors. Shape must be exactly [n_row, n_col] (file order: n_col innermost); the name is
+ * formatted. */
+pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...)
+    PM__PRINTF(4, 5);
 pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
 /* NULL, without failing, if the file has none. */
-pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) PM__PRINTF(4, 5);
+pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...)
+    PM__PRINTF(4, 5);
 pm__t pm__vector_or_null(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
+
+/* Claims a tensor that the forward pass does not need, if the file has it. */
+void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);
+/* Rows of a tensor that must be there, without claiming it; for sizes that no key gives. At
+ * least 1. */
+uint32_t pm__tensor_rows(pm__model_def *def, const char *name);
 
 #endif

@@ -1,4 +1,5 @@
-/* plan.h: lifetimes of activations to places in one arena, and the sizes of everything a session holds. */
+/* plan.h: lifetimes of activations to places in one arena, and the sizes of everything a session
+ * holds. */
 #ifndef PM_GRAPH_PLAN_H
 #define PM_GRAPH_PLAN_H
 
@@ -12,17 +13,20 @@ typedef struct pm__limits {
 } pm__limits;
 
 typedef struct pm__plan {
-    uint64_t *offsets;     /* [n_activation] bytes from the start of the arena */
-    uint64_t *sizes;       /* [n_activation] */
+    uint64_t *offsets; /* [n_activation] bytes from the start of the arena */
+    uint64_t *sizes;   /* [n_activation] */
     uint64_t arena_bytes;
 } pm__plan;
 
-/* Places activations for n_row batch rows and n_out output rows: two that live at the same time never overlap; every
- * offset is a multiple of `alignment`. First fit over lifetimes, largest first. */
-pm_status pm__plan_init(pm__plan *plan, const pm__graph *g, uint32_t n_row, uint32_t n_out, uint64_t alignment);
+/* Places activations for n_row batch rows and n_out output rows: two that live at the same time
+ * never overlap; every offset is a multiple of `alignment`. First fit over lifetimes, largest
+ * first. */
+pm_status pm__plan_init(pm__plan *plan, const pm__graph *g, uint32_t n_row, uint32_t n_out,
+                        uint64_t alignment);
 void pm__plan_finish(pm__plan *plan);
 
-/* Pages of the KV store for all sequences; bytes of one cache. */
+/* Pages of the KV store for all sequences; bytes of one cache. What overflows becomes the largest
+ * number, which no memory has. */
 uint32_t pm__limits_pages(const pm__limits *limits);
 uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache);
 /* Bytes of one part of the step (layouts of shaders/params.h). */

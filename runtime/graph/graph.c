@@ -1,0 +1,96 @@
+/* graph.c: facts about operations and nodes: names, reads and writes, cost. */
+#include "graph.h"
+
+#include <string.h>
+
+static const pm__op_info ops[] = {
+#define PM_OP(NAME, word, bound, text)                                                             \
+    [PM__OP_##NAME] = {.name = #word, .what = text, .nmse = bound},
+#include "ops.def"
+#undef PM_OP
+};
+
+const pm__op_info *pm__op_get(pm__op op) {
+    return &ops[op];
+}
+
+/* ADVANCE reads the rows to know sequence and position, and rewrites them; of history and ring it
+ * writes single elements. */
+static void advance_access(const pm__node *node, pm__access *out) {
+    out->reads[out->n_read++] = node->in[0];
+    out->reads[out->n_read++] = node->in[1];
+    for (uint32_t i = 1; i <= 3; i++)
+        out->writes[out->n_write++] = node->in[i];
+}
+
+void pm__node_access(const pm__node *node, pm__access *out) {
+    memset(out, 0, sizeof *out);
+    if (node->op == PM__OP_ADVANCE) {
+        advance_access(node, out);
+        return;
+    }
+    for (uint32_t i = 0; i < PM__MOST_INPUTS; i++)
+        if (node->in[i] != NULL)
+            out->reads[out->n_read++] = node->in[i];
+    out->writes[out->n_write++] = node->out;
+}
+
+static uint64_t row_bytes(const pm__tensor *t) {
+    uint64_t bytes = 0;
+    pm__type_row_bytes(t->type, t->n_col, &bytes);
+    return bytes;
+}
+
+static uint64_t row_count(const pm__tensor *t, uint32_t n_row, uint32_t n_out) {
+    return t->rows == PM__ROWS_FIXED ? t->n_row : t->rows == PM__ROWS_BATCH ? n_row : n_out;
+}
+
+/* All of a weight or an activation once; caches and step parts are counted by operation. */
+static uint64_t whole_bytes(const pm__tensor *t, uint32_t n_row, uint32_t n_out) {
+    if (t == NULL || t->kind == PM__CACHE || t->kind == PM__STEP)
+        return 0;
+    return row_count(t, n_row, n_out) * row_bytes(t);
+}
+
+pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx) {
+    const uint64_t rows = row_count(node->out, n_row, n_out);
+    const uint64_t elements = rows * node->out->n_col;
+    pm__cost cost = {.bytes = whole_bytes(node->out, n_row, n_out)};
+    for (uint32_t i = 0; i < PM__MOST_INPUTS; i++)
+        cost.bytes += whole_bytes(node->in[i], n_row, n_out);
+    switch (node->op) {
+    case PM__OP_EMBED: /* only the rows of its tokens */
+        cost.bytes = n_row * row_bytes(node->in[0]) + whole_bytes(node->out, n_row, n_out);
+        break;
+    case PM__OP_RMSNORM:
+        cost.flops = 4 * elements;
+        break;
+    case PM__OP_MATMUL:
+        cost.flops = 2 * elements * node->in[0]->n_col;
+        break;
+    case PM__OP_ROPE:
+        cost.flops = 3 * elements;
+        break;
+    case PM__OP_KV_STORE:
+        cost.bytes = 2 * whole_bytes(node->in[0], n_row, n_out);
+        break;
+    case PM__OP_ATTENTION: /* rows of one sequence share one pass over its caches */
+        cost.bytes += (uint64_t)n_ctx * (row_bytes(node->in[1]) + row_bytes(node->in[2]));
+        cost.flops = 4 * elements * n_ctx;
+        break;
+    case PM__OP_SWIGLU:
+        cost.flops = 5 * elements;
+        break;
+    case PM__OP_ADD:
+        cost.flops = elements;
+        break;
+    case PM__OP_SELECT: /* only the rows it copies */
+        cost.bytes = 2 * whole_bytes(node->out, n_row, n_out);
+        break;
+    case PM__OP_SAMPLE:
+    case PM__OP_ADVANCE:
+    case PM__OP_COUNT:
+        break;
+    }
+    return cost;
+}

@@ -1,0 +1,303 @@
+/* model.c: reads an architecture's keys and claims its tensors; every value of the file is checked
+ * on the way. */
+#include "model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PM_MODEL(name) extern const pm__arch pm__arch_##name;
+#include "../../models/models.def"
+#undef PM_MODEL
+
+static const pm__arch *const archs[] = {
+#define PM_MODEL(name) &pm__arch_##name,
+#include "../../models/models.def"
+#undef PM_MODEL
+};
+
+/* ---- keys
+ * ----------------------------------------------------------------------------------------- */
+
+enum { MOST_NAME = 128 };
+
+static void key_name(const pm__model_def *def, const char *key, char out[MOST_NAME]) {
+    snprintf(out, MOST_NAME, "%s.%s", def->arch->name, key);
+}
+
+/* NULL if there is none or def has failed. */
+static const pm__gguf_key *find_key(const pm__model_def *def, const char *key) {
+    char name[MOST_NAME];
+    key_name(def, key, name);
+    return def->status == PM_OK ? pm__gguf_find_key(def->gguf, name) : NULL;
+}
+
+static void missing_key(pm__model_def *def, const char *key) {
+    if (def->status == PM_OK)
+        def->status =
+            pm__fail(PM_BAD_FILE, "model: the file has no key %s.%s", def->arch->name, key);
+}
+
+static void wrong_key(pm__model_def *def, const char *key, const pm__gguf_key *found,
+                      const char *wanted) {
+    char value[64];
+    pm__gguf_print_value(found, value, sizeof value);
+    def->status = pm__fail(PM_BAD_FILE, "model: %s.%s is %s, but must be %s", def->arch->name, key,
+                           value, wanted);
+}
+
+static uint32_t read_u32(pm__model_def *def, const char *key, const pm__gguf_key *found,
+                         uint32_t least, uint32_t most) {
+    uint64_t value;
+    if (pm__gguf_u64(found, &value) && value >= least && value <= most)
+        return (uint32_t)value;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "a whole number in [%" PRIu32 ", %" PRIu32 "]", least, most);
+    wrong_key(def, key, found, wanted);
+    return least;
+}
+
+uint32_t pm__key_u32(pm__model_def *def, const char *key, uint32_t least, uint32_t most) {
+    const pm__gguf_key *found = find_key(def, key);
+    if (found != NULL)
+        return read_u32(def, key, found, least, most);
+    missing_key(def, key);
+    return least;
+}
+
+uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uint32_t most,
+                        uint32_t otherwise) {
+    const pm__gguf_key *found = find_key(def, key);
+    return found != NULL ? read_u32(def, key, found, least, most) : otherwise;
+}
+
+static float read_f32(pm__model_def *def, const char *key, const pm__gguf_key *found, float least,
+                      float most) {
+    double value;
+    if (pm__gguf_f64(found, &value) && isfinite(value) && value >= (double)least &&
+        value <= (double)most)
+        return (float)value;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "a number in [%g, %g]", (double)least, (double)most);
+    wrong_key(def, key, found, wanted);
+    return least;
+}
+
+float pm__key_f32(pm__model_def *def, const char *key, float least, float most) {
+    const pm__gguf_key *found = find_key(def, key);
+    if (found != NULL)
+        return read_f32(def, key, found, least, most);
+    missing_key(def, key);
+    return least;
+}
+
+float pm__key_f32_or(pm__model_def *def, const char *key, float least, float most,
+                     float otherwise) {
+    const pm__gguf_key *found = find_key(def, key);
+    return found != NULL ? read_f32(def, key, found, least, most) : otherwise;
+}
+
+bool pm__key_is(pm__model_def *def, const char *key, const char *text) {
+    const pm__gguf_key *found = find_key(def, key);
+    pm__span span;
+    return found != NULL && pm__gguf_string(found, &span) && span.size == strlen(text) &&
+           memcmp(span.data, text, span.size) == 0;
+}
+
+void pm__key_refuse(pm__model_def *def, const char *key, const char *why) {
+    const pm__gguf_key *found = find_key(def, key);
+    if (found == NULL)
+        return;
+    uint64_t whole;
+    double real;
+    bool yes;
+    if ((pm__gguf_u64(found, &whole) && whole == 0) ||
+        (pm__gguf_f64(found, &real) && real == 0.0) || (pm__gguf_bool(found, &yes) && !yes))
+        return;
+    char value[64];
+    pm__gguf_print_value(found, value, sizeof value);
+    def->status =
+        pm__fail(PM_UNSUPPORTED, "model: %s.%s is %s: %s", def->arch->name, key, value, why);
+}
+
+/* ---- tensors
+ * -------------------------------------------------------------------------------------- */
+
+static const pm__gguf_tensor *find_tensor(const pm__model_def *def, const char *fmt, va_list args) {
+    char name[MOST_NAME];
+    vsnprintf(name, sizeof name, fmt, args);
+    return def->status == PM_OK ? pm__gguf_find_tensor(def->gguf, name) : NULL;
+}
+
+static pm__t claim(pm__model_def *def, const pm__gguf_tensor *t, uint32_t n_row, uint32_t n_col) {
+    if (t->shape[0] != n_col || t->shape[1] != n_row || t->shape[2] != 1 || t->shape[3] != 1) {
+        def->status =
+            pm__fail(PM_BAD_FILE,
+                     "model: tensor '%s' is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
+                     "], but the keys of the file make it [%" PRIu32 ", %" PRIu32 "]",
+                     t->name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], n_col, n_row);
+        return NULL;
+    }
+    def->claimed[t - def->gguf->tensors] = true;
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        if (def->weights[i].data == t->data && strcmp(def->weights[i].tensor.name, t->name) == 0)
+            return &def->weights[i].tensor;
+    pm__weight *w = &def->weights[def->n_weight];
+    *w = (pm__weight){.tensor = {.name = t->name,
+                                 .kind = PM__WEIGHT,
+                                 .type = t->type,
+                                 .rows = PM__ROWS_FIXED,
+                                 .n_row = n_row,
+                                 .n_col = n_col,
+                                 .index = def->n_weight},
+                      .data = t->data};
+    def->n_weight++;
+    return &w->tensor;
+}
+
+static void missing_tensor(pm__model_def *def, const char *fmt, va_list args) {
+    char name[MOST_NAME];
+    vsnprintf(name, sizeof name, fmt, args);
+    if (def->status == PM_OK)
+        def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
+}
+
+/* Defines a claiming function; va_list is used twice, so it is taken twice. */
+pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
+    va_end(args);
+    if (t != NULL)
+        return claim(def, t, n_row, n_col);
+    va_start(args, fmt);
+    missing_tensor(def, fmt, args);
+    va_end(args);
+    return NULL;
+}
+
+pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
+    va_end(args);
+    if (t != NULL)
+        return claim(def, t, 1, n_col);
+    va_start(args, fmt);
+    missing_tensor(def, fmt, args);
+    va_end(args);
+    return NULL;
+}
+
+pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
+    va_end(args);
+    return t != NULL ? claim(def, t, n_row, n_col) : NULL;
+}
+
+pm__t pm__vector_or_null(pm__model_def *def, uint32_t n_col, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
+    va_end(args);
+    return t != NULL ? claim(def, t, 1, n_col) : NULL;
+}
+
+void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
+    va_end(args);
+    if (t != NULL)
+        def->claimed[t - def->gguf->tensors] = true;
+}
+
+uint32_t pm__tensor_rows(pm__model_def *def, const char *name) {
+    if (def->status != PM_OK)
+        return 1;
+    const pm__gguf_tensor *t = pm__gguf_find_tensor(def->gguf, name);
+    if (t == NULL)
+        def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
+    else if (t->shape[1] == 0 || t->shape[1] > INT32_MAX)
+        def->status =
+            pm__fail(PM_BAD_FILE, "model: tensor '%s' has %" PRIu64 " rows", name, t->shape[1]);
+    return def->status == PM_OK ? (uint32_t)t->shape[1] : 1;
+}
+
+/* ---- whole
+ * ---------------------------------------------------------------------------------------- */
+
+static pm_status find_arch(pm__model_def *def) {
+    const pm__gguf_key *key = pm__gguf_find_key(def->gguf, "general.architecture");
+    pm__span name;
+    if (key == NULL || !pm__gguf_string(key, &name))
+        return pm__fail(PM_BAD_FILE, "model: the file does not name its general.architecture");
+    char known[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < PM__COUNT(archs); i++) {
+        if (strlen(archs[i]->name) == name.size &&
+            memcmp(archs[i]->name, name.data, name.size) == 0)
+            def->arch = archs[i];
+        if (used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "",
+                                     archs[i]->name);
+    }
+    if (def->arch != NULL)
+        return PM_OK;
+    char value[64];
+    pm__gguf_print_value(key, value, sizeof value);
+    return pm__fail(PM_UNSUPPORTED, "model: architecture %s is not one of those built: %s", value,
+                    known);
+}
+
+static pm_status all_claimed(const pm__model_def *def) {
+    for (uint64_t i = 0; i < def->gguf->n_tensor; i++)
+        if (!def->claimed[i])
+            return pm__fail(PM_UNSUPPORTED,
+                            "model: tensor '%s' has no place in architecture %s as it is built "
+                            "here; without it the model would be wrong",
+                            def->gguf->tensors[i].name, def->arch->name);
+    return PM_OK;
+}
+
+static pm_status load(pm__model_def *def) {
+    const pm__gguf *gguf = def->gguf;
+    PM_TRY(find_arch(def));
+    if (gguf->n_tensor == 0 || gguf->n_tensor > INT32_MAX)
+        return pm__fail(PM_BAD_FILE, "model: the file has %" PRIu64 " tensors", gguf->n_tensor);
+    /* All at once: claimed tensors are pointed at. */
+    def->weight_capacity = (uint32_t)gguf->n_tensor;
+    def->weights = pm__arena_array(&def->arena, def->weight_capacity, sizeof def->weights[0]);
+    def->claimed = pm__arena_array(&def->arena, def->weight_capacity, sizeof def->claimed[0]);
+    def->self = pm__arena_alloc(&def->arena, def->arch->self_bytes);
+    if (def->weights == NULL || def->claimed == NULL || def->self == NULL)
+        return PM_OUT_OF_MEMORY;
+    def->arch->load(def, def->self);
+    PM_TRY(def->status);
+    return all_claimed(def);
+}
+
+pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf) {
+    *def = (pm__model_def){.gguf = gguf, .status = PM_OK};
+    const pm_status status = load(def);
+    if (status != PM_OK)
+        pm__model_def_finish(def);
+    return status;
+}
+
+void pm__model_def_finish(pm__model_def *def) {
+    pm__arena_finish(&def->arena);
+    *def = (pm__model_def){.status = PM_OK};
+}
+
+pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g) {
+    pm__graph_init(g);
+    pm_status status = pm__graph_close(g, def->arch->build(g, def, def->self));
+    if (status != PM_OK)
+        pm__graph_finish(g);
+    return status;
+}
