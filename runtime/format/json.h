@@ -10,7 +10,8 @@
  * errors  BAD_FILE: "<what>: not JSON near byte <offset>" */
 pm_status pm__json_parse(const char *what, const char *text, size_t n, cJSON **out);
 
-/* A JSON string of n bytes that need not be valid UTF-8 (broken bytes become U+FFFD). */
+/* A JSON string of n bytes that need not be valid UTF-8 (broken bytes, and zeros, become U+FFFD).
+ * NULL without memory. */
 cJSON *pm__json_string(const char *text, size_t n);
 
 #endif
