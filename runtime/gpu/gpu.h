@@ -1,11 +1,13 @@
-/* gpu.h: the floor that runs graphs on Vulkan. The only header of gpu/ that higher floors include; it shows no Vulkan type. */
+/* gpu.h: the floor that runs graphs on Vulkan. The only header of gpu/ that higher floors include;
+ * it shows no Vulkan type. */
 #ifndef PM_GPU_GPU_H
 #define PM_GPU_GPU_H
 
 #include "../graph/backend.h"
 
-/* All Vulkan devices, best first within a kind but with the loader's index. *note: why the list is empty, or "".
- * Free with pm__gpu_list_free. Never fails for lack of Vulkan, only for lack of memory. */
+/* All Vulkan devices, best first within a kind but with the loader's index. *note: why the list is
+ * empty, or "". Free with pm__gpu_list_free. Never fails for lack of Vulkan, only for lack of
+ * memory. */
 pm_status pm__gpu_list(pm_device_info **list, size_t *n, const char **note);
 void pm__gpu_list_free(pm_device_info *list);
 

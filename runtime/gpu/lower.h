@@ -5,7 +5,8 @@
 #include "memory.h"
 #include "pipeline.h"
 
-/* Rows [first_row, first_row + n_row) of a weight. A weight larger than caps.most_range has several parts. */
+/* Rows [first_row, first_row + n_row) of a weight. A weight larger than caps.most_range has several
+ * parts. */
 typedef struct pm__weight_part {
     uint32_t first_row, n_row;
     pm__region quants, scales; /* scales.bytes is 0 where the type has none */
@@ -18,13 +19,14 @@ typedef struct pm__weight_place {
 
 /* Where every tensor lives. */
 typedef struct pm__places {
-    const pm__weight_place *weights;  /* by index of the weight */
-    const pm__region *activations;    /* by index of the activation */
-    const pm__region *caches;         /* by index of the cache */
+    const pm__weight_place *weights; /* by index of the weight */
+    const pm__region *activations;   /* by index of the activation */
+    const pm__region *caches;        /* by index of the cache */
     pm__region step[PM__STEP_PART_COUNT];
 } pm__places;
 
-/* Grids that follow the rows of a step are read from device memory; begin() fills one entry for each distinct grid. */
+/* Grids that follow the rows of a step are read from device memory; begin() fills one entry for
+ * each distinct grid. */
 typedef enum pm__grid_count { PM__GRID_ROWS, PM__GRID_OUTS, PM__GRID_SAMPLES } pm__grid_count;
 /* PM__GRID_SAMPLES counts n_out where the step draws tokens, else 0. */
 
@@ -61,12 +63,14 @@ typedef struct pm__lowering {
     const pm__graph *graph;
     const pm__limits *limits;
     const pm__places *places;
-    uint32_t n_row, n_out; /* most rows and outputs of a step of this class; n_row 1 gets the matrix-vector kernels */
+    uint32_t n_row, n_out; /* most rows and outputs of a step of this class; n_row 1 gets the
+                              matrix-vector kernels */
     pm__pipelines *pipelines;
 } pm__lowering;
 
-/* Chooses a kernel (kernels.def) for every node by tier, type and rows, requests its pipeline, and fills bindings, constants
- * and grid. errors  UNSUPPORTED: no kernel fits (names node, type and device), OUT_OF_MEMORY */
+/* Chooses a kernel (kernels.def) for every node by tier, type and rows, requests its pipeline, and
+ * fills bindings, constants and grid. errors  UNSUPPORTED: no kernel fits (names node, type and
+ * device), OUT_OF_MEMORY */
 pm_status pm__lower(const pm__lowering *in, pm__program *out);
 void pm__program_finish(pm__program *program);
 

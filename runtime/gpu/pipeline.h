@@ -30,14 +30,15 @@ typedef struct pm__pipelines {
     pm__pipeline *items;
     uint32_t n, capacity;
     VkDescriptorSetLayout set_layouts[PM__MOST_BINDINGS + 1]; /* by number of bindings */
-    VkPipelineLayout layouts[PM__MOST_BINDINGS + 1];          /* push range: all PM__MOST_PUSH_WORDS words */
+    VkPipelineLayout layouts[PM__MOST_BINDINGS + 1]; /* push range: all PM__MOST_PUSH_WORDS words */
 } pm__pipelines;
 
 pm_status pm__pipelines_init(pm__pipelines *set, pm__gpu *gpu);
 void pm__pipelines_finish(pm__pipelines *set);
 /* Index of the pipeline of this description; equal descriptions share one. Compiles nothing yet. */
 pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *desc, uint32_t *index);
-/* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline cache. */
+/* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline
+ * cache. */
 pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user);
 
 #endif

@@ -8,20 +8,25 @@ typedef struct pm__shader_desc {
     const char *file;           /* "rmsnorm.comp" */
     const char *const *defines; /* [n_define] "NAME=VALUE" or "NAME" */
     size_t n_define;
-    pm__tier tier;              /* sets the SPIR-V target; tiers that need extensions are probed */
+    pm__tier tier; /* sets the SPIR-V target; tiers that need extensions are probed */
 } pm__shader_desc;
 
-/* The key of the cache is a hash of all text included, the defines, the compiler's version and ours.
- * words   out, malloc'ed
- * errors  FAILURE: the compiler's first message with file and line. Thread-safe. */
-pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words, size_t *n_word);
+/* The key of the cache is a hash of all text included, the defines, the compiler's version and
+ * ours. words   out, malloc'ed errors  FAILURE: the compiler's first message with file and line.
+ * Thread-safe. */
+pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
+                             size_t *n_word);
 
-/* Opened with the device. cache_dir as in pm_device_desc; a directory that cannot be made means no cache, with a warning. */
+/* Opened with the device. cache_dir as in pm_device_desc; a directory that cannot be made means no
+ * cache, with a warning. */
 pm_status pm__shader_cache_create(const char *cache_dir, struct pm__shader_cache **out);
 void pm__shader_cache_destroy(struct pm__shader_cache *cache);
-/* A whole file of the cache directory, malloc'ed; NULL if there is none or it is damaged (checksum). */
+/* A whole file of the cache directory, malloc'ed; NULL if there is none or it is damaged
+ * (checksum). */
 void *pm__cache_read(const struct pm__shader_cache *cache, const char *name, size_t *n_byte);
-/* Written beside and renamed, so that another process never sees half a file. Failures are logged, never returned. */
-void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data, size_t n_byte);
+/* Written beside and renamed, so that another process never sees half a file. Failures are logged,
+ * never returned. */
+void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data,
+                     size_t n_byte);
 
 #endif

@@ -33,6 +33,7 @@ typedef struct pm__context_info {
     uint32_t n_dispatch; /* of a step of one row; 0: not a GPU */
     uint32_t n_barrier;
     uint32_t n_submit;
+    uint32_t most_rows;  /* rows of a step that keep it within the time budget, 1 to n_batch; changes as steps are measured */
     uint32_t most_ahead; /* steps that may be submitted and not collected, at most PM_RING */
 } pm__context_info;
 

@@ -1,0 +1,265 @@
+/* context.c: what a context allocates, and how it is set up. Its steps are in step.c. */
+#include "context.h"
+
+#include "../base/checked.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- layout
+ * --------------------------------------------------------------------------------------- */
+
+static const char *const STEP = "step";
+
+static pm_status in_reach(const pm__gpu *gpu, const char *what, uint64_t bytes, const char *flag) {
+    if (bytes <= gpu->caps.most_range)
+        return PM_OK;
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "gpu: %s: %" PRIu64 " bytes, %s can bind %" PRIu64 "; use a smaller %s", what,
+                    bytes, gpu->info.name, gpu->caps.most_range, flag);
+}
+
+static pm_status add_caches(pm__gpu_context *context) {
+    const pm__graph *g = context->graph;
+    context->caches = calloc(g->n_cache + 1, sizeof *context->caches);
+    if (context->caches == NULL)
+        return pm__fail_memory("gpu: caches", g->n_cache * sizeof *context->caches);
+    for (uint32_t i = 0; i < g->n_cache; i++) {
+        const uint64_t bytes = pm__limits_cache_bytes(&context->limits, g->caches[i]);
+        PM_TRY(in_reach(context->device->gpu, g->caches[i]->name, bytes, "-c"));
+        PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "cache", bytes,
+                                &context->caches[i]));
+    }
+    return PM_OK;
+}
+
+/* Places the activations of a class; *regions are relative to the arena until there is memory. */
+static pm_status plan_class(pm__gpu_context *context, pm__class_state *class) {
+    const pm__graph *g = context->graph;
+    const pm__gpu *gpu = context->device->gpu;
+    class->activations = calloc(g->n_activation + 1, sizeof *class->activations);
+    if (class->activations == NULL)
+        return pm__fail_memory("gpu: activations", g->n_activation * sizeof *class->activations);
+    pm__plan plan = {0};
+    pm_status status =
+        pm__plan_init(&plan, g, class->n_row, class->n_out, gpu->caps.offset_alignment);
+    for (uint32_t i = 0; status == PM_OK && i < g->n_activation; i++) {
+        status = in_reach(gpu, g->activations[i]->name, plan.sizes[i], "-b");
+        class->activations[i] = (pm__region){.offset = plan.offsets[i], .bytes = plan.sizes[i]};
+    }
+    if (status == PM_OK && plan.arena_bytes > context->activation_bytes)
+        context->activation_bytes = plan.arena_bytes;
+    pm__plan_finish(&plan);
+    return status;
+}
+
+/* A grid entry for each launch there can be: every node once a part of its weight. */
+static VkDeviceSize grid_bytes(const pm__gpu_context *context) {
+    return ((uint64_t)context->graph->n_node + context->weights->n_part) * PM__GRID_STRIDE;
+}
+
+static pm_status add_step(pm__gpu_context *context) {
+    const pm__gpu *gpu = context->device->gpu;
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++) {
+        if (part == PM__STEP_RING)
+            continue;
+        const uint64_t bytes = pm__limits_step_bytes(&context->limits, (pm__step_part)part);
+        PM_TRY(in_reach(gpu, "step", bytes, "-c"));
+        PM_TRY(pm__needs_append(&context->needs, gpu, STEP, bytes, &context->step[part]));
+    }
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+        PM_TRY(pm__needs_append(&context->needs, gpu, STEP, grid_bytes(context),
+                                &context->classes[c].grids));
+    const pm__spot *first = &context->step[0], *last = &context->classes[PM__CLASS_COUNT - 1].grids;
+    if (first->need != last->need)
+        return pm__fail(PM_OUT_OF_MEMORY,
+                        "gpu: the step buffer passes %" PRIu64 " bytes; use a smaller -c",
+                        gpu->caps.most_allocation);
+    return PM_OK;
+}
+
+/* Buffers the host shares with the device. */
+static pm_status add_shared(pm__gpu_context *context) {
+    const pm__limits *limits = &context->limits;
+    const uint64_t ring = pm__limits_step_bytes(limits, PM__STEP_RING);
+    const uint64_t row = 4ull * context->graph->logits->n_col;
+    const VkDeviceSize mirror = context->needs.items[context->step[0].need].bytes;
+    context->mirror = context->needs.n;
+    PM_TRY(pm__needs_add(&context->needs, "step upload", mirror, PM__MEMORY_UPLOAD));
+    context->ring = context->needs.n;
+    context->step[PM__STEP_RING] = (pm__spot){.need = context->ring, .bytes = ring};
+    PM_TRY(pm__needs_add(&context->needs, "ring", ring, PM__MEMORY_READBACK));
+    context->logits = context->needs.n;
+    return pm__needs_add(&context->needs, "logits readback", row * limits->n_out,
+                         PM__MEMORY_READBACK);
+}
+
+static pm_status lay_out(pm__gpu_context *context) {
+    const pm__limits *limits = &context->limits;
+    pm__class_state *one = &context->classes[PM__CLASS_ONE];
+    pm__class_state *batch = &context->classes[PM__CLASS_BATCH];
+    one->n_row = one->n_out = 1;
+    batch->n_row = limits->n_batch;
+    batch->n_out = limits->n_out;
+    PM_TRY(add_caches(context));
+    PM_TRY(plan_class(context, one));
+    PM_TRY(plan_class(context, batch));
+    PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "activations",
+                            context->activation_bytes, &context->arena));
+    PM_TRY(add_step(context));
+    return add_shared(context);
+}
+
+/* ---- set-up
+ * --------------------------------------------------------------------------------------- */
+
+static pm_status allocate(pm__gpu_context *context) {
+    pm__gpu *gpu = context->device->gpu;
+    const pm__graph *g = context->graph;
+    PM_TRY(pm__needs_check(&context->needs, gpu, "the session"));
+    context->buffers = calloc(context->needs.n, sizeof *context->buffers);
+    context->cache_regions = calloc(g->n_cache + 1, sizeof *context->cache_regions);
+    context->copies =
+        calloc(context->limits.n_batch + PM__STEP_PART_COUNT + 2, sizeof *context->copies);
+    if (context->buffers == NULL || context->cache_regions == NULL || context->copies == NULL)
+        return pm__fail_memory("gpu: session", context->needs.n * sizeof *context->buffers);
+    PM_TRY(pm__needs_allocate(&context->needs, gpu, context->buffers));
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        context->cache_regions[i] = pm__spot_region(&context->caches[i], context->buffers);
+    const pm__region arena = pm__spot_region(&context->arena, context->buffers);
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+        for (uint32_t i = 0; i < g->n_activation; i++) {
+            context->classes[c].activations[i].buffer = arena.buffer;
+            context->classes[c].activations[i].offset += arena.offset;
+        }
+    }
+    return PM_OK;
+}
+
+static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
+    pm__places places = {
+        .weights = context->weights->places,
+        .activations = class->activations,
+        .caches = context->cache_regions,
+    };
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        places.step[part] = pm__spot_region(&context->step[part], context->buffers);
+    const pm__lowering lowering = {
+        .gpu = context->device->gpu,
+        .graph = context->graph,
+        .limits = &context->limits,
+        .places = &places,
+        .n_row = class->n_row,
+        .n_out = class->n_out,
+        .pipelines = &context->pipelines,
+    };
+    PM_TRY(pm__lower(&lowering, &class->program));
+    if (class->program.n_grid * PM__GRID_STRIDE > class->grids.bytes)
+        return pm__fail(PM_FAILURE, "gpu: %" PRIu32 " distinct grids, there is room for %" PRIu64,
+                        class->program.n_grid, (uint64_t) class->grids.bytes / PM__GRID_STRIDE);
+    return PM_OK;
+}
+
+static pm_status record_class(pm__gpu_context *context, pm__class_state *class) {
+    const pm__recording_desc desc = {
+        .queue = &context->device->queue,
+        .program = &class->program,
+        .pipelines = &context->pipelines,
+        .grids = pm__spot_region(&class->grids, context->buffers),
+        .n_row = class->n_row,
+    };
+    return pm__recording_init(&class->recording, &desc);
+}
+
+static pm_status set_up(pm__gpu_context *context) {
+    PM_TRY(lay_out(context));
+    PM_TRY(allocate(context));
+    PM_TRY(pm__pipelines_init(&context->pipelines, context->device->gpu));
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+        PM_TRY(lower_class(context, &context->classes[c]));
+    PM_TRY(pm__pipelines_build(&context->pipelines, NULL, NULL));
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+        PM_TRY(record_class(context, &context->classes[c]));
+    return pm__queue_allocate(&context->device->queue, 1, &context->load);
+}
+
+static pm__gpu_context *create_empty(const pm__gpu_weights *weights, const pm__graph *g,
+                                     const pm__limits *limits) {
+    pm__gpu_context *context = calloc(1, sizeof *context);
+    if (context == NULL) {
+        pm__fail_memory("gpu: session", sizeof *context);
+        return NULL;
+    }
+    context->device = weights->device;
+    context->weights = weights;
+    context->graph = g;
+    context->limits = *limits;
+    context->pages_low = UINT32_MAX;
+    context->samplers_changed = true;
+    return context;
+}
+
+pm_status pm__gpu_context_create(void *weights, const pm__graph *g, const pm__limits *limits,
+                                 void **out) {
+    pm__gpu_context *context = create_empty(weights, g, limits);
+    if (context == NULL)
+        return PM_OUT_OF_MEMORY;
+    const pm_status status = set_up(context);
+    if (status != PM_OK) {
+        pm__gpu_context_destroy(context);
+        return status;
+    }
+    *out = context;
+    return PM_OK;
+}
+
+void pm__gpu_context_destroy(void *self) {
+    pm__gpu_context *context = self;
+    if (context == NULL)
+        return;
+    pm__gpu *gpu = context->device->gpu;
+    if (context->buffers != NULL)
+        gpu->vk.vkDeviceWaitIdle(gpu->device);
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+        pm__recording_finish(&context->classes[c].recording);
+        pm__program_finish(&context->classes[c].program);
+        free(context->classes[c].activations);
+    }
+    if (context->load != NULL)
+        gpu->vk.vkFreeCommandBuffers(gpu->device, context->device->queue.pool, 1, &context->load);
+    pm__pipelines_finish(&context->pipelines);
+    if (context->buffers != NULL)
+        for (uint32_t i = 0; i < context->needs.n; i++)
+            pm__buffer_finish(gpu, &context->buffers[i]);
+    free(context->buffers);
+    free(context->caches);
+    free(context->cache_regions);
+    free(context->copies);
+    pm__needs_finish(&context->needs);
+    free(context);
+}
+
+pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
+                                 const pm__limits *limits, const pm__plan_sink *sink) {
+    pm__gpu_context *context = create_empty(weights, g, limits);
+    if (context == NULL)
+        return PM_OUT_OF_MEMORY;
+    pm_status status = lay_out(context);
+    if (status == PM_OK)
+        status = pm__needs_report(&context->needs, context->device->gpu, sink);
+    pm__gpu_context_destroy(context);
+    return status;
+}
+
+void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
+    const pm__gpu_context *context = self;
+    const pm__class_state *one = &context->classes[PM__CLASS_ONE];
+    *out = (pm__context_info){
+        .n_dispatch = one->program.n_dispatch,
+        .n_barrier = one->recording.n_barrier,
+        .n_submit = one->recording.n_segment,
+        .most_rows = pm__recording_most_rows(&context->classes[PM__CLASS_BATCH].recording),
+        .most_ahead = PM_RING,
+    };
+}

@@ -1,0 +1,83 @@
+/* context.h: everything a session keeps on a device, and the way of one step through it. */
+#ifndef PM_GPU_CONTEXT_H
+#define PM_GPU_CONTEXT_H
+
+#include "record.h"
+#include "weights.h"
+
+typedef enum pm__class { /* of steps by their rows; each has its own recorded program */
+                         PM__CLASS_ONE,   /* one row, one output: matrix-vector kernels */
+                         PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
+                         PM__CLASS_COUNT
+} pm__class;
+
+typedef struct pm__class_state {
+    uint32_t n_row, n_out; /* capacity */
+    pm__region *activations;
+    pm__program program;
+    pm__recording recording;
+    pm__spot grids;
+} pm__class_state;
+
+/* A step that is submitted and not collected. */
+typedef struct pm__flight {
+    uint64_t value; /* of the timeline */
+    uint32_t step;
+} pm__flight;
+
+typedef struct pm__gpu_context {
+    pm__gpu_device *device;
+    const pm__gpu_weights *weights;
+    const pm__graph *graph;
+    pm__limits limits;
+
+    pm__needs needs;
+    pm__buffer *buffers;
+    pm__spot *caches; /* [graph->n_cache] */
+    pm__spot arena;
+    pm__spot step[PM__STEP_PART_COUNT];
+    uint32_t mirror;           /* need: the step buffer as the host writes it */
+    uint32_t ring;             /* need: drawn tokens, written by kernels, read by the host */
+    uint32_t logits;           /* need: logits on their way to the host */
+    uint64_t activation_bytes; /* of the larger class */
+    pm__region *cache_regions;
+
+    pm__pipelines pipelines;
+    pm__class_state classes[PM__CLASS_COUNT];
+    pm__class present; /* of the rows begun last */
+    uint32_t n_row, n_out;
+    bool sample;
+
+    VkCommandBuffer load; /* copies of begin(), copy_page() and read_logits() */
+    uint64_t load_value;
+    VkBufferCopy *copies; /* [n_batch + PM__STEP_PART_COUNT + 2] */
+    uint32_t n_copy;
+    bool samplers_changed;
+    uint32_t pages_low, pages_high; /* entries of the block table that changed */
+
+    uint32_t step_number;
+    pm__flight flights[PM_RING];
+    uint32_t n_flight, first_flight;
+} pm__gpu_context;
+
+/* Names the buffers a context would take. */
+pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
+                                 const pm__limits *limits, const pm__plan_sink *sink);
+
+/* Members of pm__backend; see backend.h. Weights are a pm__gpu_weights, contexts a pm__gpu_context.
+ */
+pm_status pm__gpu_context_create(void *weights, const pm__graph *g, const pm__limits *limits,
+                                 void **out);
+void pm__gpu_context_destroy(void *context);
+void pm__gpu_context_get_info(const void *context, pm__context_info *out);
+pm_status pm__gpu_context_set_sampler(void *context, uint32_t seq,
+                                      const struct pm_step_sampler *sampler);
+pm_status pm__gpu_context_set_pages(void *context, uint32_t seq, uint32_t first, uint32_t n,
+                                    const uint32_t *pages);
+pm_status pm__gpu_context_copy_page(void *context, uint32_t from, uint32_t to);
+pm_status pm__gpu_context_begin(void *context, const pm__step *step);
+pm_status pm__gpu_context_submit(void *context);
+pm_status pm__gpu_context_collect(void *context, struct pm_step_drawn *drawn);
+pm_status pm__gpu_context_read_logits(void *context, uint32_t first, uint32_t n, float *logits);
+
+#endif

@@ -1,0 +1,129 @@
+#include "queue.h"
+
+#include "../base/clock.h"
+
+#include <inttypes.h>
+
+static const double SILENCE_SECONDS = 120.0;
+static const uint64_t WAIT_NANOSECONDS = 1000000000;
+
+pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
+    *queue = (pm__queue){.gpu = gpu};
+    const VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+        .queueFamilyIndex = gpu->queue_family,
+    };
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateCommandPool(gpu->device, &pool, NULL, &queue->pool),
+                         "command pool"));
+    const VkSemaphoreTypeCreateInfo type = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+        .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
+    };
+    const VkSemaphoreCreateInfo semaphore = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
+        .pNext = &type,
+    };
+    return pm__gpu_check(gpu,
+                         gpu->vk.vkCreateSemaphore(gpu->device, &semaphore, NULL, &queue->timeline),
+                         "timeline semaphore");
+}
+
+void pm__queue_finish(pm__queue *queue) {
+    pm__gpu *gpu = queue->gpu;
+    if (gpu == NULL)
+        return;
+    gpu->vk.vkDeviceWaitIdle(gpu->device);
+    gpu->vk.vkDestroySemaphore(gpu->device, queue->timeline, NULL);
+    gpu->vk.vkDestroyCommandPool(gpu->device, queue->pool, NULL);
+    *queue = (pm__queue){0};
+}
+
+pm_status pm__queue_allocate(pm__queue *queue, uint32_t n, VkCommandBuffer *commands) {
+    pm__gpu *gpu = queue->gpu;
+    const VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = queue->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = n,
+    };
+    return pm__gpu_check(gpu, gpu->vk.vkAllocateCommandBuffers(gpu->device, &info, commands),
+                         "command buffers");
+}
+
+pm_status pm__queue_begin(pm__queue *queue, VkCommandBuffer commands, bool reusable) {
+    const VkCommandBufferBeginInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+        .flags = reusable ? VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT
+                          : VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+    };
+    return pm__gpu_check(queue->gpu, queue->gpu->vk.vkBeginCommandBuffer(commands, &info),
+                         "begin of a command buffer");
+}
+
+pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands) {
+    return pm__gpu_check(queue->gpu, queue->gpu->vk.vkEndCommandBuffer(commands),
+                         "end of a command buffer");
+}
+
+pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands) {
+    pm__gpu *gpu = queue->gpu;
+    if (gpu->lost)
+        return pm__gpu_check(gpu, VK_ERROR_DEVICE_LOST, "submission");
+    const uint64_t value = queue->submitted + 1;
+    const VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value,
+    };
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = &timeline,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands,
+        .signalSemaphoreCount = 1,
+        .pSignalSemaphores = &queue->timeline,
+    };
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkQueueSubmit(gpu->queue, 1, &submit, VK_NULL_HANDLE),
+                         "submission"));
+    queue->submitted = value;
+    return PM_OK;
+}
+
+pm_status pm__queue_wait(pm__queue *queue, uint64_t value) {
+    pm__gpu *gpu = queue->gpu;
+    const VkSemaphoreWaitInfo wait = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &queue->timeline,
+        .pValues = &value,
+    };
+    const double start = pm__clock_seconds();
+    for (;;) {
+        const VkResult result = gpu->vk.vkWaitSemaphores(gpu->device, &wait, WAIT_NANOSECONDS);
+        if (result != VK_TIMEOUT)
+            return pm__gpu_check(gpu, result, "wait for the device");
+        if (pm__clock_seconds() - start > SILENCE_SECONDS) {
+            gpu->lost = true;
+            return pm__fail(PM_DEVICE_LOST,
+                            "gpu: the device has not finished submission %" PRIu64
+                            " after %.0f s; lower --submit-ms or choose another --device",
+                            value, SILENCE_SECONDS);
+        }
+    }
+}
+
+void pm__queue_barrier(pm__queue *queue, VkCommandBuffer commands) {
+    const VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                         VK_ACCESS_INDIRECT_COMMAND_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                         VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT,
+    };
+    queue->gpu->vk.vkCmdPipelineBarrier(
+        commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT |
+            VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
+        0, 1, &barrier, 0, NULL, 0, NULL);
+}

@@ -1,0 +1,32 @@
+/* queue.h: command buffers go in, a timeline semaphore counts what is done. */
+#ifndef PM_GPU_QUEUE_H
+#define PM_GPU_QUEUE_H
+
+#include "device.h"
+
+typedef struct pm__queue {
+    pm__gpu *gpu;
+    VkCommandPool pool;
+    VkSemaphore timeline;
+    uint64_t submitted; /* value the last submission signals; 0: none yet */
+} pm__queue;
+
+pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu);
+void pm__queue_finish(pm__queue *queue); /* waits for what is in flight */
+
+pm_status pm__queue_allocate(pm__queue *queue, uint32_t n, VkCommandBuffer *commands);
+/* Begins `commands` anew. reusable: it will be submitted again while it may still be pending. */
+pm_status pm__queue_begin(pm__queue *queue, VkCommandBuffer commands, bool reusable);
+pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands);
+
+/* One submission of one command buffer; queue->submitted is then the value it signals. */
+pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands);
+/* Waits until the timeline has reached `value`.
+ * errors  DEVICE_LOST, also if nothing was heard of the device for two minutes */
+pm_status pm__queue_wait(pm__queue *queue, uint64_t value);
+
+/* What kernels, copies and the host wrote becomes visible to kernels, indirect grids, copies and
+ * the host. */
+void pm__queue_barrier(pm__queue *queue, VkCommandBuffer commands);
+
+#endif

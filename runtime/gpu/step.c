@@ -1,0 +1,238 @@
+/* step.c: a step's way: the host fills a mirror of the step buffer, a few copies carry it over, the
+ * recorded program runs, the drawn tokens come back through the ring. */
+#include "context.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- the mirror
+ * ----------------------------------------------------------------------------------- */
+
+static char *mirror_at(pm__gpu_context *context, const pm__spot *spot) {
+    return (char *)context->buffers[context->mirror].map + spot->offset;
+}
+
+/* Adds [offset, offset + bytes) of a spot to the copies of the next load. */
+static void mark(pm__gpu_context *context, const pm__spot *spot, VkDeviceSize offset,
+                 VkDeviceSize bytes) {
+    if (bytes == 0)
+        return;
+    context->copies[context->n_copy++] = (VkBufferCopy){
+        .srcOffset = spot->offset + offset,
+        .dstOffset = spot->offset + offset,
+        .size = bytes,
+    };
+}
+
+pm_status pm__gpu_context_set_sampler(void *self, uint32_t seq,
+                                      const struct pm_step_sampler *sampler) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight == 0 && seq < context->limits.n_seq);
+    PM_TRY(pm__queue_wait(&context->device->queue, context->load_value));
+    char *to = mirror_at(context, &context->step[PM__STEP_SAMPLERS]);
+    memcpy(to + seq * sizeof *sampler, sampler, sizeof *sampler);
+    context->samplers_changed = true;
+    return PM_OK;
+}
+
+static uint32_t pages_of_sequence(const pm__limits *limits) {
+    return (limits->n_ctx + PM_PAGE - 1) / PM_PAGE;
+}
+
+pm_status pm__gpu_context_set_pages(void *self, uint32_t seq, uint32_t first, uint32_t n,
+                                    const uint32_t *pages) {
+    pm__gpu_context *context = self;
+    const uint32_t n_page = pages_of_sequence(&context->limits);
+    assert(context->n_flight == 0 && seq < context->limits.n_seq && first + n <= n_page);
+    PM_TRY(pm__queue_wait(&context->device->queue, context->load_value));
+    const uint32_t low = seq * n_page + first;
+    char *to = mirror_at(context, &context->step[PM__STEP_PAGES]);
+    memcpy(to + low * sizeof *pages, pages, n * sizeof *pages);
+    if (low < context->pages_low)
+        context->pages_low = low;
+    if (low + n > context->pages_high)
+        context->pages_high = low + n;
+    return PM_OK;
+}
+
+static void write_rows(pm__gpu_context *context, const pm__step *step) {
+    const struct pm_step_head head = {
+        .n_row = step->n_row,
+        .n_out = step->n_out,
+        .step = context->step_number,
+        .n_sample = step->sample ? step->n_out : 0,
+    };
+    char *rows = mirror_at(context, &context->step[PM__STEP_ROWS]);
+    memcpy(rows, &head, sizeof head);
+    memcpy(rows + sizeof head, step->rows, step->n_row * sizeof *step->rows);
+    mark(context, &context->step[PM__STEP_ROWS], 0, sizeof head + step->n_row * sizeof *step->rows);
+    memcpy(mirror_at(context, &context->step[PM__STEP_OUTS]), step->outs,
+           step->n_out * sizeof *step->outs);
+    mark(context, &context->step[PM__STEP_OUTS], 0, step->n_out * sizeof *step->outs);
+}
+
+/* The rows' tokens at their places, one copy for each run of positions. */
+static void write_history(pm__gpu_context *context, const pm__step *step) {
+    const uint64_t n_ctx = context->limits.n_ctx;
+    uint32_t *history = (uint32_t *)(void *)mirror_at(context, &context->step[PM__STEP_HISTORY]);
+    uint64_t low = 0, high = 0;
+    for (uint32_t i = 0; i < step->n_row; i++) {
+        const uint64_t at = step->rows[i].seq * n_ctx + step->rows[i].pos;
+        history[at] = step->rows[i].token;
+        if (at != high) {
+            mark(context, &context->step[PM__STEP_HISTORY], low * 4, (high - low) * 4);
+            low = at;
+        }
+        high = at + 1;
+    }
+    mark(context, &context->step[PM__STEP_HISTORY], low * 4, (high - low) * 4);
+}
+
+static uint32_t groups_of(const pm__grid *grid, const pm__step *step) {
+    const uint32_t counts[] = {
+        [PM__GRID_ROWS] = step->n_row,
+        [PM__GRID_OUTS] = step->n_out,
+        [PM__GRID_SAMPLES] = step->sample ? step->n_out : 0,
+    };
+    const uint32_t n = counts[grid->count];
+    if (grid->one)
+        return n > 0;
+    return (n + grid->rows_per_group - 1) / grid->rows_per_group;
+}
+
+static void write_grids(pm__gpu_context *context, const pm__class_state *class,
+                        const pm__step *step) {
+    char *table = mirror_at(context, &class->grids);
+    for (uint32_t i = 0; i < class->program.n_grid; i++) {
+        const pm__grid *grid = &class->program.grids[i];
+        uint32_t groups[3] = {grid->others[0], grid->others[1], grid->others[2]};
+        groups[grid->axis] = groups_of(grid, step);
+        memcpy(table + (size_t)i * PM__GRID_STRIDE, groups, sizeof groups);
+    }
+    mark(context, &class->grids, 0, (VkDeviceSize) class->program.n_grid * PM__GRID_STRIDE);
+}
+
+static void mark_settings(pm__gpu_context *context) {
+    if (context->samplers_changed)
+        mark(context, &context->step[PM__STEP_SAMPLERS], 0, context->step[PM__STEP_SAMPLERS].bytes);
+    if (context->pages_low < context->pages_high)
+        mark(context, &context->step[PM__STEP_PAGES], 4 * (VkDeviceSize)context->pages_low,
+             4 * (VkDeviceSize)(context->pages_high - context->pages_low));
+    context->samplers_changed = false;
+    context->pages_low = UINT32_MAX;
+    context->pages_high = 0;
+}
+
+/* ---- copies
+ * --------------------------------------------------------------------------------------- */
+
+static pm_status begin_load(pm__gpu_context *context) {
+    pm__queue *queue = &context->device->queue;
+    PM_TRY(pm__queue_wait(queue, context->load_value));
+    PM_TRY(pm__queue_begin(queue, context->load, false));
+    pm__queue_barrier(queue, context->load);
+    return PM_OK;
+}
+
+static void copy(pm__gpu_context *context, VkBuffer from, VkBuffer to, uint32_t n,
+                 const VkBufferCopy *regions) {
+    context->device->gpu->vk.vkCmdCopyBuffer(context->load, from, to, n, regions);
+}
+
+static pm_status end_load(pm__gpu_context *context) {
+    pm__queue *queue = &context->device->queue;
+    pm__queue_barrier(queue, context->load);
+    PM_TRY(pm__queue_end(queue, context->load));
+    PM_TRY(pm__queue_submit(queue, context->load));
+    context->load_value = queue->submitted;
+    return PM_OK;
+}
+
+pm_status pm__gpu_context_copy_page(void *self, uint32_t from, uint32_t to) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight == 0);
+    PM_TRY(begin_load(context));
+    for (uint32_t i = 0; i < context->graph->n_cache; i++) {
+        const pm__region *cache = &context->cache_regions[i];
+        const VkDeviceSize page = 4ull * PM_PAGE * context->graph->caches[i]->n_col;
+        const VkBufferCopy region = {
+            .srcOffset = cache->offset + from * page,
+            .dstOffset = cache->offset + to * page,
+            .size = page,
+        };
+        copy(context, cache->buffer, cache->buffer, 1, &region);
+    }
+    return end_load(context);
+}
+
+pm_status pm__gpu_context_read_logits(void *self, uint32_t first, uint32_t n, float *logits) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight == 0 && first + n <= context->n_out);
+    const pm__tensor *t = context->graph->logits;
+    const pm__region *from = &context->classes[context->present].activations[t->index];
+    const pm__buffer *to = &context->buffers[context->logits];
+    const VkBufferCopy region = {
+        .srcOffset = from->offset + 4ull * first * t->n_col,
+        .size = 4ull * n * t->n_col,
+    };
+    PM_TRY(begin_load(context));
+    copy(context, from->buffer, to->buffer, 1, &region);
+    PM_TRY(end_load(context));
+    PM_TRY(pm__queue_wait(&context->device->queue, context->load_value));
+    memcpy(logits, to->map, region.size);
+    return PM_OK;
+}
+
+/* ---- steps
+ * ---------------------------------------------------------------------------------------- */
+
+pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight == 0);
+    assert(step->n_row > 0 && step->n_row <= context->limits.n_batch);
+    assert(step->n_out <= context->limits.n_out);
+    PM_TRY(pm__recording_measure(&context->classes[context->present].recording));
+    context->present = step->n_row == 1 ? PM__CLASS_ONE : PM__CLASS_BATCH;
+    context->n_row = step->n_row;
+    context->n_out = step->n_out;
+    context->sample = step->sample;
+    PM_TRY(begin_load(context));
+    context->n_copy = 0;
+    write_rows(context, step);
+    write_history(context, step);
+    write_grids(context, &context->classes[context->present], step);
+    mark_settings(context);
+    copy(context, context->buffers[context->mirror].buffer,
+         context->buffers[context->step[0].need].buffer, context->n_copy, context->copies);
+    return end_load(context);
+}
+
+pm_status pm__gpu_context_submit(void *self) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight < PM_RING);
+    PM_TRY(pm__recording_submit(&context->classes[context->present].recording, context->n_row));
+    const uint32_t slot = (context->first_flight + context->n_flight) % PM_RING;
+    context->flights[slot] = (pm__flight){
+        .value = context->device->queue.submitted,
+        .step = context->step_number++,
+    };
+    context->n_flight++;
+    return PM_OK;
+}
+
+pm_status pm__gpu_context_collect(void *self, struct pm_step_drawn *drawn) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight > 0);
+    const pm__flight flight = context->flights[context->first_flight];
+    context->first_flight = (context->first_flight + 1) % PM_RING;
+    context->n_flight--;
+    PM_TRY(pm__queue_wait(&context->device->queue, flight.value));
+    const size_t bytes = context->n_out * sizeof *drawn;
+    const size_t slot = flight.step % PM_RING;
+    const char *ring = context->buffers[context->ring].map;
+    if (context->sample)
+        memcpy(drawn, ring + slot * context->limits.n_out * sizeof *drawn, bytes);
+    else
+        memset(drawn, 0, bytes);
+    return PM_OK;
+}

@@ -1,0 +1,237 @@
+#include "weights.h"
+
+#include "../base/checked.h"
+#include "upload.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { LEAST_SLOT_BYTES = 4 << 20 };
+
+/* Where the planes of a part go, in words of needs until there are buffers. */
+struct pm__part_spots {
+    pm__spot quants, scales;
+};
+
+typedef struct row_shape {
+    VkDeviceSize quants, scales; /* bytes of one packed row */
+} row_shape;
+
+static row_shape shape_of(const pm__weight *weight) {
+    const pm__tensor *t = &weight->tensor;
+    return (row_shape){
+        .quants = 4 * (VkDeviceSize)pm__type_quant_words(t->type, t->n_col),
+        .scales = 4 * (VkDeviceSize)pm__type_scale_words(t->type, t->n_col),
+    };
+}
+
+/* Rows of one part: as many as one binding can reach. */
+static pm_status rows_of_part(const pm__gpu *gpu, const pm__weight *weight, uint32_t *n_row) {
+    const row_shape shape = shape_of(weight);
+    const VkDeviceSize row = shape.quants > shape.scales ? shape.quants : shape.scales;
+    VkDeviceSize reach = gpu->caps.most_range;
+    if (reach > gpu->caps.most_allocation)
+        reach = gpu->caps.most_allocation;
+    if (row > reach)
+        return pm__fail(PM_UNSUPPORTED,
+                        "gpu: tensor '%s': one row is %" PRIu64 " bytes, %s can bind %" PRIu64,
+                        weight->tensor.name, (uint64_t)row, gpu->info.name, (uint64_t)reach);
+    const VkDeviceSize most = reach / row;
+    *n_row = most < weight->tensor.n_row ? (uint32_t)most : weight->tensor.n_row;
+    return PM_OK;
+}
+
+static pm_status add_part(pm__gpu_weights *weights, const pm__weight *weight, uint32_t n_row,
+                          struct pm__part_spots *spots) {
+    const pm__gpu *gpu = weights->device->gpu;
+    const row_shape shape = shape_of(weight);
+    *spots = (struct pm__part_spots){0};
+    PM_TRY(pm__needs_append(&weights->needs, gpu, "weights", shape.quants * n_row, &spots->quants));
+    if (shape.scales == 0)
+        return PM_OK;
+    return pm__needs_append(&weights->needs, gpu, "weights", shape.scales * n_row, &spots->scales);
+}
+
+static pm_status count_parts(pm__gpu_weights *weights) {
+    for (uint32_t i = 0; i < weights->def->n_weight; i++) {
+        uint32_t most;
+        PM_TRY(rows_of_part(weights->device->gpu, &weights->def->weights[i], &most));
+        weights->places[i].n_part = pm__ceil_div(weights->def->weights[i].tensor.n_row, most);
+        weights->n_part += weights->places[i].n_part;
+    }
+    return PM_OK;
+}
+
+/* Fills places (without buffers), spots and needs. */
+static pm_status lay_out(pm__gpu_weights *weights) {
+    const pm__model_def *def = weights->def;
+    weights->places = calloc(def->n_weight + 1, sizeof *weights->places);
+    if (weights->places == NULL)
+        return pm__fail_memory("gpu: weights", def->n_weight * sizeof *weights->places);
+    PM_TRY(count_parts(weights));
+    pm__weight_part *parts = calloc(weights->n_part + 1, sizeof *parts);
+    weights->places[0].parts = parts;
+    weights->spots = calloc(weights->n_part + 1, sizeof *weights->spots);
+    if (parts == NULL || weights->spots == NULL)
+        return pm__fail_memory("gpu: weights", weights->n_part * sizeof *parts);
+    struct pm__part_spots *spots = weights->spots;
+    for (uint32_t i = 0; i < def->n_weight; i++) {
+        uint32_t most;
+        PM_TRY(rows_of_part(weights->device->gpu, &def->weights[i], &most));
+        weights->places[i].parts = parts;
+        for (uint32_t row = 0; row < def->weights[i].tensor.n_row; row += most, parts++, spots++) {
+            const uint32_t left = def->weights[i].tensor.n_row - row;
+            *parts = (pm__weight_part){.first_row = row, .n_row = left < most ? left : most};
+            PM_TRY(add_part(weights, &def->weights[i], parts->n_row, spots));
+        }
+    }
+    return PM_OK;
+}
+
+static VkDeviceSize slot_bytes(const pm__model_def *def) {
+    VkDeviceSize most = LEAST_SLOT_BYTES;
+    for (uint32_t i = 0; i < def->n_weight; i++) {
+        const row_shape shape = shape_of(&def->weights[i]);
+        if (shape.quants + shape.scales > most)
+            most = shape.quants + shape.scales;
+    }
+    return most;
+}
+
+typedef struct part_stream {
+    pm__uploader *uploader;
+    const pm__weight *weight;
+    const pm__weight_part *part;
+    const struct pm__part_spots *spots;
+    const pm__buffer *buffers;
+    uint64_t file_row_bytes;
+    row_shape shape;
+} part_stream;
+
+/* Packs rows [first, first + n) of a part into the places the uploader gives. */
+static pm_status stream_rows(const part_stream *s, uint32_t first, uint32_t n) {
+    const pm__tensor *t = &s->weight->tensor;
+    const pm__spot *to = &s->spots->quants;
+    PM_TRY(pm__uploader_room(s->uploader, n * (s->shape.quants + s->shape.scales)));
+    uint32_t *quants =
+        pm__uploader_place(s->uploader, &s->buffers[to->need], to->offset + first * s->shape.quants,
+                           n * s->shape.quants);
+    uint32_t *scales = NULL;
+    if (s->shape.scales > 0) {
+        to = &s->spots->scales;
+        scales = pm__uploader_place(s->uploader, &s->buffers[to->need],
+                                    to->offset + first * s->shape.scales, n * s->shape.scales);
+    }
+    const uint8_t *row =
+        s->weight->data + (s->part->first_row + (uint64_t)first) * s->file_row_bytes;
+    for (uint32_t i = 0; i < n; i++) {
+        pm__type_pack(t->type, row, t->n_col, quants, scales);
+        row += s->file_row_bytes;
+        quants += s->shape.quants / 4;
+        if (scales != NULL)
+            scales += s->shape.scales / 4;
+    }
+    return PM_OK;
+}
+
+static pm_status stream_part(const part_stream *s, VkDeviceSize slot) {
+    const VkDeviceSize row = s->shape.quants + s->shape.scales;
+    const VkDeviceSize most = slot / row;
+    for (uint32_t first = 0; first < s->part->n_row;) {
+        const uint32_t left = s->part->n_row - first;
+        const uint32_t n = most < left ? (uint32_t)most : left;
+        PM_TRY(stream_rows(s, first, n));
+        first += n;
+    }
+    return PM_OK;
+}
+
+static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
+                            pm_progress_fn progress, void *user) {
+    const pm__model_def *def = weights->def;
+    const VkDeviceSize slot = slot_bytes(def);
+    uint64_t total = 0, done = 0;
+    for (uint32_t i = 0; i < weights->needs.n; i++)
+        total += weights->needs.items[i].bytes;
+    const struct pm__part_spots *spots = weights->spots;
+    for (uint32_t i = 0; i < def->n_weight; i++) {
+        part_stream stream = {
+            .uploader = uploader,
+            .weight = &def->weights[i],
+            .buffers = weights->buffers,
+            .shape = shape_of(&def->weights[i]),
+        };
+        if (!pm__type_row_bytes(stream.weight->tensor.type, stream.weight->tensor.n_col,
+                                &stream.file_row_bytes))
+            return pm__fail(PM_BAD_FILE, "gpu: tensor '%s': rows of %" PRIu32 " do not fill blocks",
+                            stream.weight->tensor.name, stream.weight->tensor.n_col);
+        for (uint32_t p = 0; p < weights->places[i].n_part; p++, spots++) {
+            stream.part = &weights->places[i].parts[p];
+            stream.spots = spots;
+            PM_TRY(stream_part(&stream, slot));
+            done += spots->quants.bytes + spots->scales.bytes;
+            if (progress != NULL)
+                progress(user, "load weights", done, total);
+        }
+    }
+    return pm__uploader_flush(uploader);
+}
+
+static bool all_mapped(const pm__gpu_weights *weights) {
+    for (uint32_t i = 0; i < weights->needs.n; i++)
+        if (weights->buffers[i].map == NULL)
+            return false;
+    return true;
+}
+
+pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user) {
+    pm__gpu *gpu = weights->device->gpu;
+    PM_TRY(pm__needs_check(&weights->needs, gpu, "the model's weights"));
+    weights->buffers = calloc(weights->needs.n + 1, sizeof *weights->buffers);
+    if (weights->buffers == NULL)
+        return pm__fail_memory("gpu: weights", weights->needs.n * sizeof *weights->buffers);
+    PM_TRY(pm__needs_allocate(&weights->needs, gpu, weights->buffers));
+    pm__weight_part *part = weights->places[0].parts;
+    for (uint32_t i = 0; i < weights->n_part; i++, part++) {
+        part->quants = pm__spot_region(&weights->spots[i].quants, weights->buffers);
+        part->scales = pm__spot_region(&weights->spots[i].scales, weights->buffers);
+    }
+    pm__uploader uploader;
+    const VkDeviceSize slot = all_mapped(weights) ? 0 : slot_bytes(weights->def);
+    pm_status status = pm__uploader_init(&uploader, &weights->device->queue, slot);
+    if (status == PM_OK)
+        status = stream_all(weights, &uploader, progress, user);
+    pm__uploader_finish(&uploader);
+    return status;
+}
+
+pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
+                               pm__gpu_weights **out) {
+    pm__gpu_weights *weights = calloc(1, sizeof *weights);
+    if (weights == NULL)
+        return pm__fail_memory("gpu: weights", sizeof *weights);
+    weights->device = device;
+    weights->def = def;
+    const pm_status status = lay_out(weights);
+    if (status != PM_OK) {
+        pm__gpu_weights_destroy(weights);
+        return status;
+    }
+    *out = weights;
+    return PM_OK;
+}
+
+void pm__gpu_weights_destroy(pm__gpu_weights *weights) {
+    if (weights == NULL)
+        return;
+    if (weights->buffers != NULL)
+        for (uint32_t i = 0; i < weights->needs.n; i++)
+            pm__buffer_finish(weights->device->gpu, &weights->buffers[i]);
+    if (weights->places != NULL)
+        free(weights->places[0].parts);
+    free(weights->places);
+    free(weights->spots);
+    free(weights->buffers);
+    pm__needs_finish(&weights->needs);
+    free(weights);
+}

@@ -1,0 +1,33 @@
+/* weights.h: the weights of a model on a device: where each part goes, packing, streaming. */
+#ifndef PM_GPU_WEIGHTS_H
+#define PM_GPU_WEIGHTS_H
+
+#include "lower.h"
+#include "needs.h"
+#include "queue.h"
+
+/* What gpu.c hands out as a device. */
+typedef struct pm__gpu_device {
+    pm__gpu *gpu;
+    pm__queue queue;
+} pm__gpu_device;
+
+typedef struct pm__gpu_weights {
+    pm__gpu_device *device;
+    const pm__model_def *def;
+    pm__needs needs;
+    pm__buffer *buffers;          /* [needs.n] */
+    pm__weight_place *places;     /* [def->n_weight] */
+    struct pm__part_spots *spots; /* of all parts, weight after weight */
+    uint32_t n_part;
+} pm__gpu_weights;
+
+/* Lays the weights out: places, parts and needs, no memory. */
+pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
+                               pm__gpu_weights **out);
+/* Allocates and streams what was planned. Where the device's memory is not mapped, a staging ring
+ * is there meanwhile. */
+pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user);
+void pm__gpu_weights_destroy(pm__gpu_weights *weights);
+
+#endif
