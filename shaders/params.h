@@ -1,5 +1,5 @@
-/* params.h: what C and GLSL share: layouts of the step buffer and push constants. Included by both; only
- * 4-byte scalars, so std430 and C agree. */
+/* params.h: what C and GLSL share: layouts of the step buffer and push constants. Included by both;
+ * only 4-byte scalars, so std430 and C agree. */
 #ifndef PM_SHADERS_PARAMS_H
 #define PM_SHADERS_PARAMS_H
 
@@ -58,6 +58,30 @@ struct pm_step_drawn {
     PM_UINT logits_hash;
     PM_UINT step;
     PM_UINT row;
+};
+
+/* Push constants, one struct an operation that has any. Sizes are specialisation constants instead.
+ */
+struct pm_push_part { /* embed, matvec, matmul: rows [first_row, first_row + n_row) of the weight
+                         are bound */
+    PM_UINT first_row;
+    PM_UINT n_row;
+    PM_UINT outs; /* rows of x: 0 the n_row of the step's head, 1 its n_out */
+};
+
+struct pm_push_rmsnorm {
+    PM_FLOAT eps;
+};
+
+#define PM_ROPE_POWERS 8 /* n_rot / 2 < 2^8 */
+/* Fixed-point fractions of 64 bits, high word first. */
+struct pm_push_rope {
+    PM_UINT turn_hi, turn_lo; /* freq_scale / 2 pi: turns a position of the first pair */
+    PM_UINT power_hi[PM_ROPE_POWERS], power_lo[PM_ROPE_POWERS]; /* (freq_base^(-2/n_rot))^(2^j) */
+};
+
+struct pm_push_attention {
+    PM_FLOAT scale;
 };
 
 #endif

@@ -1,0 +1,18 @@
+/* epilogue.glsl: what matvec and matmul do with a finished sum: + bias[o] + residual[r, o], each if its define is set.
+ * before  N_OUT; HAS_BIAS, HAS_RESIDUAL, defines */
+#ifdef HAS_BIAS
+layout(std430, binding = 4) readonly buffer Bias { float bias[]; };
+#endif
+#ifdef HAS_RESIDUAL
+layout(std430, binding = 5) readonly buffer Residual { float residual[]; };
+#endif
+
+float epilogue(float sum, uint r, uint o) {
+#ifdef HAS_BIAS
+    sum += bias[o];
+#endif
+#ifdef HAS_RESIDUAL
+    sum += residual[r * N_OUT + o];
+#endif
+    return sum;
+}

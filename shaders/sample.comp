@@ -1,0 +1,204 @@
+/* sample.comp: draws a token from each row of logits; runtime/graph/sampling.h gives the rules and their numbers
+ * shape   logits [outs, n_vocab] f32, n_vocab below 2^21   drawn [outs]
+ * grid    y: one workgroup an output
+ * defines TIER_SUBGROUP   spec 0 WG_SIZE, 1 N_VOCAB, 2 N_CTX, 3 MOST_REPEAT (a power of two, at most 1024)
+ * accum   thresholds and draws in integers through histograms, so no order of arrival shows; sum of exponentials f32
+ * checked tests row sample against cpu_sample, exact */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#define PM_GLSL
+#include "params.h"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint WG_SIZE = 128;
+layout(constant_id = 1) const uint N_VOCAB = 1;
+layout(constant_id = 2) const uint N_CTX = 1;
+layout(constant_id = 3) const uint MOST_REPEAT = 1024;
+
+layout(std430, binding = 0) readonly buffer Logits { float logits[]; };
+layout(std430, binding = 1) readonly buffer Rows {
+    pm_step_head head;
+    pm_step_row rows[];
+};
+layout(std430, binding = 2) readonly buffer Outs { uint outs[]; };
+layout(std430, binding = 3) readonly buffer History { uint history[]; };
+layout(std430, binding = 4) readonly buffer Samplers { pm_step_sampler samplers[]; };
+layout(std430, binding = 5) writeonly buffer Drawn { pm_step_drawn drawn[]; };
+#include "subgroup.glsl"
+#include "random.glsl"
+
+/* Open-addressed table of the tokens in the penalised window: token << 11 | count; half of it stays empty. */
+const uint TABLE_N = 2 * MOST_REPEAT, EMPTY = 0xffffffffu;
+shared uint table[TABLE_N];
+shared uint bins[256];
+shared uint found[2];
+
+uint me = gl_LocalInvocationIndex;
+uint logits_at; // of this output's row
+pm_step_sampler sampler_;
+bool penalised;
+
+void count_window(pm_step_row row) {
+    uint pos = min(row.pos, N_CTX - 1);
+    uint n = min(min(sampler_.repeat_last_n, MOST_REPEAT), pos + 1);
+    for (uint i = me; i < TABLE_N; i += WG_SIZE)
+        table[i] = EMPTY;
+    barrier();
+    for (uint i = me; i < n; i += WG_SIZE) {
+        uint token = history[row.seq * N_CTX + pos - i];
+        uint slot = hash32(token) % TABLE_N;
+        for (uint probe = 0; probe < TABLE_N; probe++) {
+            uint old = atomicCompSwap(table[slot], EMPTY, token << 11 | 1u);
+            if (old == EMPTY)
+                break;
+            if (old >> 11 == token) {
+                atomicAdd(table[slot], 1u);
+                break;
+            }
+            slot = (slot + 1) % TABLE_N;
+        }
+    }
+    barrier();
+    penalised = n > 0 && (sampler_.repeat_penalty != 1.0 || sampler_.presence_penalty != 0.0 ||
+                          sampler_.frequency_penalty != 0.0);
+}
+
+/* The logit of a token after penalties. */
+float logit(uint id) {
+    precise float l = logits[logits_at + id];
+    if (!penalised)
+        return l;
+    uint slot = hash32(id) % TABLE_N;
+    while (table[slot] != EMPTY && table[slot] >> 11 != id)
+        slot = (slot + 1) % TABLE_N;
+    if (table[slot] == EMPTY)
+        return l;
+    l = l > 0.0 ? l / sampler_.repeat_penalty : l * sampler_.repeat_penalty;
+    precise float fine = float(table[slot] & 0x7ffu) * sampler_.frequency_penalty + sampler_.presence_penalty;
+    return l - fine;
+}
+
+/* What a token weighs in select_key: 1, or its share of 2^31. */
+uint share(float l, bool by_count, float most, float sum) {
+    return by_count ? 1u : uint(exp(l - most) / sum * 2147483648.0);
+}
+
+/* The largest key for which the tokens with keys >= it, none below `least`, weigh `goal` or more: byte after byte from the top,
+ * each by a histogram of the tokens that share the bytes found so far. goal 0: a part of the whole weight, top_p. */
+uint select_key(uint least, bool by_count, uint goal, float most, float sum) {
+    uint prefix = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        for (uint i = me; i < 256; i += WG_SIZE)
+            bins[i] = 0;
+        barrier();
+        for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+            float l = logit(id);
+            uint key = float_key(l);
+            if (key >= least && (shift == 24 || (key ^ prefix) >> (shift + 8) == 0))
+                atomicAdd(bins[key >> shift & 255u], share(l, by_count, most, sum));
+        }
+        barrier();
+        if (me == 0) {
+            if (goal == 0) {
+                uint whole = 0;
+                for (int b = 0; b < 256; b++)
+                    whole += bins[b];
+                uint low;
+                umulExtended(uint(sampler_.top_p * 4294967296.0), whole, goal, low);
+                goal = max(goal, 1u);
+            }
+            int b = 255;
+            for (; b > 0 && bins[b] < goal; b--)
+                goal -= bins[b];
+            found[0] = prefix | uint(b) << shift;
+            found[1] = goal;
+        }
+        barrier();
+        prefix = found[0];
+        goal = found[1];
+        barrier();
+    }
+    return max(prefix, least);
+}
+
+/* Sums of exponentials of the logits kept. */
+float sum_exp(uint least, float most) {
+    float sum = 0.0;
+    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+        float l = logit(id);
+        if (float_key(l) >= least)
+            sum += exp(l - most);
+    }
+    return reduce_add(sum);
+}
+
+/* First id whose running sum of weights exceeds a random part of the whole; `best` if there is no weight at all. */
+uint draw(uint least, float most, uint random, uint best) {
+    const uint n_each = (N_VOCAB + WG_SIZE - 1) / WG_SIZE;
+    const float unit = float(1u << (31 - (N_VOCAB > 1 ? findMSB(N_VOCAB - 1) + 1 : 0)));
+    uint first = min(me * n_each, N_VOCAB), end = min(first + n_each, N_VOCAB);
+    uint mine = 0, before = 0, goal, low;
+    for (uint id = first; id < end; id++) {
+        float l = logit(id);
+        if (float_key(l) >= least)
+            mine += uint(exp((l - most) / sampler_.temperature) * unit);
+    }
+    reduce_uints[me] = mine;
+    barrier();
+    for (uint i = 0; i < me; i++)
+        before += reduce_uints[i];
+    barrier();
+    umulExtended(random, reduce_add(mine), goal, low);
+    uint token = EMPTY;
+    if (goal >= before && goal - before < mine) {
+        uint running = before;
+        for (uint id = first; id < end && token == EMPTY; id++) {
+            float l = logit(id);
+            if (float_key(l) >= least)
+                running += uint(exp((l - most) / sampler_.temperature) * unit);
+            if (running > goal)
+                token = id;
+        }
+    }
+    token = reduce_min(token);
+    return token == EMPTY ? best : token;
+}
+
+uint choose(uint pos) {
+    uint best_key = 0, best = EMPTY;
+    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+        uint key = float_key(logit(id));
+        if (key > best_key || best == EMPTY) {
+            best_key = key;
+            best = id;
+        }
+    }
+    uint most_key = reduce_max(best_key);
+    best = reduce_min(best_key == most_key ? best : EMPTY);
+    if (sampler_.temperature <= 0.0)
+        return best;
+    float most = logit(best);
+    uint least = 0;
+    if (sampler_.top_k > 0 && sampler_.top_k < N_VOCAB)
+        least = select_key(least, true, sampler_.top_k, 0.0, 1.0);
+    if (sampler_.top_p < 1.0)
+        least = select_key(least, false, 0, most, sum_exp(least, most));
+    if (sampler_.min_p > 0.0)
+        least = max(least, min(float_key(most + log(sampler_.min_p)), most_key));
+    return draw(least, most, philox(pos, sampler_.seed_lo, sampler_.seed_hi), best);
+}
+
+void main() {
+    uint i = gl_WorkGroupID.y;
+    pm_step_row row = rows[outs[i]];
+    logits_at = i * N_VOCAB;
+    sampler_ = samplers[row.seq];
+    count_window(row);
+    uint hash = 0;
+    for (uint id = me; id < N_VOCAB; id += WG_SIZE)
+        hash += hash32(floatBitsToUint(logits[logits_at + id]) ^ hash32(id));
+    hash = reduce_add(hash);
+    uint token = choose(row.pos);
+    if (me == 0)
+        drawn[i] = pm_step_drawn(token, hash, head.step, outs[i]);
+}
