@@ -2,6 +2,7 @@
 #ifndef PM_GPU_DEVICE_H
 #define PM_GPU_DEVICE_H
 
+#include "../base/arena.h"
 #include "gpu.h"
 
 #define VK_NO_PROTOTYPES
@@ -16,10 +17,10 @@ typedef enum pm__tier {
 
 /* What the kernels and the planner may count on; all bytes. */
 typedef struct pm__caps {
-    uint64_t most_range;      /* of one storage-buffer binding: min(maxStorageBufferRange,
-                                 maxMemoryAllocationSize, 2 GiB) */
-    uint64_t most_allocation; /* of one buffer: min(1 GiB, maxMemoryAllocationSize) */
-    uint64_t offset_alignment;
+    /* Of one storage-buffer binding: min(maxStorageBufferRange, maxMemoryAllocationSize, 2 GiB). */
+    uint64_t most_range;
+    uint64_t most_allocation;  /* of one buffer: min(1 GiB, maxMemoryAllocationSize) */
+    uint64_t offset_alignment; /* of a binding; at least 16, so that uvec4 loads are aligned */
     uint32_t most_group_x;
     uint32_t most_invocations; /* of a workgroup */
     uint32_t shared_bytes;
@@ -28,6 +29,7 @@ typedef struct pm__caps {
     bool subgroup_arithmetic;
     bool timeline;
     double timestamp_seconds; /* of one tick; 0: no timestamps */
+    uint64_t timestamp_mask;  /* bits of a timestamp that count */
     bool tiers[PM__TIER_COUNT];
 } pm__caps;
 
@@ -37,22 +39,29 @@ typedef struct pm__gpu {
     VkDevice device;
     VkQueue queue;
     uint32_t queue_family;
-    struct VolkDeviceTable
-        vk; /* every device-level call goes through it, so that a test can make any of them fail */
+    /* Every device-level call goes through it, so that a test can make any of them fail. Where the
+     * device is older than Vulkan 1.2, the timeline functions here are those of the extension. */
+    struct VolkDeviceTable vk;
     VkPhysicalDeviceMemoryProperties memory;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceDriverProperties driver;
     pm__caps caps;
-    pm_device_info info;
+    pm_device_info info; /* its texts are in `texts` */
+    pm__arena texts;
+    char heap_names[VK_MAX_MEMORY_HEAPS][16];
+    bool unified;       /* the device's memory is the host's */
+    bool memory_budget; /* VK_EXT_memory_budget */
     uint32_t n_thread;
     double submit_seconds; /* time budget of one submission */
     struct pm__shader_cache *shaders;
+    struct shaderc_compiler *compiler;
     VkPipelineCache pipeline_cache;
+    uint64_t pipeline_cache_hash; /* of what is on disk; 0: nothing */
     bool lost; /* sticky */
 } pm__gpu;
 
-/* Turns a VkResult into a status with a sentence: "<what>: <reason>". Marks the device lost where
- * it is. */
+/* Turns a VkResult into a status with a sentence: "<what>: <reason>, <what to try>". Marks the device lost
+ * where it is; afterwards every result is DEVICE_LOST, since drivers report success after a reset. */
 pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what);
 
 /* Opens and closes the device itself; gpu.c wraps it into a pm__device_handle. */

@@ -1,0 +1,229 @@
+#include "memory.h"
+
+#include "../base/log.h"
+
+/* ---- which type ----------------------------------------------------------------------------------- */
+
+enum {
+    LOCAL = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+    VISIBLE = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
+    COHERENT = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+    CACHED = VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+    MAPPABLE = VISIBLE | COHERENT
+};
+
+static const VkMemoryType *type_of(const pm__gpu *gpu, uint32_t type) {
+    return &gpu->memory.memoryTypes[type];
+}
+
+/* A host-visible window of 256 MiB into a larger memory is too small to live in. */
+static bool in_largest_local_heap(const pm__gpu *gpu, uint32_t type) {
+    const VkDeviceSize bytes = gpu->memory.memoryHeaps[type_of(gpu, type)->heapIndex].size;
+    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &gpu->memory.memoryHeaps[i];
+        if (heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && heap->size > bytes)
+            return false;
+    }
+    return true;
+}
+
+static int score_device(const pm__gpu *gpu, uint32_t type) {
+    const VkMemoryPropertyFlags flags = type_of(gpu, type)->propertyFlags;
+    const bool mappable = (flags & MAPPABLE) == MAPPABLE;
+    if (!(flags & LOCAL)) /* never across the bus without being asked; where memory is shared it is no loss */
+        return gpu->unified && mappable ? 1 : 0;
+    if (mappable && (gpu->unified || in_largest_local_heap(gpu, type)))
+        return 4;
+    return flags & VISIBLE ? 2 : 3;
+}
+
+/* 0: cannot serve this use; else the more the better. */
+static int score(const pm__gpu *gpu, uint32_t type, pm__memory_use use) {
+    const VkMemoryPropertyFlags flags = type_of(gpu, type)->propertyFlags;
+    /* Types of extensions (protected, lazily allocated, uncached for debugging) are none of ours. */
+    if (flags & ~(VkMemoryPropertyFlags)(LOCAL | MAPPABLE | CACHED))
+        return 0;
+    if (use == PM__MEMORY_DEVICE)
+        return score_device(gpu, type);
+    if ((flags & MAPPABLE) != MAPPABLE)
+        return 0;
+    /* Device memory behind the bus is scarce, and slow for the host to read. */
+    const int place = flags & LOCAL && !gpu->unified ? 1 : 3;
+    const bool cached = flags & CACHED;
+    return place + (cached == (use == PM__MEMORY_READBACK));
+}
+
+/* Types that can serve, best first; equal ones in the driver's order, as the specification wants. */
+static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use use,
+                           uint32_t types[VK_MAX_MEMORY_TYPES]) {
+    uint32_t n = 0;
+    for (uint32_t type = 0; type < gpu->memory.memoryTypeCount; type++) {
+        const int value = allowed & 1u << type ? score(gpu, type, use) : 0;
+        if (value == 0)
+            continue;
+        uint32_t place = n++;
+        for (; place > 0 && score(gpu, types[place - 1], use) < value; place--)
+            types[place] = types[place - 1];
+        types[place] = type;
+    }
+    return n;
+}
+
+/* ---- buffers -------------------------------------------------------------------------------------- */
+
+static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
+                              VkMemoryRequirements *needs) {
+    const VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = bytes,
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
+        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+    };
+    const VkResult result = gpu->vk.vkCreateBuffer(gpu->device, &info, NULL, out);
+    if (result == VK_SUCCESS)
+        gpu->vk.vkGetBufferMemoryRequirements(gpu->device, *out, needs);
+    else
+        *out = VK_NULL_HANDLE;
+    return result;
+}
+
+static double mib(uint64_t bytes) {
+    return (double)bytes / (1024.0 * 1024.0);
+}
+
+static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes, uint32_t heap) {
+    const uint64_t left = pm__heap_free(gpu, heap);
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
+                    "(%.1f MiB) free; try a smaller -c or -b, a smaller model, or another --device",
+                    name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
+                    (unsigned long long)left, mib(left));
+}
+
+static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize bytes) {
+    if (bytes > 0 && bytes <= gpu->caps.most_allocation)
+        return PM_OK;
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "memory: buffer '%s' of %llu bytes: device '%s' takes 1 to %llu bytes a buffer; try a "
+                    "smaller -c or -b",
+                    name, (unsigned long long)bytes, gpu->info.name,
+                    (unsigned long long)gpu->caps.most_allocation);
+}
+
+static VkResult allocate(pm__gpu *gpu, pm__buffer *buffer, VkDeviceSize bytes, uint32_t type) {
+    const VkMemoryAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .allocationSize = bytes,
+        .memoryTypeIndex = type,
+    };
+    const VkResult result = gpu->vk.vkAllocateMemory(gpu->device, &info, NULL, &buffer->memory);
+    if (result != VK_SUCCESS)
+        buffer->memory = VK_NULL_HANDLE;
+    buffer->heap = type_of(gpu, type)->heapIndex;
+    return result;
+}
+
+static bool is_full(VkResult result) {
+    return result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY;
+}
+
+/* Tries the types in order; *type is the one that was taken. */
+static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryRequirements *needs,
+                               pm__memory_use use, uint32_t *type) {
+    uint32_t types[VK_MAX_MEMORY_TYPES];
+    const uint32_t n = rank_types(gpu, needs->memoryTypeBits, use, types);
+    if (n == 0)
+        return pm__fail(PM_FAILURE, "memory: device '%s' has no memory type for buffer '%s'",
+                        gpu->info.name, buffer->name);
+    VkResult result = VK_SUCCESS;
+    for (uint32_t i = 0; i < n; i++) {
+        result = allocate(gpu, buffer, needs->size, types[i]);
+        *type = types[i];
+        if (!is_full(result))
+            break;
+    }
+    const uint32_t first = type_of(gpu, types[0])->heapIndex;
+    if (is_full(result))
+        return fail_full(gpu, buffer->name, needs->size, first);
+    if (result == VK_SUCCESS && buffer->heap != first)
+        pm__log(PM_LOG_INFO, "memory: heap '%s' is full, buffer '%s' is in heap '%s'",
+                pm__heap_name(gpu, first), buffer->name, pm__heap_name(gpu, buffer->heap));
+    return pm__gpu_check(gpu, result, buffer->name);
+}
+
+static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, uint32_t type) {
+    PM_TRY(pm__gpu_check(
+        gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0),
+        buffer->name));
+    if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE)
+        return PM_OK;
+    return pm__gpu_check(
+        gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
+        buffer->name);
+}
+
+static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use) {
+    VkMemoryRequirements needs;
+    uint32_t type;
+    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs),
+                         buffer->name));
+    PM_TRY(allocate_best(gpu, buffer, &needs, use, &type));
+    return bind_and_map(gpu, buffer, type);
+}
+
+pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
+                          pm__memory_use use) {
+    *buffer = (pm__buffer){.name = name, .bytes = bytes};
+    PM_TRY(check_size(gpu, name, bytes));
+    const pm_status status = fill_buffer(gpu, buffer, use);
+    if (status != PM_OK)
+        pm__buffer_finish(gpu, buffer);
+    return status;
+}
+
+void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer) {
+    if (buffer->buffer != VK_NULL_HANDLE)
+        gpu->vk.vkDestroyBuffer(gpu->device, buffer->buffer, NULL);
+    if (buffer->memory != VK_NULL_HANDLE)
+        gpu->vk.vkFreeMemory(gpu->device, buffer->memory, NULL); /* unmaps it */
+    *buffer = (pm__buffer){0};
+}
+
+/* ---- plan ----------------------------------------------------------------------------------------- */
+
+pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, VkDeviceSize *taken,
+                          uint32_t *heap) {
+    VkBuffer buffer;
+    VkMemoryRequirements needs;
+    uint32_t types[VK_MAX_MEMORY_TYPES];
+    PM_TRY(check_size(gpu, "planned", bytes));
+    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, bytes, &buffer, &needs), "memory: planning a buffer"));
+    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
+    if (rank_types(gpu, needs.memoryTypeBits, use, types) == 0)
+        return pm__fail(PM_FAILURE, "memory: device '%s' has no memory type for a buffer",
+                        gpu->info.name);
+    *taken = needs.size;
+    *heap = type_of(gpu, types[0])->heapIndex;
+    return PM_OK;
+}
+
+const char *pm__heap_name(const pm__gpu *gpu, uint32_t heap) {
+    return gpu->heap_names[heap];
+}
+
+uint64_t pm__heap_free(const pm__gpu *gpu, uint32_t heap) {
+    const VkDeviceSize size = gpu->memory.memoryHeaps[heap].size;
+    if (!gpu->memory_budget)
+        return size;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT,
+    };
+    VkPhysicalDeviceMemoryProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+        .pNext = &budget,
+    };
+    vkGetPhysicalDeviceMemoryProperties2(gpu->physical, &properties);
+    const VkDeviceSize most = budget.heapBudget[heap] < size ? budget.heapBudget[heap] : size;
+    return most > budget.heapUsage[heap] ? most - budget.heapUsage[heap] : 0;
+}
