@@ -11,9 +11,11 @@ static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* ---- instance ------------------------------------------------------------------------------------- */
+/* ---- instance
+ * ------------------------------------------------------------------------------------- */
 
-/* The global entry points are the loader's trampolines and serve every instance, so they are set once. */
+/* The global entry points are the loader's trampolines and serve every instance, so they are set
+ * once. */
 static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loader_ready, instance_calls_ready;
 
@@ -59,7 +61,8 @@ static bool has_portability_enumeration(void) {
 static const char *instance_note(VkResult result) {
     switch (result) {
     case VK_ERROR_INCOMPATIBLE_DRIVER:
-        return "the Vulkan loader found no driver; install one (Debian: mesa-vulkan-drivers, or the "
+        return "the Vulkan loader found no driver; install one (Debian: mesa-vulkan-drivers, or "
+               "the "
                "maker's own)";
     case VK_ERROR_LAYER_NOT_PRESENT:
         return "a Vulkan layer that the environment asks for (VK_INSTANCE_LAYERS) is not installed";
@@ -106,7 +109,8 @@ static void instance_create(VkInstance *instance, const char **note) {
     *note = instance_note(result);
 }
 
-/* ---- one physical device -------------------------------------------------------------------------- */
+/* ---- one physical device
+ * -------------------------------------------------------------------------- */
 
 /* Everything asked of a driver besides what a pm__adapter keeps. */
 typedef struct adapter_query {
@@ -178,9 +182,9 @@ static void read_features(pm__adapter *adapter, adapter_query *query) {
     vkGetPhysicalDeviceFeatures2(adapter->physical, &all);
 }
 
-/* One queue for everything. A family with graphics is preferred: it runs kernels as fast, every driver
- * tests it most, and watchdogs are laxer there than on compute-only queues.
- * Returns the family's valid timestamp bits, or -1 where no family can compute. */
+/* One queue for everything. A family with graphics is preferred: it runs kernels as fast, every
+ * driver tests it most, and watchdogs are laxer there than on compute-only queues. Returns the
+ * family's valid timestamp bits, or -1 where no family can compute. */
 static int choose_queue(pm__adapter *adapter) {
     VkQueueFamilyProperties families[16];
     uint32_t n = PM__COUNT(families);
@@ -188,7 +192,9 @@ static int choose_queue(pm__adapter *adapter) {
     int best_rank = 0, bits = -1;
     for (uint32_t i = 0; i < n; i++) {
         const VkQueueFlags flags = families[i].queueFlags;
-        const int rank = !(flags & VK_QUEUE_COMPUTE_BIT) ? 0 : flags & VK_QUEUE_GRAPHICS_BIT ? 2 : 1;
+        const int rank = !(flags & VK_QUEUE_COMPUTE_BIT) ? 0
+                         : flags & VK_QUEUE_GRAPHICS_BIT ? 2
+                                                         : 1;
         if (rank <= best_rank)
             continue;
         best_rank = rank;
@@ -261,8 +267,8 @@ static void read_adapter(pm__adapter *adapter, adapter_query *query) {
     fill_caps(adapter, query, timestamp_bits);
     judge(adapter, timestamp_bits >= 0);
     const VkPhysicalDeviceType type = adapter->properties.deviceType;
-    adapter->unified = type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||
-                       type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    adapter->unified =
+        type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     const VkExtensionProperties *extensions = query->extensions;
     const uint32_t n = query->n_extension;
     adapter->memory_budget = has_extension(extensions, n, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -288,7 +294,8 @@ static pm_status adapter_init(pm__adapter *adapter, VkPhysicalDevice physical) {
     return PM_OK;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------- */
+/* ---- all of them
+ * ---------------------------------------------------------------------------------- */
 
 static pm_status read_all(pm__adapters *set, VkPhysicalDevice *physicals, uint32_t n) {
     set->items = calloc(n, sizeof *set->items);

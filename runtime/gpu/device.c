@@ -9,15 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- results -------------------------------------------------------------------------------------- */
+/* ---- results
+ * -------------------------------------------------------------------------------------- */
 
 static pm_status fail_lost(pm__gpu *gpu, const char *what) {
     gpu->lost = true;
-    return pm__fail(PM_DEVICE_LOST,
-                    "%s: device '%s' is lost: the driver gave up on this submission or the GPU was reset; "
-                    "lower --submit-ms (now %.0f), update the driver (%s), or take another --device",
-                    what, gpu->info.name != NULL ? gpu->info.name : "", gpu->submit_seconds * 1e3,
-                    gpu->info.driver != NULL ? gpu->info.driver : "");
+    return pm__fail(
+        PM_DEVICE_LOST,
+        "%s: device '%s' is lost: the driver gave up on this submission or the GPU was reset; "
+        "lower --submit-ms (now %.0f), update the driver (%s), or take another --device",
+        what, gpu->info.name != NULL ? gpu->info.name : "", gpu->submit_seconds * 1e3,
+        gpu->info.driver != NULL ? gpu->info.driver : "");
 }
 
 static const char *result_text(VkResult result) {
@@ -51,13 +53,15 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what) {
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
     case VK_ERROR_OUT_OF_POOL_MEMORY:
         return pm__fail(PM_OUT_OF_MEMORY,
-                        "%s: out of device memory; try a smaller -c or -b, or another --device", what);
+                        "%s: out of device memory; try a smaller -c or -b, or another --device",
+                        what);
     default:
         return pm__fail(PM_FAILURE, "%s: %s (VkResult %d)", what, result_text(result), (int)result);
     }
 }
 
-/* ---- create --------------------------------------------------------------------------------------- */
+/* ---- create
+ * --------------------------------------------------------------------------------------- */
 
 static void copy_adapter(pm__gpu *gpu, const pm__adapter *adapter) {
     gpu->physical = adapter->physical;
@@ -70,7 +74,8 @@ static void copy_adapter(pm__gpu *gpu, const pm__adapter *adapter) {
     gpu->memory_budget = adapter->memory_budget;
     for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++) {
         const bool local = gpu->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
-        snprintf(gpu->heap_names[i], sizeof gpu->heap_names[i], "%s %u", local ? "device" : "host", i);
+        snprintf(gpu->heap_names[i], sizeof gpu->heap_names[i], "%s %u", local ? "device" : "host",
+                 i);
     }
 }
 
@@ -142,9 +147,10 @@ static pm_status choose(const pm__adapters *set, uint32_t index, const pm__adapt
     if (set->n == 0)
         return pm__fail(PM_NO_DEVICE, "gpu: no Vulkan device: %s", set->note);
     if (index >= set->n)
-        return pm__fail(PM_NO_DEVICE,
-                        "gpu: no device %u: there are %u, numbered from 0; --list-devices shows them",
-                        index, set->n);
+        return pm__fail(
+            PM_NO_DEVICE,
+            "gpu: no device %u: there are %u, numbered from 0; --list-devices shows them", index,
+            set->n);
     const pm__adapter *adapter = &set->items[index];
     if (adapter->unusable[0] != '\0')
         return pm__fail(PM_NO_DEVICE, "gpu: device %u '%s' %s", index,
@@ -155,7 +161,7 @@ static pm_status choose(const pm__adapters *set, uint32_t index, const pm__adapt
 
 static pm_status create_from(pm__adapters *set, uint32_t index, const pm_device_desc *desc,
                              pm__gpu *gpu) {
-    const pm__adapter *adapter;
+    const pm__adapter *adapter = NULL;
     PM_TRY(choose(set, index, &adapter));
     PM_TRY(pm__adapter_describe(set, index, &gpu->texts, &gpu->info));
     copy_adapter(gpu, adapter);

@@ -57,11 +57,12 @@ typedef struct pm__gpu {
     struct shaderc_compiler *compiler;
     VkPipelineCache pipeline_cache;
     uint64_t pipeline_cache_hash; /* of what is on disk; 0: nothing */
-    bool lost; /* sticky */
+    bool lost;                    /* sticky */
 } pm__gpu;
 
-/* Turns a VkResult into a status with a sentence: "<what>: <reason>, <what to try>". Marks the device lost
- * where it is; afterwards every result is DEVICE_LOST, since drivers report success after a reset. */
+/* Turns a VkResult into a status with a sentence: "<what>: <reason>, <what to try>". Marks the
+ * device lost where it is; afterwards every result is DEVICE_LOST, since drivers report success
+ * after a reset. */
 pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what);
 
 /* Opens and closes the device itself; gpu.c wraps it into a pm__device_handle. */

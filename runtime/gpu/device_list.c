@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- order ---------------------------------------------------------------------------------------- */
+/* ---- order
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_software(const pm__adapter *adapter) {
     return adapter->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
@@ -38,8 +39,8 @@ static int kind_rank(const pm__adapter *adapter) {
     }
 }
 
-/* Between drivers of one GPU, least first: Mesa's for AMD, NVIDIA's own for NVIDIA, layers over other
- * interfaces last. */
+/* Between drivers of one GPU, least first: Mesa's for AMD, NVIDIA's own for NVIDIA, layers over
+ * other interfaces last. */
 static int driver_rank(const pm__adapter *adapter) {
     switch (adapter->driver.driverID) {
     case VK_DRIVER_ID_MESA_RADV:
@@ -96,7 +97,8 @@ static uint64_t memory_bytes(const pm__adapter *adapter) {
     return bytes;
 }
 
-/* Usable first; then by kind; then each GPU's best driver; then by memory; then as the loader has them. */
+/* Usable first; then by kind; then each GPU's best driver; then by memory; then as the loader has
+ * them. */
 static bool comes_before(const pm__adapters *set, uint32_t a, uint32_t b) {
     const pm__adapter *x = &set->items[a], *y = &set->items[b];
     const bool usable_x = x->unusable[0] == '\0', usable_y = y->unusable[0] == '\0';
@@ -119,7 +121,8 @@ static uint32_t best_of(const pm__adapters *set) {
     return best;
 }
 
-/* ---- words ---------------------------------------------------------------------------------------- */
+/* ---- words
+ * ---------------------------------------------------------------------------------------- */
 
 PM__PRINTF(2, 3) static const char *text(pm__arena *arena, const char *fmt, ...) {
     char line[512];
@@ -145,11 +148,13 @@ static const char *why_text(pm__arena *arena, const pm__adapters *set, uint32_t 
         return text(arena, "%s", adapter->unusable);
     const uint32_t twin = preferred(set, index);
     if (twin != index)
-        return text(arena, "the same GPU as device %u, whose driver is preferred: used when named", twin);
+        return text(arena, "the same GPU as device %u, whose driver is preferred: used when named",
+                    twin);
     const bool best = best_of(set) == index;
     if (is_software(adapter))
-        return text(arena, "%s", best ? "software driver: used because no GPU was found"
-                                      : "software driver: used when named");
+        return text(arena, "%s",
+                    best ? "software driver: used because no GPU was found"
+                         : "software driver: used when named");
     return text(arena, "%s GPU: %s", kind_of(adapter),
                 best ? "the best one here" : "not the best one here, used when named");
 }
@@ -167,7 +172,8 @@ static const char *tier_text(pm__arena *arena, const pm__caps *caps, pm__tier ti
                 caps->subgroup_max);
 }
 
-static pm_status describe_tiers(const pm__adapter *adapter, pm__arena *arena, pm_device_info *info) {
+static pm_status describe_tiers(const pm__adapter *adapter, pm__arena *arena,
+                                pm_device_info *info) {
     static const char *const names[] = {
 #define PM_TIER(NAME, name, what) #name,
 #include "tiers.def"
@@ -213,7 +219,8 @@ pm_status pm__adapter_describe(const pm__adapters *set, uint32_t index, pm__aren
     return PM_OK;
 }
 
-/* ---- list ----------------------------------------------------------------------------------------- */
+/* ---- list
+ * ----------------------------------------------------------------------------------------- */
 
 /* What pm__gpu_list hands out is `infos`; the texts are freed with it. */
 typedef struct device_list {
@@ -236,8 +243,8 @@ pm_status pm__gpu_list(pm_device_info **list, size_t *n, const char **note) {
     PM_TRY(pm__adapters_init(&set));
     const size_t bytes = sizeof(device_list) + set.n * sizeof(pm_device_info);
     device_list *result = calloc(1, bytes);
-    pm_status status =
-        result != NULL ? describe_all(&set, result) : pm__fail_memory("gpu: list of devices", bytes);
+    pm_status status = result != NULL ? describe_all(&set, result)
+                                      : pm__fail_memory("gpu: list of devices", bytes);
     if (status == PM_OK) {
         *list = result->infos;
         *n = set.n;

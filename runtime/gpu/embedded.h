@@ -1,4 +1,5 @@
-/* embedded.h: the shader sources inside the library; the table is written by tools/embed at build time. */
+/* embedded.h: the shader sources inside the library; the table is written by tools/embed at build
+ * time. */
 #ifndef PM_GPU_EMBEDDED_H
 #define PM_GPU_EMBEDDED_H
 

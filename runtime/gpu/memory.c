@@ -2,7 +2,8 @@
 
 #include "../base/log.h"
 
-/* ---- which type ----------------------------------------------------------------------------------- */
+/* ---- which type
+ * ----------------------------------------------------------------------------------- */
 
 enum {
     LOCAL = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
@@ -30,7 +31,8 @@ static bool in_largest_local_heap(const pm__gpu *gpu, uint32_t type) {
 static int score_device(const pm__gpu *gpu, uint32_t type) {
     const VkMemoryPropertyFlags flags = type_of(gpu, type)->propertyFlags;
     const bool mappable = (flags & MAPPABLE) == MAPPABLE;
-    if (!(flags & LOCAL)) /* never across the bus without being asked; where memory is shared it is no loss */
+    if (!(flags & LOCAL)) /* never across the bus without being asked; where memory is shared it is
+                             no loss */
         return gpu->unified && mappable ? 1 : 0;
     if (mappable && (gpu->unified || in_largest_local_heap(gpu, type)))
         return 4;
@@ -40,7 +42,8 @@ static int score_device(const pm__gpu *gpu, uint32_t type) {
 /* 0: cannot serve this use; else the more the better. */
 static int score(const pm__gpu *gpu, uint32_t type, pm__memory_use use) {
     const VkMemoryPropertyFlags flags = type_of(gpu, type)->propertyFlags;
-    /* Types of extensions (protected, lazily allocated, uncached for debugging) are none of ours. */
+    /* Types of extensions (protected, lazily allocated, uncached for debugging) are none of ours.
+     */
     if (flags & ~(VkMemoryPropertyFlags)(LOCAL | MAPPABLE | CACHED))
         return 0;
     if (use == PM__MEMORY_DEVICE)
@@ -53,7 +56,8 @@ static int score(const pm__gpu *gpu, uint32_t type, pm__memory_use use) {
     return place + (cached == (use == PM__MEMORY_READBACK));
 }
 
-/* Types that can serve, best first; equal ones in the driver's order, as the specification wants. */
+/* Types that can serve, best first; equal ones in the driver's order, as the specification wants.
+ */
 static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use use,
                            uint32_t types[VK_MAX_MEMORY_TYPES]) {
     uint32_t n = 0;
@@ -69,7 +73,8 @@ static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use 
     return n;
 }
 
-/* ---- buffers -------------------------------------------------------------------------------------- */
+/* ---- buffers
+ * -------------------------------------------------------------------------------------- */
 
 static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
                               VkMemoryRequirements *needs) {
@@ -94,21 +99,23 @@ static double mib(uint64_t bytes) {
 
 static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes, uint32_t heap) {
     const uint64_t left = pm__heap_free(gpu, heap);
-    return pm__fail(PM_OUT_OF_MEMORY,
-                    "memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
-                    "(%.1f MiB) free; try a smaller -c or -b, a smaller model, or another --device",
-                    name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
-                    (unsigned long long)left, mib(left));
+    return pm__fail(
+        PM_OUT_OF_MEMORY,
+        "memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
+        "(%.1f MiB) free; try a smaller -c or -b, a smaller model, or another --device",
+        name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
+        (unsigned long long)left, mib(left));
 }
 
 static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize bytes) {
     if (bytes > 0 && bytes <= gpu->caps.most_allocation)
         return PM_OK;
-    return pm__fail(PM_OUT_OF_MEMORY,
-                    "memory: buffer '%s' of %llu bytes: device '%s' takes 1 to %llu bytes a buffer; try a "
-                    "smaller -c or -b",
-                    name, (unsigned long long)bytes, gpu->info.name,
-                    (unsigned long long)gpu->caps.most_allocation);
+    return pm__fail(
+        PM_OUT_OF_MEMORY,
+        "memory: buffer '%s' of %llu bytes: device '%s' takes 1 to %llu bytes a buffer; try a "
+        "smaller -c or -b",
+        name, (unsigned long long)bytes, gpu->info.name,
+        (unsigned long long)gpu->caps.most_allocation);
 }
 
 static VkResult allocate(pm__gpu *gpu, pm__buffer *buffer, VkDeviceSize bytes, uint32_t type) {
@@ -153,9 +160,9 @@ static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryR
 }
 
 static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, uint32_t type) {
-    PM_TRY(pm__gpu_check(
-        gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0),
-        buffer->name));
+    PM_TRY(pm__gpu_check(gpu,
+                         gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0),
+                         buffer->name));
     if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE)
         return PM_OK;
     return pm__gpu_check(
@@ -165,7 +172,7 @@ static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, uint32_t type) {
 
 static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use) {
     VkMemoryRequirements needs;
-    uint32_t type;
+    uint32_t type = 0;
     PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs),
                          buffer->name));
     PM_TRY(allocate_best(gpu, buffer, &needs, use, &type));
@@ -190,7 +197,8 @@ void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer) {
     *buffer = (pm__buffer){0};
 }
 
-/* ---- plan ----------------------------------------------------------------------------------------- */
+/* ---- plan
+ * ----------------------------------------------------------------------------------------- */
 
 pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, VkDeviceSize *taken,
                           uint32_t *heap) {
@@ -198,7 +206,8 @@ pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, 
     VkMemoryRequirements needs;
     uint32_t types[VK_MAX_MEMORY_TYPES];
     PM_TRY(check_size(gpu, "planned", bytes));
-    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, bytes, &buffer, &needs), "memory: planning a buffer"));
+    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, bytes, &buffer, &needs),
+                         "memory: planning a buffer"));
     gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
     if (rank_types(gpu, needs.memoryTypeBits, use, types) == 0)
         return pm__fail(PM_FAILURE, "memory: device '%s' has no memory type for a buffer",

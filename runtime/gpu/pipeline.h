@@ -33,8 +33,9 @@ typedef struct pm__pipelines {
     VkPipelineLayout layouts[PM__MOST_BINDINGS + 1]; /* push range: all PM__MOST_PUSH_WORDS words */
 } pm__pipelines;
 
-/* The driver's cache, as a file of the cache directory named by driver, its version and ours. A file that
- * is not this driver's is ignored. Called when the device is opened, and after pipelines were built. */
+/* The driver's cache, as a file of the cache directory named by driver, its version and ours. A
+ * file that is not this driver's is ignored. Called when the device is opened, and after pipelines
+ * were built. */
 pm_status pm__pipeline_cache_create(pm__gpu *gpu);
 void pm__pipeline_cache_store(pm__gpu *gpu);
 
@@ -42,8 +43,9 @@ pm_status pm__pipelines_init(pm__pipelines *set, pm__gpu *gpu);
 void pm__pipelines_finish(pm__pipelines *set);
 /* Index of the pipeline of this description; equal descriptions share one. Compiles nothing yet. */
 pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *desc, uint32_t *index);
-/* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline cache.
- * progress is called on this thread only. errors  those of pm__shader_compile; FAILURE names the kernel */
+/* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline
+ * cache. progress is called on this thread only. errors  those of pm__shader_compile; FAILURE names
+ * the kernel */
 pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user);
 
 #endif
