@@ -75,8 +75,10 @@ typedef struct pm_tier_info {
     const char *why; /* one sentence, whether available or not */
 } pm_tier_info;
 
+#define PM_NO_INDEX 0xffffffffu
+
 typedef struct pm_device_info {
-    uint32_t index; /* as --device takes it */
+    uint32_t index; /* as --device takes it; PM_NO_INDEX if opened by "cpu", which asks no driver for a list */
     const char *name;
     const char *kind;   /* cpu, software, integrated, discrete, virtual */
     const char *driver; /* name and version */
@@ -90,20 +92,22 @@ typedef struct pm_device_info {
 } pm_device_info;
 
 typedef struct pm_device_desc {
-    const char *name;      /* "cpu", an index, a part of the name; NULL: best GPU, else best software driver */
+    /* "cpu", an index, or a Vulkan device's name or a part of it, in upper or lower case. NULL: the best GPU, else
+     * the best software driver; never the CPU path. */
+    const char *name;
     bool require_gpu;      /* refuse cpu and software drivers: NO_DEVICE */
     uint32_t n_thread;     /* of the CPU path and of shader compilation; 0: one a processor */
     const char *cache_dir; /* SPIR-V and pipelines; NULL: $XDG_CACHE_HOME/pumice; "": no cache */
     uint32_t submit_ms;    /* time budget of one submission; 0: 100 */
 } pm_device_desc;
 
-/* errors  NO_DEVICE (nothing fits `name`, no loader, no driver), ARGUMENT (`name` fits several) */
+/* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver), ARGUMENT (`name` fits several; lists them) */
 PM_API pm_status pm_device_open(const pm_device_desc *desc, pm_device **out);
 PM_API void pm_device_close(pm_device *device);
 PM_API const pm_device_info *pm_device_get_info(const pm_device *device);
 
 /* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine without a
- * Vulkan loader has the CPU path alone; *note then says why (else ""). */
+ * Vulkan loader has the CPU path alone; *note then says why (else ""), and lives as long as the list. */
 PM_API pm_status pm_device_list(pm_device_info **list, size_t *n, const char **note);
 PM_API void pm_device_list_free(pm_device_info *list);
 
@@ -157,7 +161,7 @@ typedef struct pm_tokenize_desc {
     bool parse_special; /* text such as <|im_end|> becomes its token */
 } pm_tokenize_desc;
 
-/* ids     out, [capacity] int32; may be NULL with capacity 0
+/* ids     out, [capacity] int32; NULL asks for the count alone
  * n_id    out, ids the text has; more than capacity: FAILURE, nothing written to ids */
 PM_API pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t *ids,
                              size_t capacity, size_t *n_id);
@@ -214,27 +218,30 @@ PM_API void pm_plan_free(pm_plan *plan);
 PM_API pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out);
 PM_API void pm_session_close(pm_session *session);
 PM_API uint32_t pm_session_n_ctx(const pm_session *session);
-/* Tokens that sequence `seq` holds now. */
+/* Tokens that sequence `seq` holds now. The last one of an answer counts, though it is evaluated only with the next
+ * call that needs what follows it. */
 PM_API uint32_t pm_session_length(const pm_session *session, uint32_t seq);
 
 /* Appends n tokens to a sequence.
- * ids     [n] int32, each in [0, n_vocab)
+ * ids     [n] int32, each in [0, n_vocab); none: the logits of the token that is last already
  * logits  out, [n_vocab] f32 of the last token, owned by the session, valid until the next call; may be NULL
  * cost    one pass over the weights for n_batch tokens
  * errors  CONTEXT_FULL (nothing appended), DEVICE_LOST (session is finished), ARGUMENT */
 PM_API pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
                                  const float **logits);
 
-/* The same, handing over the logits of every position in order. each() != PM_OK ends the call with it. */
+/* The same, handing over the logits of every position in order. each() != PM_OK ends the call with it; the sequence
+ * then holds the tokens evaluated so far. each() must not call into the session. */
 typedef pm_status (*pm_logits_fn)(void *user, size_t i, const float *logits);
 PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
                                      pm_logits_fn each, void *user);
 
-/* Forgets all tokens of a sequence from position n_keep on. */
+/* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer. */
 PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
 
 /* ---- generation ----------------------------------------------------------------------------------- */
 
+/* Start from pm_sampling_default(): zero is not neutral in every field. */
 typedef struct pm_sampling {
     float temperature; /* 0: the likeliest token */
     uint32_t top_k;    /* 0: off */
@@ -257,7 +264,8 @@ typedef enum pm_stop {
     PM_STOP_CANCELLED
 } pm_stop;
 
-/* Whole UTF-8 characters as they come; false cancels. */
+/* Whole UTF-8 characters as they come; false cancels. Also called with no bytes: for a token that gives no text yet and
+ * between the steps of a long prompt, so that both can be cancelled. Must not call into the session. */
 typedef bool (*pm_text_fn)(void *user, uint32_t answer, const char *text, size_t n_byte);
 
 typedef struct pm_generate_desc {
@@ -265,7 +273,7 @@ typedef struct pm_generate_desc {
     size_t n_prompt;
     const pm_sampling *sampling; /* NULL: pm_sampling_default() */
     uint32_t n_predict;          /* tokens at most; 0: until the context is full */
-    uint32_t n_answer;           /* answers to the one prompt, in sequences 0..n-1, answer i with seed + i; 0: 1 */
+    uint32_t n_answer; /* answers to the one prompt, in sequences 0..n-1 (at most n_seq), answer i with seed + i; 0: 1 */
     const char *const *stop;     /* [n_stop] texts that end an answer and are not part of it */
     size_t n_stop;
     bool ignore_eos;
@@ -277,23 +285,26 @@ typedef struct pm_generate_desc {
 typedef struct pm_answer {
     const char *text;
     size_t n_byte;
-    const int32_t *tokens; /* as drawn, an end token left out */
+    const int32_t *tokens; /* as drawn, those of a stop text included, an end token left out */
     size_t n_token;
     pm_stop stop;
-    uint32_t logits_hash; /* of the logits the last token was drawn from */
+    uint32_t logits_hash; /* of the logits the last of tokens was drawn from; 0 if there is none */
 } pm_answer;
 
 typedef struct pm_generation {
     const pm_answer *answers;
     size_t n_answer;
     size_t n_prompt;
-    double prompt_seconds, generate_seconds, first_token_seconds;
-    double host_seconds;    /* processor time of the calling thread while generating */
+    double prompt_seconds;      /* from the call to the first token */
+    double generate_seconds;    /* from the first token to the end: n_token - 1 tokens an answer */
+    double first_token_seconds; /* prompt_seconds, or 0 if no token was drawn */
+    double host_seconds;        /* processor time of the calling thread within generate_seconds */
     uint64_t bytes_per_step; /* memory one decoded token reads and writes, by the plan */
     uint32_t n_dispatch;    /* of one decoded token; 0 on the CPU path */
 } pm_generation;
 
-/* Sequence 0 afterwards holds the prompt and answer 0 without an end token; the other sequences are empty.
+/* Sequence 0 afterwards holds what it held, the prompt, and the tokens of answer 0; the sequences of the other answers
+ * are emptied, before and after. An empty prompt goes on from what sequence 0 holds.
  * A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free.
  * errors  CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended), DEVICE_LOST, ARGUMENT */
 PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_generation **out);

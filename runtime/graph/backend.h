@@ -18,7 +18,7 @@ typedef struct pm__step {
     const struct pm_step_row *rows; /* [n_row]; rows of one sequence in order of position */
     uint32_t n_row;
     const uint32_t *outs; /* [n_out] rows whose logits are wanted, ascending */
-    uint32_t n_out;
+    uint32_t n_out;       /* may be 0 */
     bool sample; /* draw a token for each output; needed for a submit() without begin() after this
                     one, which also needs n_out == n_row */
 } pm__step;
@@ -62,9 +62,11 @@ typedef struct pm__backend {
                            const uint32_t *pages);
     /* Copies one page of every cache. */
     pm_status (*copy_page)(void *context, uint32_t from, uint32_t to);
-    /* Loads the rows, and their tokens into the history. */
+    /* Loads the rows, and their tokens into the history; also where no submit() but another begin() follows, which is how
+     * the engine gives a sequence that shares the pages of another its history. */
     pm_status (*begin)(void *context, const pm__step *step);
 
+    /* The first submit() of a context is step 0, the next one step 1, and so on (pm_step_head.step, pm_step_drawn.step). */
     pm_status (*submit)(void *context);
     /* Waits for the oldest step that is submitted and not collected. drawn: out, [n_out of the
      * step], zeros if it did not sample. */

@@ -1,0 +1,127 @@
+/* internal.h: what the files of engine/ share: the objects behind the handles of pumice.h, and a
+ * session over any backend. */
+#ifndef PM_ENGINE_INTERNAL_H
+#define PM_ENGINE_INTERNAL_H
+
+#include "../base/file_map.h"
+#include "../graph/backend.h"
+#include "../text/tokenizer.h"
+#include "pages.h"
+
+struct pm_device {
+    pm__device_handle handle;
+    pm_device_info info; /* the handle's, with the index of the list and why it was chosen */
+    char why[256];
+};
+
+struct pm_model {
+    pm_device *device; /* NULL: vocabulary only */
+    pm__file_map map;
+    pm__gguf gguf;
+    bool parsed; /* gguf is to be finished */
+    pm__tokenizer *tokenizer;
+    pm__model_def def;
+    pm__graph graph;
+    void *weights; /* NULL: none placed */
+    pm_model_info info;
+    const char **key_names; /* [gguf.n_key] closed by zeros */
+    pm__arena arena;
+};
+
+/* What a session runs on. All of it must outlive the session. */
+typedef struct pm__session_source {
+    const pm__backend *backend;
+    void *weights;
+    const pm__graph *graph;
+    const pm__tokenizer *tokenizer;
+    uint32_t n_vocab;     /* logits of an output */
+    uint32_t n_ctx_train; /* 0: unknown */
+} pm__session_source;
+
+/* Tokens [0, n_eval) are in the caches. The rest is pending: known, and evaluated with the next
+ * step. After an answer that stopped at its length one token is pending, because nobody has asked
+ * what comes after it. */
+typedef struct pm__sequence {
+    int32_t *tokens; /* [n_ctx] */
+    uint32_t length;
+    uint32_t n_eval;
+} pm__sequence;
+
+struct pm_session {
+    pm__session_source source;
+    void *context;
+    pm__context_info info;
+    pm__limits limits;       /* n_ctx in whole pages, for the backend */
+    uint32_t n_ctx;          /* as asked, for the user */
+    pm__sequence *sequences; /* [n_seq] */
+    pm__pages pages;
+    struct pm_step_row *rows;    /* [limits.n_batch] of the step begun last */
+    uint32_t *outs;              /* [limits.n_out] */
+    struct pm_step_drawn *drawn; /* [limits.n_out] of the step collected last */
+    float *logits;               /* [limits.n_out, n_vocab] */
+    uint32_t n_out;
+    bool sampled;
+    uint32_t n_submitted,
+        n_collected;  /* steps so far; they wrap as the step number of the backend does */
+    bool busy;        /* a callback is running */
+    pm_status failed; /* sticky: the backend failed, its state is unknown */
+};
+
+/* Limits of a session as the backend needs them, and n_ctx as the user sees it. Warns where n_ctx
+ * passes n_ctx_train. */
+pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, pm__limits *limits,
+                             uint32_t *n_ctx);
+pm_status pm__session_create(const pm__session_source *source, const pm_session_desc *desc,
+                             pm_session **out);
+
+/* Fails if the session cannot be used now: lost, in a callback, no such sequence. */
+pm_status pm__session_check(const pm_session *session, uint32_t seq);
+/* Fails with CONTEXT_FULL if n tokens more do not fit, with ARGUMENT if one of them is none of the
+ * vocabulary. */
+pm_status pm__session_check_tokens(const pm_session *session, uint32_t seq, const int32_t *ids,
+                                   size_t n);
+/* Adds n tokens, checked before, as pending ones. */
+void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, size_t n);
+/* Forgets tokens from position n_keep on and gives back their pages. */
+void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep);
+/* The last token becomes pending if none is, so that the next step has logits to give. */
+void pm__session_reopen_last(pm_session *session, uint32_t seq);
+
+/* ---- step.c: steps on the backend, watched
+ * ---------------------------------------------------------- */
+
+/* Begins a step of the first n_row of session->rows with the first n_out of session->outs. */
+pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample);
+pm_status pm__step_submit(pm_session *session);
+/* Takes the oldest step into session->drawn.
+ * errors  DEVICE_LOST: also if a drawn token carries the number of another step, or is none of the
+ * vocabulary */
+pm_status pm__step_collect(pm_session *session);
+/* Takes all that is in flight and drops it; a session that failed has nothing to take. */
+pm_status pm__step_drain(pm_session *session);
+uint32_t pm__step_in_flight(const pm_session *session);
+
+typedef enum pm__want {
+    PM__WANT_NOTHING,
+    PM__WANT_LOGITS, /* of the last token */
+    PM__WANT_DRAWN,  /* a token after the last one, in session->drawn[0] */
+    PM__WANT_ALL     /* logits of every token; the step has at most n_out rows */
+} pm__want;
+
+/* Evaluates pending tokens of a sequence below `end` in one step: as many as a step takes. What is
+ * wanted of the last token is given by the step that reaches `end`. */
+pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want);
+/* The same until `end` is reached. */
+pm_status pm__step_until(pm_session *session, uint32_t seq, uint32_t end, pm__want want);
+
+/* ---- sampler.c
+ * -------------------------------------------------------------------------------------- */
+
+/* errors  ARGUMENT, naming the field */
+pm_status pm__sampling_check(const pm_sampling *sampling);
+/* A sampler of answer `i`. */
+struct pm_step_sampler pm__sampling_state(const pm_sampling *sampling, uint32_t i);
+/* True if it looks at the tokens before. */
+bool pm__sampling_looks_back(const pm_sampling *sampling);
+
+#endif

@@ -1,0 +1,181 @@
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what the file says
+ * ----------------------------------------------------------------------------- */
+
+/* A string key as text in the arena; `otherwise` where the file has none. */
+static pm_status read_string(pm_model *model, const char *name, const char *otherwise,
+                             const char **out) {
+    const pm__gguf_key *key = pm__gguf_find_key(&model->gguf, name);
+    pm__span span;
+    *out = otherwise;
+    if (key == NULL || !pm__gguf_string(key, &span))
+        return PM_OK;
+    *out = pm__arena_string(&model->arena, span.data, span.size);
+    return *out != NULL ? PM_OK : PM_OUT_OF_MEMORY;
+}
+
+/* An integer key below the architecture's name, 0 where the file has none that fits: for show only.
+ */
+static uint32_t read_shown_u32(const pm_model *model, const char *suffix) {
+    char name[256];
+    const int n = snprintf(name, sizeof name, "%s.%s", model->info.architecture, suffix);
+    if (n < 0 || (size_t)n >= sizeof name)
+        return 0;
+    const pm__gguf_key *key = pm__gguf_find_key(&model->gguf, name);
+    uint64_t value = 0;
+    if (key == NULL || !pm__gguf_u64(key, &value) || value > UINT32_MAX)
+        return 0;
+    return (uint32_t)value;
+}
+
+static uint64_t count_parameters(const pm__gguf *gguf) {
+    uint64_t total = 0;
+    for (uint64_t i = 0; i < gguf->n_tensor; i++) {
+        const uint64_t *shape = gguf->tensors[i].shape;
+        total += shape[0] * shape[1] * shape[2] * shape[3]; /* the parser has checked the product */
+    }
+    return total;
+}
+
+static pm_status read_info(pm_model *model) {
+    pm_model_info *info = &model->info;
+    const pm__gguf *gguf = &model->gguf;
+    PM_TRY(read_string(model, "general.architecture", "", &info->architecture));
+    PM_TRY(read_string(model, "general.name", "", &info->name));
+    PM_TRY(read_string(model, "tokenizer.ggml.model", "", &info->tokenizer));
+    PM_TRY(read_string(model, "tokenizer.chat_template", NULL, &info->chat_template));
+    info->version = gguf->version;
+    info->file_bytes = model->map.size;
+    info->n_key = gguf->n_key;
+    info->n_tensor = gguf->n_tensor;
+    info->n_parameter = count_parameters(gguf);
+    info->n_ctx_train = read_shown_u32(model, "context_length");
+    info->n_embd = read_shown_u32(model, "embedding_length");
+    info->n_layer = read_shown_u32(model, "block_count");
+    model->key_names = pm__arena_array(&model->arena, gguf->n_key, sizeof *model->key_names);
+    if (model->key_names == NULL)
+        return PM_OUT_OF_MEMORY;
+    for (uint64_t i = 0; i < gguf->n_key; i++) {
+        const pm__span name = gguf->keys[i].name;
+        model->key_names[i] = pm__arena_string(&model->arena, name.data, name.size);
+        if (model->key_names[i] == NULL)
+            return PM_OUT_OF_MEMORY;
+    }
+    return PM_OK;
+}
+
+/* ---- opening
+ * ---------------------------------------------------------------------------------------- */
+
+static pm_status read_vocabulary(pm_model *model) {
+    PM_TRY(pm__tokenizer_create(&model->gguf, &model->tokenizer));
+    model->info.n_vocab = pm__tokenizer_n_vocab(model->tokenizer);
+    model->info.bos = pm__tokenizer_bos(model->tokenizer);
+    model->info.eos = pm__tokenizer_eos(model->tokenizer);
+    model->info.eot = pm__tokenizer_eot(model->tokenizer);
+    return PM_OK;
+}
+
+static pm_status read_architecture(pm_model *model) {
+    pm__model_def *def = &model->def;
+    PM_TRY(pm__model_def_init(def, &model->gguf));
+    if (model->info.n_vocab > def->n_vocab)
+        return pm__fail(PM_BAD_FILE, "model: the tokenizer has %u pieces, the embedding %u rows",
+                        model->info.n_vocab, def->n_vocab);
+    model->info.n_vocab = def->n_vocab;
+    model->info.n_ctx_train = def->n_ctx_train;
+    model->info.n_embd = def->n_embd;
+    model->info.n_layer = def->n_layer;
+    return pm__model_def_build(def, &model->graph);
+}
+
+static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {
+    const pm__device_handle *handle = &model->device->handle;
+    const pm_status status = handle->backend->weights_create(
+        handle->device, &model->def, desc->progress, desc->user, &model->weights);
+    if (status == PM_OUT_OF_MEMORY)
+        return pm__fail(status,
+                        "%s; a smaller or more quantised model, or another device "
+                        "(--device) would help",
+                        pm_last_error());
+    return status;
+}
+
+static pm_status load(pm_model *model, const pm_model_desc *desc) {
+    PM_TRY(pm__file_map_init(&model->map, desc->path));
+    PM_TRY(pm__gguf_init(&model->gguf, model->map.data, model->map.size));
+    model->parsed = true;
+    PM_TRY(read_info(model));
+    PM_TRY(read_vocabulary(model));
+    if (desc->vocab_only)
+        return PM_OK;
+    PM_TRY(read_architecture(model));
+    return desc->no_weights ? PM_OK : place_weights(model, desc);
+}
+
+pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out) {
+    if (desc == NULL || desc->path == NULL)
+        return pm__fail(PM_ARGUMENT, "model: no path given");
+    if (device == NULL && !desc->vocab_only)
+        return pm__fail(PM_ARGUMENT, "model: no device given; only vocab_only works without one");
+    pm_model *model = calloc(1, sizeof *model);
+    if (model == NULL)
+        return pm__fail_memory("model", sizeof *model);
+    model->device = device;
+    const pm_status status = load(model, desc);
+    if (status != PM_OK) {
+        pm_model_close(model);
+        return status;
+    }
+    *out = model;
+    return PM_OK;
+}
+
+void pm_model_close(pm_model *model) {
+    if (model == NULL)
+        return;
+    if (model->weights != NULL)
+        model->device->handle.backend->weights_destroy(model->weights);
+    pm__graph_finish(&model->graph);
+    pm__model_def_finish(&model->def);
+    pm__tokenizer_destroy(model->tokenizer);
+    if (model->parsed)
+        pm__gguf_finish(&model->gguf);
+    pm__file_map_finish(&model->map);
+    pm__arena_finish(&model->arena);
+    free(model);
+}
+
+/* ---- listings
+ * --------------------------------------------------------------------------------------- */
+
+const pm_model_info *pm_model_get_info(const pm_model *model) {
+    return &model->info;
+}
+
+bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_info *out) {
+    if (i >= model->gguf.n_tensor)
+        return false;
+    const pm__gguf_tensor *tensor = &model->gguf.tensors[i];
+    *out = (pm_tensor_info){.name = tensor->name,
+                            .type = pm__type_get(tensor->type)->name,
+                            .n_dim = tensor->n_dim,
+                            .bytes = tensor->bytes};
+    memcpy(out->shape, tensor->shape, sizeof out->shape);
+    return true;
+}
+
+bool pm_model_get_key(const pm_model *model, uint64_t i, const char **key, char *value,
+                      size_t value_size) {
+    if (i >= model->gguf.n_key)
+        return false;
+    *key = model->key_names[i];
+    if (value_size > 0)
+        pm__gguf_print_value(&model->gguf.keys[i], value, value_size);
+    return true;
+}

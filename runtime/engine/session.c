@@ -1,0 +1,255 @@
+#include "internal.h"
+
+#include "../base/checked.h"
+#include "../base/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DEFAULT_CTX = 4096,
+    DEFAULT_BATCH = 512,
+    DEFAULT_OUT = 16,
+    MOST_CTX = 1 << 24,
+    MOST_BATCH = 1 << 14,
+    MOST_SEQ = 1 << 10
+};
+
+static uint32_t least_of(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static uint32_t most_of(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static pm_status check_most(const char *name, uint32_t value, uint32_t most) {
+    if (value <= most)
+        return PM_OK;
+    return pm__fail(PM_ARGUMENT, "session: %s is %u, it must be at most %u", name, value, most);
+}
+
+pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, pm__limits *limits,
+                             uint32_t *n_ctx) {
+    PM_TRY(check_most("n_ctx", desc->n_ctx, MOST_CTX));
+    PM_TRY(check_most("n_batch", desc->n_batch, MOST_BATCH));
+    PM_TRY(check_most("n_seq", desc->n_seq, MOST_SEQ));
+    const uint32_t own = n_ctx_train != 0 ? least_of(n_ctx_train, DEFAULT_CTX) : DEFAULT_CTX;
+    *n_ctx = desc->n_ctx != 0 ? desc->n_ctx : own;
+    if (n_ctx_train != 0 && *n_ctx > n_ctx_train)
+        pm__log(PM_LOG_WARN,
+                "session: a context of %u positions is longer than the %u the model was trained "
+                "for; past them its text may be nonsense",
+                *n_ctx, n_ctx_train);
+    const uint32_t n_seq = desc->n_seq != 0 ? desc->n_seq : 1;
+    const uint32_t n_batch = desc->n_batch != 0 ? desc->n_batch : DEFAULT_BATCH;
+    limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
+    limits->n_seq = n_seq;
+    /* A step of generation has a row for every sequence. */
+    limits->n_batch = most_of(least_of(n_batch, *n_ctx), n_seq);
+    limits->n_out = most_of(n_seq, least_of(limits->n_batch, DEFAULT_OUT));
+    return PM_OK;
+}
+
+static pm_status reserve_host(pm_session *session) {
+    const pm__limits *limits = &session->limits;
+    session->sequences = calloc(limits->n_seq, sizeof *session->sequences);
+    session->rows = calloc(limits->n_batch, sizeof *session->rows);
+    session->outs = calloc(limits->n_out, sizeof *session->outs);
+    session->drawn = calloc(limits->n_out, sizeof *session->drawn);
+    session->logits =
+        calloc((size_t)limits->n_out * session->source.n_vocab, sizeof *session->logits);
+    if (session->sequences == NULL || session->rows == NULL || session->outs == NULL ||
+        session->drawn == NULL || session->logits == NULL)
+        return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_vocab * 4);
+    for (uint32_t i = 0; i < limits->n_seq; i++) {
+        session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
+        if (session->sequences[i].tokens == NULL)
+            return pm__fail_memory("session: tokens", session->n_ctx * sizeof(int32_t));
+    }
+    return PM_OK;
+}
+
+static pm_status reserve_device(pm_session *session) {
+    const pm__session_source *source = &session->source;
+    const pm_status status = source->backend->context_create(source->weights, source->graph,
+                                                             &session->limits, &session->context);
+    if (status == PM_OUT_OF_MEMORY)
+        return pm__fail(status, "%s; a smaller context (-c) or batch (-b) needs less",
+                        pm_last_error());
+    PM_TRY(status);
+    source->backend->context_get_info(session->context, &session->info);
+    return pm__pages_init(&session->pages, source->backend, session->context, &session->limits);
+}
+
+pm_status pm__session_create(const pm__session_source *source, const pm_session_desc *desc,
+                             pm_session **out) {
+    static const pm_session_desc defaults = {0};
+    pm_session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        return pm__fail_memory("session", sizeof *session);
+    session->source = *source;
+    pm_status status = pm__session_limits(desc != NULL ? desc : &defaults, source->n_ctx_train,
+                                          &session->limits, &session->n_ctx);
+    if (status == PM_OK)
+        status = reserve_host(session);
+    if (status == PM_OK)
+        status = reserve_device(session);
+    if (status != PM_OK) {
+        pm_session_close(session);
+        return status;
+    }
+    *out = session;
+    return PM_OK;
+}
+
+pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out) {
+    if (model->weights == NULL)
+        return pm__fail(
+            PM_ARGUMENT,
+            "session: the model was opened without its weights (vocab_only, no_weights)");
+    const pm__session_source source = {.backend = model->device->handle.backend,
+                                       .weights = model->weights,
+                                       .graph = &model->graph,
+                                       .tokenizer = model->tokenizer,
+                                       .n_vocab = model->def.n_vocab,
+                                       .n_ctx_train = model->def.n_ctx_train};
+    return pm__session_create(&source, desc, out);
+}
+
+void pm_session_close(pm_session *session) {
+    if (session == NULL)
+        return;
+    pm__pages_finish(&session->pages);
+    if (session->context != NULL)
+        session->source.backend->context_destroy(session->context);
+    if (session->sequences != NULL)
+        for (uint32_t i = 0; i < session->limits.n_seq; i++)
+            free(session->sequences[i].tokens);
+    free(session->sequences);
+    free(session->rows);
+    free(session->outs);
+    free(session->drawn);
+    free(session->logits);
+    free(session);
+}
+
+uint32_t pm_session_n_ctx(const pm_session *session) {
+    return session->n_ctx;
+}
+
+uint32_t pm_session_length(const pm_session *session, uint32_t seq) {
+    return seq < session->limits.n_seq ? session->sequences[seq].length : 0;
+}
+
+/* ---- tokens of a sequence
+ * -------------------------------------------------------------------------- */
+
+pm_status pm__session_check(const pm_session *session, uint32_t seq) {
+    if (session->failed != PM_OK)
+        return pm__fail(session->failed,
+                        "session: finished by an earlier failure (%s); open a new one",
+                        pm_status_text(session->failed));
+    if (session->busy)
+        return pm__fail(PM_ARGUMENT, "session: called from its own callback");
+    if (seq >= session->limits.n_seq)
+        return pm__fail(PM_ARGUMENT,
+                        "session: sequence %u of %u; open the session with more (n_seq)", seq,
+                        session->limits.n_seq);
+    return PM_OK;
+}
+
+pm_status pm__session_check_tokens(const pm_session *session, uint32_t seq, const int32_t *ids,
+                                   size_t n) {
+    const uint32_t room = session->n_ctx - session->sequences[seq].length;
+    if (n > room)
+        return pm__fail(PM_CONTEXT_FULL,
+                        "session: prompt has %zu tokens, %u positions are free of %u; use a larger "
+                        "context (-c)",
+                        n, room, session->n_ctx);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= session->source.n_vocab)
+            return pm__fail(PM_ARGUMENT, "session: token %d at place %zu, the vocabulary has %u",
+                            ids[i], i, session->source.n_vocab);
+    return PM_OK;
+}
+
+void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, size_t n) {
+    pm__sequence *s = &session->sequences[seq];
+    assert(n <= session->n_ctx - s->length);
+    if (n > 0)
+        memcpy(s->tokens + s->length, ids, n * sizeof *ids);
+    s->length += (uint32_t)n;
+}
+
+void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep) {
+    pm__sequence *s = &session->sequences[seq];
+    s->length = least_of(s->length, n_keep);
+    s->n_eval = least_of(s->n_eval, s->length);
+    pm__pages_trim(&session->pages, seq, s->n_eval);
+}
+
+void pm__session_reopen_last(pm_session *session, uint32_t seq) {
+    pm__sequence *s = &session->sequences[seq];
+    assert(s->length > 0);
+    s->n_eval = least_of(s->n_eval, s->length - 1);
+}
+
+pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep) {
+    PM_TRY(pm__session_check(session, seq));
+    if (n_keep > session->sequences[seq].length)
+        return pm__fail(PM_ARGUMENT, "session: rewind to %u tokens, sequence %u holds %u", n_keep,
+                        seq, session->sequences[seq].length);
+    pm__session_truncate(session, seq, n_keep);
+    return PM_OK;
+}
+
+/* ---- evaluation
+ * ------------------------------------------------------------------------------------- */
+
+pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
+                          const float **logits) {
+    PM_TRY(pm__session_check(session, seq));
+    PM_TRY(pm__session_check_tokens(session, seq, ids, n));
+    if (n == 0 && session->sequences[seq].length == 0)
+        return pm__fail(PM_ARGUMENT, "session: no tokens, and sequence %u is empty", seq);
+    pm__session_append(session, seq, ids, n);
+    if (logits != NULL)
+        pm__session_reopen_last(session, seq);
+    PM_TRY(pm__step_until(session, seq, session->sequences[seq].length,
+                          logits != NULL ? PM__WANT_LOGITS : PM__WANT_NOTHING));
+    if (logits != NULL)
+        *logits = session->logits;
+    return PM_OK;
+}
+
+/* Hands over the logits of the step that ended at n_eval; i counts from `first`. */
+static pm_status hand_over(pm_session *session, size_t first, pm_logits_fn each, void *user) {
+    pm_status status = PM_OK;
+    session->busy = true;
+    for (uint32_t i = 0; i < session->n_out && status == PM_OK; i++)
+        status = each(user, first + i, session->logits + (size_t)i * session->source.n_vocab);
+    session->busy = false;
+    return status;
+}
+
+pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
+                              pm_logits_fn each, void *user) {
+    PM_TRY(pm__session_check(session, seq));
+    PM_TRY(pm__session_check_tokens(session, seq, ids, n));
+    pm__sequence *s = &session->sequences[seq];
+    PM_TRY(pm__step_until(session, seq, s->length, PM__WANT_NOTHING));
+    pm__session_append(session, seq, ids, n);
+    size_t done = 0;
+    while (done < n) {
+        PM_TRY(pm__step_chunk(session, seq, s->length, PM__WANT_ALL));
+        const pm_status status = hand_over(session, done, each, user);
+        if (status != PM_OK) {
+            pm__session_truncate(session, seq, s->n_eval);
+            return status;
+        }
+        done += session->n_out;
+    }
+    return PM_OK;
+}

@@ -1,0 +1,42 @@
+/* text.c: a model's tokenizer and chat template behind the public calls. */
+#include "internal.h"
+
+#include "../text/chat_format.h"
+
+#include <string.h>
+
+pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t *ids,
+                      size_t capacity, size_t *n_id) {
+    pm__ids list = {0};
+    pm_status status =
+        pm__tokenizer_encode(model->tokenizer, desc->text != NULL ? desc->text : "", desc->n_byte,
+                             desc->add_special, desc->parse_special, &list);
+    if (status == PM_OK) {
+        *n_id = list.n;
+        if (ids != NULL && list.n > capacity)
+            status =
+                pm__fail(PM_FAILURE, "tokenize: the text has %zu tokens, there is room for %zu",
+                         list.n, capacity);
+        else if (ids != NULL && list.n > 0)
+            memcpy(ids, list.data, list.n * sizeof *ids);
+    }
+    pm__ids_finish(&list);
+    return status;
+}
+
+pm_status pm_token_text(const pm_model *model, int32_t id, bool special, const char **text,
+                        size_t *n_byte) {
+    if (id < 0 || (uint32_t)id >= model->info.n_vocab)
+        return pm__fail(PM_ARGUMENT, "token %d, the vocabulary has %u", id, model->info.n_vocab);
+    const pm__span span = pm__tokenizer_piece(model->tokenizer, id, special);
+    *text = span.size > 0 ? span.data : "";
+    *n_byte = span.size;
+    return PM_OK;
+}
+
+pm_status pm_chat_render(const pm_model *model, const pm_message *messages, size_t n,
+                         bool open_answer, char **text) {
+    const char *source = model->info.chat_template;
+    return pm__chat_format_render(source, source != NULL ? strlen(source) : 0, messages, n,
+                                  open_answer, text);
+}
