@@ -1,4 +1,4 @@
-/* advance.comp: makes the drawn tokens the rows of the next step
+/* advance.comp: makes the drawn tokens the rows of the next step, if every row has one; keeps them in history and ring
  * shape   drawn [outs]   rows: head and one a row, rewritten   history [n_seq, n_ctx]   ring [PM_RING, n_out]
  * grid    one workgroup, none where no token was drawn
  * defines none   spec 0 WG_SIZE, 1 N_CTX, 2 N_OUT (capacity)   accum none
@@ -23,6 +23,7 @@ layout(std430, binding = 3) writeonly buffer Ring { pm_step_drawn ring[]; };
 
 void main() {
     uint n_out = head.n_out, step = head.step;
+    bool goes_on = n_out == head.n_row;
     for (uint first = 0; first < n_out; first += WG_SIZE) {
         uint i = first + gl_LocalInvocationIndex;
         pm_step_row row;
@@ -36,11 +37,9 @@ void main() {
         }
         memoryBarrierBuffer();
         barrier(); // outputs ascend, so rows of later rounds are not written before they are read
-        if (i < n_out)
+        if (goes_on && i < n_out)
             rows[i] = row;
     }
-    if (gl_LocalInvocationIndex == 0) {
-        head.n_row = n_out;
+    if (goes_on && gl_LocalInvocationIndex == 0)
         head.step = step + 1;
-    }
 }

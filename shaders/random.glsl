@@ -6,7 +6,7 @@ uint hash32(uint x) {
     return x ^ x >> 16;
 }
 
-/* Order-preserving map of f32 to uint. */
+/* Order-preserving map of f32, no NaN, to uint. */
 uint float_key(float x) {
     uint bits = floatBitsToUint(x);
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;

@@ -2,7 +2,7 @@
  * shape   logits [outs, n_vocab] f32, n_vocab below 2^21   drawn [outs]
  * grid    y: one workgroup an output
  * defines TIER_SUBGROUP   spec 0 WG_SIZE, 1 N_VOCAB, 2 N_CTX, 3 MOST_REPEAT (a power of two, at most 1024)
- * accum   thresholds and draws in integers through histograms, so no order of arrival shows; sum of exponentials f32
+ * accum   thresholds and draws in integers through histograms, so no order of arrival shows
  * checked tests row sample against cpu_sample, exact */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -37,6 +37,10 @@ uint me = gl_LocalInvocationIndex;
 uint logits_at; // of this output's row
 pm_step_sampler sampler_;
 bool penalised;
+const float LOWEST = uintBitsToFloat(0xff800000u); // -infinity
+float most; // the largest logit
+uint least_key = 0; // filters: tokens below either are out
+float least = LOWEST;
 
 void count_window(pm_step_row row) {
     uint pos = min(row.pos, N_CTX - 1);
@@ -66,6 +70,8 @@ void count_window(pm_step_row row) {
 /* The logit of a token after penalties. */
 float logit(uint id) {
     precise float l = logits[logits_at + id];
+    if (isnan(l))
+        l = LOWEST;
     if (!penalised)
         return l;
     uint slot = hash32(id) % TABLE_N;
@@ -78,14 +84,18 @@ float logit(uint id) {
     return l - fine;
 }
 
-/* What a token weighs in select_key: 1, or its share of 2^31. */
-uint share(float l, bool by_count, float most, float sum) {
-    return by_count ? 1u : uint(exp(l - most) / sum * 2147483648.0);
+bool kept(float l) {
+    return float_key(l) >= least_key && l >= least;
 }
 
-/* The largest key for which the tokens with keys >= it, none below `least`, weigh `goal` or more: byte after byte from the top,
- * each by a histogram of the tokens that share the bytes found so far. goal 0: a part of the whole weight, top_p. */
-uint select_key(uint least, bool by_count, uint goal, float most, float sum) {
+uint weight(float l, float temperature) {
+    const float unit = float(1u << (31 - (N_VOCAB > 1 ? findMSB(N_VOCAB - 1) + 1 : 0)));
+    return uint((l == most ? 1.0 : exp((l - most) / temperature)) * unit);
+}
+
+/* Least key so that the tokens kept from it on are `need` or more, or for top_p weigh as much: byte after byte from the
+ * top, each by a histogram of the tokens that share the bytes found so far. */
+uint select_key(bool by_weight, uint need) {
     uint prefix = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
         for (uint i = me; i < 256; i += WG_SIZE)
@@ -94,54 +104,44 @@ uint select_key(uint least, bool by_count, uint goal, float most, float sum) {
         for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
             float l = logit(id);
             uint key = float_key(l);
-            if (key >= least && (shift == 24 || (key ^ prefix) >> (shift + 8) == 0))
-                atomicAdd(bins[key >> shift & 255u], share(l, by_count, most, sum));
+            if (kept(l) && (shift == 24 || (key ^ prefix) >> (shift + 8) == 0))
+                atomicAdd(bins[key >> shift & 255u], by_weight ? weight(l, 1.0) : 1u);
         }
         barrier();
         if (me == 0) {
-            if (goal == 0) {
-                uint whole = 0;
-                for (int b = 0; b < 256; b++)
-                    whole += bins[b];
-                uint low;
-                umulExtended(uint(sampler_.top_p * 4294967296.0), whole, goal, low);
-                goal = max(goal, 1u);
-            }
             int b = 255;
-            for (; b > 0 && bins[b] < goal; b--)
-                goal -= bins[b];
+            for (; b > 0 && bins[b] < need; b--)
+                need -= bins[b];
             found[0] = prefix | uint(b) << shift;
-            found[1] = goal;
+            found[1] = need;
         }
         barrier();
         prefix = found[0];
-        goal = found[1];
+        need = found[1];
         barrier();
     }
-    return max(prefix, least);
+    return prefix;
 }
 
-/* Sums of exponentials of the logits kept. */
-float sum_exp(uint least, float most) {
-    float sum = 0.0;
+uint whole_weight() {
+    uint sum = 0;
     for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
         float l = logit(id);
-        if (float_key(l) >= least)
-            sum += exp(l - most);
+        if (kept(l))
+            sum += weight(l, 1.0);
     }
     return reduce_add(sum);
 }
 
-/* First id whose running sum of weights exceeds a random part of the whole; `best` if there is no weight at all. */
-uint draw(uint least, float most, uint random, uint best) {
+/* First id whose running sum of weights exceeds a random part of the whole. An invocation owns a range of ids. */
+uint draw(uint random) {
     const uint n_each = (N_VOCAB + WG_SIZE - 1) / WG_SIZE;
-    const float unit = float(1u << (31 - (N_VOCAB > 1 ? findMSB(N_VOCAB - 1) + 1 : 0)));
     uint first = min(me * n_each, N_VOCAB), end = min(first + n_each, N_VOCAB);
     uint mine = 0, before = 0, goal, low;
     for (uint id = first; id < end; id++) {
         float l = logit(id);
-        if (float_key(l) >= least)
-            mine += uint(exp((l - most) / sampler_.temperature) * unit);
+        if (kept(l))
+            mine += weight(l, sampler_.temperature);
     }
     reduce_uints[me] = mine;
     barrier();
@@ -150,42 +150,48 @@ uint draw(uint least, float most, uint random, uint best) {
     barrier();
     umulExtended(random, reduce_add(mine), goal, low);
     uint token = EMPTY;
-    if (goal >= before && goal - before < mine) {
-        uint running = before;
+    if (goal >= before && goal - before < mine)
         for (uint id = first; id < end && token == EMPTY; id++) {
             float l = logit(id);
-            if (float_key(l) >= least)
-                running += uint(exp((l - most) / sampler_.temperature) * unit);
-            if (running > goal)
+            if (kept(l))
+                before += weight(l, sampler_.temperature);
+            if (before > goal)
                 token = id;
         }
+    return reduce_min(token);
+}
+
+/* Sets `most` and gives the lowest id that has it. */
+uint find_most() {
+    uint key = 0, id_of_key = EMPTY;
+    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+        uint candidate = float_key(logit(id));
+        if (candidate > key) {
+            key = candidate;
+            id_of_key = id;
+        }
     }
-    token = reduce_min(token);
-    return token == EMPTY ? best : token;
+    uint most_key = reduce_max(key);
+    uint best = reduce_min(key == most_key ? id_of_key : EMPTY);
+    most = logit(best);
+    return best;
 }
 
 uint choose(uint pos) {
-    uint best_key = 0, best = EMPTY;
-    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
-        uint key = float_key(logit(id));
-        if (key > best_key || best == EMPTY) {
-            best_key = key;
-            best = id;
-        }
-    }
-    uint most_key = reduce_max(best_key);
-    best = reduce_min(best_key == most_key ? best : EMPTY);
-    if (sampler_.temperature <= 0.0)
+    uint best = find_most();
+    if (sampler_.temperature <= 0.0 || most == LOWEST)
         return best;
-    float most = logit(best);
-    uint least = 0;
     if (sampler_.top_k > 0 && sampler_.top_k < N_VOCAB)
-        least = select_key(least, true, sampler_.top_k, 0.0, 1.0);
-    if (sampler_.top_p < 1.0)
-        least = select_key(least, false, 0, most, sum_exp(least, most));
+        least_key = select_key(false, sampler_.top_k);
+    if (sampler_.top_p < 1.0) {
+        uint high, low;
+        umulExtended(uint(max(sampler_.top_p, 0.0) * 16777216.0), whole_weight(), high, low);
+        least_key = select_key(true, max(high << 8 | low >> 24, 1u));
+    }
     if (sampler_.min_p > 0.0)
-        least = max(least, min(float_key(most + log(sampler_.min_p)), most_key));
-    return draw(least, most, philox(pos, sampler_.seed_lo, sampler_.seed_hi), best);
+        least = most + log(sampler_.min_p);
+    uint token = draw(philox(pos, sampler_.seed_lo, sampler_.seed_hi));
+    return token == EMPTY ? best : token;
 }
 
 void main() {

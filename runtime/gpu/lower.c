@@ -132,7 +132,7 @@ static pm_status fill_matmul(draft *d) {
     bind_matrix(d, w);
     bind_option(d, node->in[2], "HAS_BIAS");
     bind_option(d, node->in[3], "HAS_RESIDUAL");
-    bind(d, d->in->graph->step[PM__STEP_ROWS], READ);
+    bind_region(d, d->in->places->step[PM__STEP_ROWS], READ);
     spec(d, w->n_col);
     spec(d, node->out->n_col);
     spec_matrix(d, w);
@@ -151,12 +151,13 @@ static pm_status fill_rope(draft *d) {
     const pm__node *node = d->node;
     const double two_pi = 6.283185307179586477, base = node->params.rope.freq_base;
     const double scale = node->params.rope.freq_scale, n_rot = node->params.rope.n_rot;
-    if (!(base >= 1.0) || !(scale >= 0.0) || !(scale < two_pi) || n_rot > 512)
-        return pm__fail(
-            PM_UNSUPPORTED,
-            "lower: node '%s': rotary base %g, scale %g, %g columns: the kernel needs a "
-            "base of 1 or more, a scale below 6.28 and at most 512 columns",
-            node->name, base, scale, n_rot);
+    if (!(base >= 1.0) || !(scale >= 0.0) || !(scale < two_pi) || n_rot > 512 ||
+        node->params.rope.head_dim % 2 != 0)
+        return pm__fail(PM_UNSUPPORTED,
+                        "lower: node '%s': rotation of %g of %u columns, base %g, scale %g: the "
+                        "kernel needs at most "
+                        "512 of an even number, a base of 1 or more, a scale below 6.28",
+                        node->name, n_rot, node->params.rope.head_dim, base, scale);
     struct pm_push_rope words;
     split_fraction(scale / two_pi, &words.turn_hi, &words.turn_lo);
     for (int j = 0; j < PM_ROPE_POWERS; j++)
