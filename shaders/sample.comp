@@ -33,11 +33,12 @@ shared uint table[TABLE_N];
 shared uint bins[256];
 shared uint found[2];
 
+#define LOWEST uintBitsToFloat(0xff800000u) // -infinity
+
 uint me = gl_LocalInvocationIndex;
 uint logits_at; // of this output's row
 pm_step_sampler sampler_;
 bool penalised;
-const float LOWEST = uintBitsToFloat(0xff800000u); // -infinity
 float most; // the largest logit
 uint least_key = 0; // filters: tokens below either are out
 float least = LOWEST;
@@ -70,7 +71,7 @@ void count_window(pm_step_row row) {
 /* The logit of a token after penalties. */
 float logit(uint id) {
     precise float l = logits[logits_at + id];
-    if (isnan(l))
+    if ((floatBitsToUint(l) & 0x7fffffffu) > 0x7f800000u) // NaN, where isnan() may be assumed false
         l = LOWEST;
     if (!penalised)
         return l;
