@@ -16,7 +16,7 @@
  * floor(max(top_p, 0) * 2^24), need = max(1, floor(P * Q / 2^24)) (the product has 64 bits): keep
  * key(l) >= the largest key T that is there with sum of q over key >= T at least need (ties with it
  * stay)
- *   5. min_p      min_p > 0: keep l >= max + log(min_p)
+ *   5. min_p      min_p > 0: keep l >= max + log(min(min_p, 1))
  *   6. draw       w(l) = floor(e' * 2^s) over what is kept, e' = 1 where l == max, else exp((l -
  * max) / temperature); W = sum of w; r = floor(random32 * W / 2^32); the token is the first id (in
  * order of id) whose running sum of w exceeds r A token less likely than 2^-s times the likeliest

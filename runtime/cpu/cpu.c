@@ -1,0 +1,438 @@
+/* cpu.c: the reference executor as a backend. Everything is reserved in context_create; a step runs
+ * inside submit. */
+#include "cpu.h"
+
+#include "../base/checked.h"
+#include "../base/threads.h"
+#include "cpu_ops.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char heap_name[] = "system memory";
+enum { ARENA_ALIGNMENT = 64 };
+
+/* ---- device
+ * --------------------------------------------------------------------------------------- */
+
+typedef struct cpu_device {
+    pm_device_info info;
+    int n_thread;
+    char name[128], driver[96];
+} cpu_device;
+
+static cpu_device listed;
+static pthread_once_t listed_once = PTHREAD_ONCE_INIT;
+
+/* Value of the first line "key : value" of a file under /proc; false if there is none. */
+static bool read_proc(const char *path, const char *key, char *out, size_t size) {
+    FILE *file = fopen(path, "r");
+    bool found = false;
+    char line[256];
+    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (colon == NULL || strncmp(line, key, strlen(key)) != 0)
+            continue;
+        const char *value = colon + 1 + strspn(colon + 1, " \t");
+        snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
+        found = true;
+    }
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+static uint64_t free_memory(uint64_t otherwise) {
+    char text[64];
+    if (!read_proc("/proc/meminfo", "MemAvailable", text, sizeof text))
+        return otherwise;
+    return strtoull(text, NULL, 10) * 1024;
+}
+
+static void describe(cpu_device *device, uint32_t n_thread) {
+    device->n_thread = n_thread > 0 && n_thread < 4096 ? (int)n_thread : pm__thread_count();
+    if (!read_proc("/proc/cpuinfo", "model name", device->name, sizeof device->name))
+        snprintf(device->name, sizeof device->name, "CPU");
+    snprintf(device->driver, sizeof device->driver, "reference executor, %d thread%s, OpenMP",
+             device->n_thread, device->n_thread == 1 ? "" : "s");
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    device->info = (pm_device_info){
+        .name = device->name,
+        .kind = "cpu",
+        .driver = device->driver,
+        .api = "",
+        .memory_bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0,
+        .usable = true,
+        .why = "the reference executor needs no driver",
+    };
+}
+
+static void describe_listed(void) {
+    describe(&listed, 0);
+}
+
+const pm_device_info *pm__cpu_info(void) {
+    pthread_once(&listed_once, describe_listed);
+    return &listed.info;
+}
+
+static void device_close(void *device) {
+    free(device);
+}
+
+/* ---- weights
+ * -------------------------------------------------------------------------------------- */
+
+typedef struct cpu_weights {
+    const cpu_device *device;
+    const pm__model_def *def;
+} cpu_weights;
+
+static uint64_t weight_bytes(const pm__model_def *def) {
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < def->n_weight; i++) {
+        uint64_t row = 0;
+        pm__type_row_bytes(def->weights[i].tensor.type, def->weights[i].tensor.n_col, &row);
+        all += row * def->weights[i].tensor.n_row;
+    }
+    return all;
+}
+
+static pm_status weights_create(void *device, const pm__model_def *def, pm_progress_fn progress,
+                                void *user, void **out) {
+    cpu_weights *weights = calloc(1, sizeof *weights);
+    if (weights == NULL)
+        return pm__fail_memory("cpu weights", sizeof *weights);
+    *weights = (cpu_weights){.device = device, .def = def};
+    /* They are read where the file is mapped. */
+    if (progress != NULL)
+        progress(user, "weights", weight_bytes(def), weight_bytes(def));
+    *out = weights;
+    return PM_OK;
+}
+
+static void weights_destroy(void *weights) {
+    free(weights);
+}
+
+/* ---- plan
+ * ----------------------------------------------------------------------------------------- */
+
+typedef struct sizes {
+    uint64_t arena, caches, step;
+} sizes;
+
+static uint64_t plus(uint64_t a, uint64_t b) {
+    uint64_t out;
+    return pm__add_u64(a, b, &out) ? out : UINT64_MAX;
+}
+
+static sizes sizes_of(const pm__graph *g, const pm__limits *limits, const pm__plan *plan) {
+    sizes all = {.arena = plan->arena_bytes};
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        all.caches = plus(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        all.step = plus(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
+    return all;
+}
+
+static pm_status plan(void *device, const pm__model_def *def, const pm__graph *g,
+                      const pm__limits *limits, const pm__plan_sink *sink) {
+    const cpu_device *cpu = device;
+    pm__plan arena;
+    PM_TRY(pm__plan_init(&arena, g, limits->n_batch, limits->n_out, ARENA_ALIGNMENT));
+    const sizes all = sizes_of(g, limits, &arena);
+    pm__plan_finish(&arena);
+    PM_TRY(sink->heap(sink->user, heap_name, free_memory(cpu->info.memory_bytes)));
+    PM_TRY(sink->buffer(sink->user, "weights (mapped file)", heap_name, weight_bytes(def)));
+    PM_TRY(sink->buffer(sink->user, "activations", heap_name, all.arena));
+    PM_TRY(sink->buffer(sink->user, "caches", heap_name, all.caches));
+    return sink->buffer(sink->user, "step", heap_name, all.step);
+}
+
+/* ---- context
+ * -------------------------------------------------------------------------------------- */
+
+typedef struct cpu_context {
+    const cpu_weights *weights;
+    const pm__graph *g;
+    pm__limits limits;
+    pm__plan plan;
+    uint8_t *arena;
+    float **caches; /* [n_cache] */
+    void *step[PM__STEP_PART_COUNT];
+    pm__cpu_args *args; /* [n_node] */
+    uint32_t n_row, n_out;
+    bool sample;
+    bool loaded; /* rows of the next step are there */
+    uint32_t n_submitted, n_collected;
+} cpu_context;
+
+static pm_status reserve(void **out, uint64_t bytes, const char *what) {
+    *out = bytes <= SIZE_MAX ? calloc(1, bytes > 0 ? (size_t)bytes : 1) : NULL;
+    return *out != NULL ? PM_OK : pm__fail_memory(what, (size_t)bytes);
+}
+
+/* The system promises more than it has, so what is really free is asked for first. */
+static pm_status check_fit(const cpu_context *c) {
+    const sizes all = sizes_of(c->g, &c->limits, &c->plan);
+    const uint64_t needed = plus(plus(all.arena, all.caches), all.step);
+    const uint64_t available = free_memory(UINT64_MAX);
+    if (needed <= available)
+        return PM_OK;
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "cpu: the context needs %" PRIu64 " bytes (caches %" PRIu64
+                    ", activations %" PRIu64 ") and %" PRIu64
+                    " are free; try a smaller context (-c) or batch (-b)",
+                    needed, all.caches, all.arena, available);
+}
+
+static pm_status reserve_all(cpu_context *c) {
+    const pm__graph *g = c->g;
+    PM_TRY(pm__plan_init(&c->plan, g, c->limits.n_batch, c->limits.n_out, ARENA_ALIGNMENT));
+    PM_TRY(check_fit(c));
+    PM_TRY(reserve((void **)&c->arena, c->plan.arena_bytes, "cpu activations"));
+    PM_TRY(reserve((void **)&c->args, (uint64_t)g->n_node * sizeof c->args[0], "cpu nodes"));
+    PM_TRY(reserve((void **)&c->caches, (uint64_t)g->n_cache * sizeof c->caches[0], "cpu caches"));
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        PM_TRY(reserve((void **)&c->caches[i], pm__limits_cache_bytes(&c->limits, g->caches[i]),
+                       "cpu cache"));
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        PM_TRY(reserve(&c->step[part], pm__limits_step_bytes(&c->limits, (pm__step_part)part),
+                       "cpu step"));
+    return PM_OK;
+}
+
+static void *base_of(const cpu_context *c, const pm__tensor *t) {
+    if (t == NULL)
+        return NULL;
+    switch (t->kind) {
+    case PM__WEIGHT:
+        return (void *)(uintptr_t)c->weights->def->weights[t->index].data;
+    case PM__ACTIVATION:
+        return c->arena + c->plan.offsets[t->index];
+    case PM__CACHE:
+        return c->caches[t->index];
+    case PM__STEP:
+        break;
+    }
+    return c->step[t->index];
+}
+
+static void context_destroy(void *context) {
+    cpu_context *c = context;
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; c->caches != NULL && i < c->g->n_cache; i++)
+        free(c->caches[i]);
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        free(c->step[part]);
+    free(c->caches);
+    free(c->args);
+    free(c->arena);
+    pm__plan_finish(&c->plan);
+    free(c);
+}
+
+static pm_status context_create(void *weights, const pm__graph *g, const pm__limits *limits,
+                                void **out) {
+    cpu_context *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return pm__fail_memory("cpu context", sizeof *c);
+    *c = (cpu_context){.weights = weights, .g = g, .limits = *limits};
+    const pm_status status = reserve_all(c);
+    if (status != PM_OK) {
+        context_destroy(c);
+        return status;
+    }
+    for (uint32_t i = 0; i < g->n_node; i++) {
+        for (uint32_t k = 0; k < PM__MOST_INPUTS; k++)
+            c->args[i].in[k] = base_of(c, g->nodes[i].in[k]);
+        c->args[i].out = base_of(c, g->nodes[i].out);
+        c->args[i].limits = &c->limits;
+    }
+    uint32_t *pages = c->step[PM__STEP_PAGES];
+    for (uint32_t i = 0; i < pm__limits_pages(limits); i++)
+        pages[i] = PM_NONE;
+    *out = c;
+    return PM_OK;
+}
+
+static void context_get_info(const void *context, pm__context_info *out) {
+    (void)context;
+    /* Steps run on the caller's thread, so running ahead would only delay the first token. */
+    *out = (pm__context_info){.most_ahead = 1};
+}
+
+/* ---- between steps
+ * -------------------------------------------------------------------------------- */
+
+static pm_status need_idle(const cpu_context *c, const char *what) {
+    const uint32_t n = c->n_submitted - c->n_collected;
+    return n == 0 ? PM_OK
+                  : pm__fail(PM_ARGUMENT, "cpu: %s while %u steps are not collected", what, n);
+}
+
+static pm_status set_sampler(void *context, uint32_t seq, const struct pm_step_sampler *sampler) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "set_sampler"));
+    if (seq >= c->limits.n_seq)
+        return pm__fail(PM_ARGUMENT, "cpu: sequence %u of %u", seq, c->limits.n_seq);
+    ((struct pm_step_sampler *)c->step[PM__STEP_SAMPLERS])[seq] = *sampler;
+    return PM_OK;
+}
+
+static pm_status set_pages(void *context, uint32_t seq, uint32_t first, uint32_t n,
+                           const uint32_t *pages) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "set_pages"));
+    const uint32_t stride = pm__ceil_div(c->limits.n_ctx, PM_PAGE);
+    if (seq >= c->limits.n_seq || first > stride || n > stride - first)
+        return pm__fail(PM_ARGUMENT, "cpu: pages %u + %u of sequence %u, there are %u of %u", first,
+                        n, seq, stride, c->limits.n_seq);
+    memcpy((uint32_t *)c->step[PM__STEP_PAGES] + (size_t)seq * stride + first, pages,
+           n * sizeof pages[0]);
+    return PM_OK;
+}
+
+static pm_status copy_page(void *context, uint32_t from, uint32_t to) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "copy_page"));
+    const uint32_t n_page = pm__limits_pages(&c->limits);
+    if (from >= n_page || to >= n_page)
+        return pm__fail(PM_ARGUMENT, "cpu: page %u to %u of %u", from, to, n_page);
+    for (uint32_t i = 0; i < c->g->n_cache && from != to; i++) {
+        const size_t n = (size_t)PM_PAGE * c->g->caches[i]->n_col;
+        memcpy(c->caches[i] + to * n, c->caches[i] + from * n, n * sizeof(float));
+    }
+    return PM_OK;
+}
+
+/* Whether a row has a token, a sequence, and a page for its position. */
+static pm_status check_row(const cpu_context *c, const struct pm_step_row *row) {
+    if (row->seq >= c->limits.n_seq || row->pos >= c->limits.n_ctx ||
+        row->token >= c->g->logits->n_col)
+        return pm__fail(PM_ARGUMENT,
+                        "cpu: row (token %u, sequence %u, position %u) of %u tokens, %u sequences, "
+                        "%u positions",
+                        row->token, row->seq, row->pos, c->g->logits->n_col, c->limits.n_seq,
+                        c->limits.n_ctx);
+    const uint32_t stride = pm__ceil_div(c->limits.n_ctx, PM_PAGE);
+    const uint32_t *pages = (uint32_t *)c->step[PM__STEP_PAGES] + (size_t)row->seq * stride;
+    for (uint32_t i = 0; i <= row->pos / PM_PAGE; i++)
+        if (pages[i] >= pm__limits_pages(&c->limits))
+            return pm__fail(PM_ARGUMENT, "cpu: sequence %u has no page for position %u", row->seq,
+                            i * PM_PAGE);
+    return PM_OK;
+}
+
+static pm_status begin(void *context, const pm__step *step) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "begin"));
+    if (step->n_row == 0 || step->n_row > c->limits.n_batch || step->n_out > c->limits.n_out)
+        return pm__fail(PM_ARGUMENT, "cpu: %u rows and %u outputs in a step of at most %u and %u",
+                        step->n_row, step->n_out, c->limits.n_batch, c->limits.n_out);
+    for (uint32_t i = 0; i < step->n_row; i++)
+        PM_TRY(check_row(c, &step->rows[i]));
+    for (uint32_t i = 0; i < step->n_out; i++)
+        if (step->outs[i] >= step->n_row || (i > 0 && step->outs[i] <= step->outs[i - 1]))
+            return pm__fail(PM_ARGUMENT, "cpu: output %u is row %u of %u, or out of order", i,
+                            step->outs[i], step->n_row);
+    struct pm_step_head *head = c->step[PM__STEP_ROWS];
+    *head = (struct pm_step_head){
+        .n_row = step->n_row, .n_out = step->n_out, .n_sample = step->sample ? step->n_out : 0};
+    memcpy(head + 1, step->rows, step->n_row * sizeof step->rows[0]);
+    if (step->n_out > 0)
+        memcpy(c->step[PM__STEP_OUTS], step->outs, step->n_out * sizeof step->outs[0]);
+    uint32_t *history = c->step[PM__STEP_HISTORY];
+    for (uint32_t i = 0; i < step->n_row; i++)
+        history[(size_t)step->rows[i].seq * c->limits.n_ctx + step->rows[i].pos] =
+            step->rows[i].token;
+    c->n_row = step->n_row;
+    c->n_out = step->n_out;
+    c->sample = step->sample;
+    c->loaded = true;
+    return PM_OK;
+}
+
+/* ---- steps
+ * ---------------------------------------------------------------------------------------- */
+
+static pm_status submit(void *context) {
+    cpu_context *c = context;
+    if (!c->loaded)
+        return pm__fail(PM_ARGUMENT, "cpu: no rows to run; the step before drew no token for each");
+    if (c->n_submitted - c->n_collected >= PM_RING)
+        return pm__fail(PM_ARGUMENT, "cpu: %u steps are not collected", PM_RING);
+    struct pm_step_head *head = c->step[PM__STEP_ROWS];
+    const struct pm_step_row *rows = pm__cpu_step_rows(head);
+    for (uint32_t i = 0; i < c->n_row; i++)
+        PM_TRY(check_row(c, &rows[i]));
+    head->step = c->n_submitted;
+    for (uint32_t i = 0; i < c->g->n_node; i++) {
+        c->args[i].n_row = c->n_row;
+        c->args[i].n_out = c->n_out;
+        pm__cpu_run(&c->g->nodes[i], &c->args[i], c->weights->device->n_thread);
+    }
+    c->n_submitted++;
+    c->loaded = c->sample && c->n_out == c->n_row;
+    return PM_OK;
+}
+
+static pm_status collect(void *context, struct pm_step_drawn *drawn) {
+    cpu_context *c = context;
+    if (c->n_submitted == c->n_collected)
+        return pm__fail(PM_ARGUMENT, "cpu: no step to collect");
+    const struct pm_step_drawn *ring = c->step[PM__STEP_RING];
+    ring += (size_t)(c->n_collected % PM_RING) * c->limits.n_out;
+    if (c->sample && c->n_out > 0)
+        memcpy(drawn, ring, c->n_out * sizeof drawn[0]);
+    else if (c->n_out > 0)
+        memset(drawn, 0, c->n_out * sizeof drawn[0]);
+    c->n_collected++;
+    return PM_OK;
+}
+
+static pm_status read_logits(void *context, uint32_t first, uint32_t n, float *logits) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "read_logits"));
+    if (first > c->n_out || n > c->n_out - first)
+        return pm__fail(PM_ARGUMENT, "cpu: logits %u + %u of %u outputs", first, n, c->n_out);
+    const size_t n_vocab = c->g->logits->n_col;
+    memcpy(logits, (const float *)base_of(c, c->g->logits) + first * n_vocab,
+           n * n_vocab * sizeof logits[0]);
+    return PM_OK;
+}
+
+/* ---- open
+ * ----------------------------------------------------------------------------------------- */
+
+static const pm__backend backend = {
+    .close = device_close,
+    .weights_create = weights_create,
+    .weights_destroy = weights_destroy,
+    .plan = plan,
+    .context_create = context_create,
+    .context_destroy = context_destroy,
+    .context_get_info = context_get_info,
+    .set_sampler = set_sampler,
+    .set_pages = set_pages,
+    .copy_page = copy_page,
+    .begin = begin,
+    .submit = submit,
+    .collect = collect,
+    .read_logits = read_logits,
+};
+
+pm_status pm__cpu_open(uint32_t n_thread, pm__device_handle *out) {
+    cpu_device *device = calloc(1, sizeof *device);
+    if (device == NULL)
+        return pm__fail_memory("cpu device", sizeof *device);
+    describe(device, n_thread);
+    *out = (pm__device_handle){.backend = &backend, .device = device, .info = &device->info};
+    return PM_OK;
+}

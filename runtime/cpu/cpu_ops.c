@@ -1,0 +1,175 @@
+/* cpu_ops.c: the dense operations, as their formulas in graph/ops.def stand. */
+#include "cpu_ops.h"
+
+#include "../base/threads.h"
+
+#include <math.h>
+#include <string.h>
+
+/* CHUNK: elements of a weight row decoded at once, a multiple of every block. TILE: rows of x that
+ * share a decoded row. */
+enum { CHUNK = 512, TILE = 32 };
+
+static size_t bytes_of(pm__type type, uint64_t n) {
+    uint64_t bytes = 0;
+    pm__type_row_bytes(type, n, &bytes);
+    return (size_t)bytes;
+}
+
+/* Elements [first, first + n) of a weight's row, first a multiple of CHUNK. */
+static void decode(const pm__tensor *w, const void *row, uint32_t first, uint32_t n, float *out) {
+    pm__type_decode(w->type, (const uint8_t *)row + bytes_of(w->type, first), n, out);
+}
+
+static float element(const pm__tensor *w, const void *row, uint32_t i) {
+    const pm__type_info *info = pm__type_get(w->type);
+    float block[CHUNK];
+    const size_t skip = (size_t)(i / info->block_n) * info->block_bytes;
+    pm__type_decode(w->type, (const uint8_t *)row + skip, info->block_n, block);
+    return block[i % info->block_n];
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+void pm__cpu_embed(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const pm__tensor *w = node->in[0];
+    const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
+    const size_t stride = bytes_of(w->type, w->n_col);
+    for (uint32_t r = 0; r < args->n_row; r++)
+        pm__type_decode(w->type, (const uint8_t *)args->in[0] + rows[r].token * stride, w->n_col,
+                        (float *)args->out + (size_t)r * w->n_col);
+}
+
+static void rmsnorm_row(const pm__node *node, const void *weight, const float *x, float *y) {
+    const uint32_t n = node->out->n_col;
+    const double mean = pm__cpu_dot(x, x, n) / n;
+    const double scale = 1.0 / sqrt(mean + (double)node->params.rmsnorm.eps);
+    for (uint32_t first = 0; first < n; first += CHUNK) {
+        float w[CHUNK];
+        const uint32_t some = least(CHUNK, n - first);
+        decode(node->in[1], weight, first, some, w);
+        for (uint32_t c = 0; c < some; c++)
+            y[first + c] = (float)((double)x[first + c] * scale * (double)w[c]);
+    }
+}
+
+void pm__cpu_rmsnorm(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    const uint32_t n_row = pm__cpu_rows(node->out, args), n = node->out->n_col;
+    const float *x = args->in[0];
+    float *y = args->out;
+#pragma omp parallel for num_threads(n_thread) if ((uint64_t)n_row * n > PM__CPU_WORTH)
+    for (uint32_t r = 0; r < n_row; r++)
+        rmsnorm_row(node, args->in[1], x + (size_t)r * n, y + (size_t)r * n);
+}
+
+/* Column o of y: one row of the weight against all rows of x. */
+static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32_t o) {
+    const pm__tensor *w = node->in[1];
+    const uint32_t n_row = pm__cpu_rows(node->out, args), n_in = w->n_col, n_out = w->n_row;
+    const uint8_t *weight = (const uint8_t *)args->in[1] + o * bytes_of(w->type, n_in);
+    const float *x = args->in[0], *residual = args->in[3];
+    const double bias = node->in[2] != NULL ? (double)element(node->in[2], args->in[2], o) : 0.0;
+    for (uint32_t tile = 0; tile < n_row; tile += TILE) {
+        const uint32_t rows = least(TILE, n_row - tile);
+        double sums[TILE] = {0};
+        for (uint32_t first = 0; first < n_in; first += CHUNK) {
+            float chunk[CHUNK];
+            const uint32_t some = least(CHUNK, n_in - first);
+            decode(w, weight, first, some, chunk);
+            for (uint32_t r = 0; r < rows; r++)
+                sums[r] += pm__cpu_dot(x + (size_t)(tile + r) * n_in + first, chunk, some);
+        }
+        for (uint32_t r = 0; r < rows; r++) {
+            const size_t at = (size_t)(tile + r) * n_out + o;
+            const double more = node->in[3] != NULL ? (double)residual[at] : 0.0;
+            ((float *)args->out)[at] = (float)(sums[r] + bias + more);
+        }
+    }
+}
+
+void pm__cpu_matmul(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    const uint32_t n_out = node->in[1]->n_row;
+    const uint64_t work =
+        (uint64_t)pm__cpu_rows(node->out, args) * node->in[1]->n_col * node->in[1]->n_row;
+#pragma omp parallel for num_threads(n_thread) if (work > PM__CPU_WORTH)
+    for (uint32_t o = 0; o < n_out; o++)
+        matmul_column(node, args, o);
+}
+
+void pm__cpu_rope(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const uint32_t head_dim = node->params.rope.head_dim, n_rot = node->params.rope.n_rot;
+    const bool pairs = node->params.rope.style == PM__ROPE_PAIRS;
+    const uint32_t n = node->out->n_col, n_head = n / head_dim;
+    const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
+    const float *x = args->in[0];
+    float *y = args->out;
+    if (y != x)
+        memcpy(y, x, (size_t)args->n_row * n * sizeof *y);
+    for (uint32_t i = 0; i < n_rot / 2; i++) {
+        const double factor =
+            node->in[2] != NULL ? (double)element(node->in[2], args->in[2], i) : 1;
+        const double frequency = (double)node->params.rope.freq_scale *
+                                 pow((double)node->params.rope.freq_base, -2.0 * i / n_rot) /
+                                 factor;
+        const uint32_t a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : i + n_rot / 2;
+        for (uint32_t r = 0; r < args->n_row; r++) {
+            const double angle = rows[r].pos * frequency, c = cos(angle), s = sin(angle);
+            for (uint32_t h = 0; h < n_head; h++) {
+                float *head = y + (size_t)r * n + h * head_dim;
+                const double xa = (double)head[a], xb = (double)head[b];
+                head[a] = (float)(xa * c - xb * s);
+                head[b] = (float)(xa * s + xb * c);
+            }
+        }
+    }
+}
+
+void pm__cpu_swiglu(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    const size_t n = (size_t)pm__cpu_rows(node->out, args) * node->out->n_col;
+    const float *gate = args->in[0], *up = args->in[1];
+    float *y = args->out;
+#pragma omp parallel for num_threads(n_thread) if (n > PM__CPU_WORTH)
+    for (size_t i = 0; i < n; i++) {
+        const double x = (double)gate[i];
+        y[i] = (float)(x / (1.0 + exp(-x)) * (double)up[i]);
+    }
+}
+
+void pm__cpu_add(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const size_t n = (size_t)pm__cpu_rows(node->out, args) * node->out->n_col;
+    const float *a = args->in[0], *b = args->in[1];
+    float *y = args->out;
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+void pm__cpu_select(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const size_t n = node->out->n_col;
+    const uint32_t *outs = args->in[1];
+    for (uint32_t i = 0; i < args->n_out; i++)
+        memcpy((float *)args->out + i * n, (const float *)args->in[0] + outs[i] * n,
+               n * sizeof(float));
+}
+
+/* ---- dispatch
+ * ------------------------------------------------------------------------------------- */
+
+static void (*const ops[])(const pm__node *, const pm__cpu_args *, int) = {
+#define PM_OP(NAME, name, nmse, what) [PM__OP_##NAME] = pm__cpu_##name,
+#include "../graph/ops.def"
+#undef PM_OP
+};
+
+void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    ops[node->op](node, args, n_thread);
+}
+
+void pm__cpu_run_node(const pm__node *node, const pm__cpu_args *args) {
+    pm__cpu_run(node, args, pm__thread_count());
+}

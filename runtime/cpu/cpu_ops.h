@@ -1,0 +1,52 @@
+/* cpu_ops.h: one function an operation, and what they share. Results do not depend on n_thread: a
+ * thread owns whole outputs. */
+#ifndef PM_CPU_CPU_OPS_H
+#define PM_CPU_CPU_OPS_H
+
+#include "../../shaders/params.h"
+#include "../base/checked.h"
+#include "cpu.h"
+
+#define PM_OP(NAME, name, nmse, what)                                                              \
+    void pm__cpu_##name(const pm__node *node, const pm__cpu_args *args, int n_thread);
+#include "../graph/ops.def"
+#undef PM_OP
+
+/* Runs a node with as many threads as given. */
+void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread);
+
+/* A team of threads costs more than this many multiplications. */
+enum { PM__CPU_WORTH = 1 << 15 };
+
+/* Sum of a[i] * b[i] in double: eight partial sums in a fixed order, which compilers can keep in
+ * vectors. */
+static inline double pm__cpu_dot(const float *a, const float *b, uint32_t n) {
+    double sums[8] = {0}, tail = 0;
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t k = 0; k < 8; k++)
+            sums[k] += (double)a[i + k] * (double)b[i + k];
+    for (; i < n; i++)
+        tail += (double)a[i] * (double)b[i];
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
+           ((sums[1] + sums[5]) + (sums[3] + sums[7])) + tail;
+}
+
+static inline uint32_t pm__cpu_rows(const pm__tensor *t, const pm__cpu_args *args) {
+    return t->rows == PM__ROWS_FIXED ? t->n_row
+           : t->rows == PM__ROWS_OUT ? args->n_out
+                                     : args->n_row;
+}
+
+static inline const struct pm_step_row *pm__cpu_step_rows(const void *part) {
+    return (const struct pm_step_row *)((const struct pm_step_head *)part + 1);
+}
+
+/* Row of a cache that holds a position of a sequence. */
+static inline size_t pm__cpu_cache_row(const pm__limits *limits, const uint32_t *pages,
+                                       uint32_t seq, uint32_t pos) {
+    const size_t stride = pm__ceil_div(limits->n_ctx, PM_PAGE);
+    return (size_t)pages[seq * stride + pos / PM_PAGE] * PM_PAGE + pos % PM_PAGE;
+}
+
+#endif
