@@ -1,17 +1,21 @@
-/* chat_format.h: messages to prompt text. Knows ChatML; other templates are refused until there is an engine for them. */
+/* chat_format.h: messages to prompt text. Knows ChatML; other templates are refused until there is
+ * an engine for them. */
 #ifndef PM_TEXT_CHAT_FORMAT_H
 #define PM_TEXT_CHAT_FORMAT_H
 
 #include "../base/status.h"
 
-/* True if the template (tokenizer.chat_template) writes plain ChatML: it is recognised by rendering, that is by the
- * markers it contains and the absence of other markers and of tools or default system texts that would change the result. */
+/* True if the template (tokenizer.chat_template) writes plain ChatML: it is recognised by
+ * rendering, that is by the markers it contains and the absence of other markers and of tools or
+ * default system texts that would change the result. */
 bool pm__chat_format_is_chatml(const char *chat_template, size_t n);
 
 /* chat_template  NULL: the file has none
  * text           out, malloc'ed
- * errors         UNSUPPORTED (no template: use --raw; not ChatML: names the markers seen), ARGUMENT (unknown role) */
-pm_status pm__chat_format_render(const char *chat_template, size_t template_bytes, const pm_message *messages, size_t n,
-                                 bool open_answer, char **text);
+ * errors         UNSUPPORTED (no template: use --raw; not ChatML: names the markers seen), ARGUMENT
+ * (unknown role) */
+pm_status pm__chat_format_render(const char *chat_template, size_t template_bytes,
+                                 const pm_message *messages, size_t n, bool open_answer,
+                                 char **text);
 
 #endif

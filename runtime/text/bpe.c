@@ -1,0 +1,277 @@
+/* bpe.c: byte-level BPE. Text is cut into words, a word into bytes; the pair of pieces that stands
+ * first in the list of merges is joined first. Pieces are written in an alphabet of 256 printable
+ * characters, one a byte.
+ * source  arXiv:1508.07909; the alphabet of GPT-2 as its vocabulary files use it */
+#include "vocabulary.h"
+
+#include "pretokenize.h"
+
+#include "../base/hash.h"
+#include "../base/log.h"
+#include "../base/utf8.h"
+
+#include <string.h>
+
+enum { N_CODE = 256 + 68 }; /* 68 bytes are not printable: they stand at 256 and above */
+
+typedef struct rule {
+    int32_t left, right, joined;
+} rule;
+
+typedef struct bpe {
+    pm__pretokenizer *pretokenizer;
+    const rule *rules; /* [n_rule], the best first */
+    uint32_t *table;   /* [mask + 1] index + 1 of the rule of a pair; 0: free */
+    uint32_t mask;
+    char letters[256][2]; /* the character of a byte */
+    uint8_t letter_bytes[256];
+    int16_t byte_of[N_CODE]; /* -1: no letter of the alphabet */
+} bpe;
+
+/* One text on its way. */
+typedef struct encoding {
+    const pm__tokenizer *tokenizer;
+    pm__merger *merger;
+    pm__ids *out;
+} encoding;
+
+/* ---- the alphabet -----------------------------------------------------------------------------
+ */
+
+static bool stands_for_itself(uint32_t byte) {
+    return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+}
+
+static void init_alphabet(bpe *own) {
+    memset(own->byte_of, -1, sizeof own->byte_of);
+    uint32_t next = 256;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        const uint32_t code = stands_for_itself(byte) ? byte : next++;
+        char letter[4];
+        own->letter_bytes[byte] = (uint8_t)pm__utf8_encode(code, letter);
+        memcpy(own->letters[byte], letter, sizeof own->letters[byte]);
+        own->byte_of[code] = (int16_t)byte;
+    }
+}
+
+/* The bytes that a text in the alphabet stands for; characters outside of it stand for themselves.
+ */
+static size_t read_letters(const bpe *own, pm__span text, char *out) {
+    size_t n = 0;
+    for (size_t at = 0; at < text.size;) {
+        uint32_t code;
+        const size_t bytes = pm__utf8_decode(text.data + at, text.size - at, &code);
+        if (code < N_CODE && own->byte_of[code] >= 0) {
+            out[n++] = (char)own->byte_of[code];
+        } else {
+            memcpy(out + n, text.data + at, bytes);
+            n += bytes;
+        }
+        at += bytes;
+    }
+    return n;
+}
+
+static pm_status read_pieces(pm__tokenizer *tokenizer, const bpe *own) {
+    size_t bytes = 1;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
+        bytes += tokenizer->texts[i].size;
+    char *out = pm__arena_alloc(&tokenizer->arena, bytes);
+    tokenizer->pieces = pm__arena_array(&tokenizer->arena, tokenizer->n_vocab, sizeof(pm__span));
+    if (out == NULL || tokenizer->pieces == NULL)
+        return PM_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
+        const uint8_t kind = tokenizer->kinds[i];
+        tokenizer->pieces[i] = tokenizer->texts[i];
+        if (kind != PM__PIECE_NORMAL && kind != PM__PIECE_UNUSED && kind != PM__PIECE_BYTE)
+            continue;
+        const size_t n = read_letters(own, tokenizer->texts[i], out);
+        tokenizer->pieces[i] = (pm__span){out, n};
+        out += n;
+    }
+    for (size_t byte = 0; byte < 256; byte++)
+        tokenizer->bytes[byte] =
+            pm__vocabulary_find(tokenizer, own->letters[byte], own->letter_bytes[byte]);
+    return PM_OK;
+}
+
+/* ---- merges -----------------------------------------------------------------------------------
+ */
+
+static uint32_t slot_of(const bpe *own, int32_t left, int32_t right) {
+    const int32_t pair[2] = {left, right};
+    uint32_t slot = (uint32_t)pm__hash(PM__HASH_START, pair, sizeof pair) & own->mask;
+    for (;; slot = (slot + 1) & own->mask) {
+        if (own->table[slot] == 0)
+            return slot;
+        const rule *held = &own->rules[own->table[slot] - 1];
+        if (held->left == left && held->right == right)
+            return slot;
+    }
+}
+
+/* "left right" to ids. A blank is no letter of the alphabet, so the only one divides. */
+static pm_status read_rule(const pm__tokenizer *tokenizer, pm__merger *scratch, uint64_t i,
+                           pm__span text, rule *out) {
+    const int shown = (int)(text.size < 48 ? text.size : 48);
+    const char *middle = text.size > 2 ? memchr(text.data + 1, ' ', text.size - 2) : NULL;
+    if (middle == NULL)
+        return pm__fail(PM_BAD_FILE,
+                        "tokenizer: 'tokenizer.ggml.merges': entry %llu ('%.*s') is not two pieces "
+                        "with a blank between",
+                        (unsigned long long)i, shown, text.data);
+    const size_t left = (size_t)(middle - text.data), right = text.size - left - 1;
+    PM_TRY(pm__merger_reserve(scratch, left + right));
+    memcpy(scratch->buffer, text.data, left);
+    memcpy(scratch->buffer + left, middle + 1, right);
+    *out = (rule){.left = pm__vocabulary_find(tokenizer, text.data, left),
+                  .right = pm__vocabulary_find(tokenizer, middle + 1, right),
+                  .joined = pm__vocabulary_find(tokenizer, scratch->buffer, left + right)};
+    if (out->left < 0 || out->right < 0 || out->joined < 0)
+        return pm__fail(PM_BAD_FILE,
+                        "tokenizer: 'tokenizer.ggml.merges': entry %llu ('%.*s') needs a piece "
+                        "that is not in the vocabulary",
+                        (unsigned long long)i, shown, text.data);
+    return PM_OK;
+}
+
+static pm_status read_rules(pm__tokenizer *tokenizer, bpe *own, const pm__span *texts, uint64_t n) {
+    uint64_t size = 64;
+    while (size < n * 2)
+        size *= 2;
+    rule *rules = pm__arena_array(&tokenizer->arena, n, sizeof *rules);
+    own->table = pm__arena_array(&tokenizer->arena, size, sizeof *own->table);
+    if (rules == NULL || own->table == NULL)
+        return PM_OUT_OF_MEMORY;
+    own->rules = rules;
+    own->mask = (uint32_t)(size - 1);
+    pm__merger scratch = {0};
+    pm_status status = PM_OK;
+    for (uint64_t i = 0; i < n && status == PM_OK; i++) {
+        status = read_rule(tokenizer, &scratch, i, texts[i], &rules[i]);
+        if (status != PM_OK)
+            break;
+        const uint32_t slot = slot_of(own, rules[i].left, rules[i].right);
+        if (own->table[slot] == 0) /* of a pair named twice the first counts */
+            own->table[slot] = (uint32_t)i + 1;
+    }
+    pm__merger_finish(&scratch);
+    return status;
+}
+
+static pm_status read_merges(pm__tokenizer *tokenizer, bpe *own, const pm__gguf *gguf) {
+    static const char name[] = "tokenizer.ggml.merges";
+    const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
+    if (key == NULL)
+        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is missing; a tokenizer 'gpt2' needs it",
+                        name);
+    if (key->type != PM__GGUF_ARRAY || key->element != PM__GGUF_STRING)
+        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no array of strings", name);
+    if (key->n > INT32_MAX)
+        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' has %llu entries", name,
+                        (unsigned long long)key->n);
+    const pm__span *texts;
+    if (!pm__gguf_strings(key, &tokenizer->arena, &texts))
+        return pm__fail_memory(name, (size_t)key->n * sizeof *texts);
+    return read_rules(tokenizer, own, texts, key->n);
+}
+
+static pm_status read_pretokenizer(bpe *own, const pm__gguf *gguf) {
+    static const char name[] = "tokenizer.ggml.pre";
+    const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
+    pm__span pre = {"default", strlen("default")};
+    if (key == NULL)
+        pm__log(PM_LOG_WARN,
+                "tokenizer: '%s' is missing; words are divided by the default expressions, which "
+                "may not be those the model was trained with",
+                name);
+    else if (!pm__gguf_string(key, &pre))
+        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no string", name);
+    return pm__pretokenizer_create(pre.data, pre.size, &own->pretokenizer);
+}
+
+pm_status pm__bpe_init(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
+    bpe *own = pm__arena_alloc(&tokenizer->arena, sizeof *own);
+    if (own == NULL)
+        return PM_OUT_OF_MEMORY;
+    tokenizer->own = own;
+    init_alphabet(own);
+    PM_TRY(read_pretokenizer(own, gguf));
+    tokenizer->adds_bos = pm__pretokenizer_adds_bos(own->pretokenizer);
+    PM_TRY(read_merges(tokenizer, own, gguf));
+    return read_pieces(tokenizer, own);
+}
+
+void pm__bpe_finish(pm__tokenizer *tokenizer) {
+    bpe *own = tokenizer->own;
+    if (own == NULL)
+        return;
+    pm__pretokenizer_destroy(own->pretokenizer);
+    tokenizer->own = NULL;
+}
+
+/* ---- encoding ---------------------------------------------------------------------------------
+ */
+
+static bool find_pair(const void *user, const pm__symbol *left, const pm__symbol *right,
+                      pm__merge *merge) {
+    const bpe *own = user;
+    const uint32_t found = own->table[slot_of(own, left->id, right->id)];
+    if (found == 0)
+        return false;
+    merge->key = found - 1;
+    merge->id = own->rules[found - 1].joined;
+    return true;
+}
+
+/* *id: the piece that the whole word is, -1 if it is none. */
+static pm_status find_whole(const encoding *in, const char *word, size_t n, int32_t *id) {
+    *id = -1;
+    if (n > in->tokenizer->longest)
+        return PM_OK;
+    PM_TRY(pm__merger_reserve(in->merger, 2 * n));
+    const bpe *own = in->tokenizer->own;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t byte = (uint8_t)word[i];
+        memcpy(in->merger->buffer + size, own->letters[byte], own->letter_bytes[byte]);
+        size += own->letter_bytes[byte];
+    }
+    *id = pm__vocabulary_find(in->tokenizer, in->merger->buffer, size);
+    return PM_OK;
+}
+
+static pm_status encode_word(void *user, const char *word, size_t n) {
+    const encoding *in = user;
+    const bpe *own = in->tokenizer->own;
+    if (pm__pretokenizer_takes_whole(own->pretokenizer)) {
+        int32_t id;
+        PM_TRY(find_whole(in, word, n, &id));
+        if (id >= 0)
+            return pm__ids_push(in->out, id);
+    }
+    pm__merger *merger = in->merger;
+    merger->n_symbol = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t byte = in->tokenizer->bytes[(uint8_t)word[i]];
+        const int32_t id = byte >= 0 ? byte : in->tokenizer->unknown;
+        if (id < 0)
+            return pm__fail(PM_ARGUMENT,
+                            "tokenizer: the vocabulary has no piece for the byte 0x%02x of the "
+                            "text, and no unknown piece",
+                            (uint8_t)word[i]);
+        PM_TRY(pm__merger_add(merger, (uint32_t)i, 1, id));
+    }
+    PM_TRY(pm__merger_run(merger, find_pair, own));
+    for (uint32_t i = 0; i != PM__NO_SYMBOL; i = merger->symbols[i].next)
+        PM_TRY(pm__ids_push(in->out, merger->symbols[i].id));
+    return PM_OK;
+}
+
+pm_status pm__bpe_encode(const pm__tokenizer *tokenizer, pm__merger *merger, pm__span text,
+                         bool at_start, pm__ids *out) {
+    (void)at_start; /* no blank is put before words */
+    const bpe *own = tokenizer->own;
+    encoding in = {tokenizer, merger, out};
+    return pm__pretokenizer_split(own->pretokenizer, text.data, text.size, encode_word, &in);
+}

@@ -1,0 +1,187 @@
+#include "pretokenize.h"
+
+#include "../base/utf8.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+enum {
+    MAX_EXPRESSIONS = 4,
+    HEAP_LIMIT_KIB = 64 * 1024,
+    /* Backtracking steps granted per byte of the text: the expressions need about two. */
+    STEPS_PER_BYTE = 64,
+    STEPS_AT_LEAST = 10000
+};
+
+typedef struct row {
+    const char *name;
+    bool adds_bos, takes_whole;
+    const char *expressions[MAX_EXPRESSIONS]; /* NULL after the last */
+} row;
+
+static const row rows[] = {
+#define PM_PRETOKENIZER(NAME, BOS, WHOLE, ...) {NAME, BOS, WHOLE, {__VA_ARGS__}},
+#include "pretokenizers.def"
+#undef PM_PRETOKENIZER
+};
+
+struct pm__pretokenizer {
+    const row *row;
+    size_t n_expression;
+    pcre2_code *expressions[MAX_EXPRESSIONS];
+};
+
+/* One call of split: several may run at once on one pre-tokenizer. */
+typedef struct splitting {
+    const pm__pretokenizer *pretokenizer;
+    pcre2_match_context *limits;
+    pcre2_match_data *matches[MAX_EXPRESSIONS];
+    pm__word_fn word;
+    void *user;
+} splitting;
+
+void pm__pretokenizer_destroy(pm__pretokenizer *pretokenizer) {
+    if (pretokenizer == NULL)
+        return;
+    for (size_t i = 0; i < MAX_EXPRESSIONS; i++)
+        pcre2_code_free(pretokenizer->expressions[i]);
+    free(pretokenizer);
+}
+
+static const row *find_row(const char *name, size_t n) {
+    for (size_t i = 0; i < PM__COUNT(rows); i++)
+        if (strlen(rows[i].name) == n && memcmp(rows[i].name, name, n) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+static pm_status compile(const char *expression, pcre2_code **out) {
+    int error = 0;
+    PCRE2_SIZE at = 0;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
+                                     PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
+    if (code == NULL) {
+        char why[128] = "";
+        pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
+        return pm__fail(PM_FAILURE, "tokenizer: PCRE2 refuses '%s' at %zu: %s", expression, at,
+                        why);
+    }
+    /* Only speed depends on it: where a system forbids new machine code PCRE2 interprets. */
+    (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+    *out = code;
+    return PM_OK;
+}
+
+pm_status pm__pretokenizer_create(const char *name, size_t n, pm__pretokenizer **out) {
+    const row *found = find_row(name, n);
+    if (found == NULL)
+        return pm__fail(PM_UNSUPPORTED,
+                        "tokenizer: the pre-tokenizer '%.*s' ('tokenizer.ggml.pre') is not known; "
+                        "it would need a row in pretokenizers.def",
+                        (int)(n < 64 ? n : 64), name);
+    pm__pretokenizer *pretokenizer = calloc(1, sizeof *pretokenizer);
+    if (pretokenizer == NULL)
+        return pm__fail_memory("tokenizer", sizeof *pretokenizer);
+    pretokenizer->row = found;
+    while (pretokenizer->n_expression < MAX_EXPRESSIONS &&
+           found->expressions[pretokenizer->n_expression] != NULL) {
+        const size_t i = pretokenizer->n_expression++;
+        const pm_status status = compile(found->expressions[i], &pretokenizer->expressions[i]);
+        if (status != PM_OK) {
+            pm__pretokenizer_destroy(pretokenizer);
+            return status;
+        }
+    }
+    *out = pretokenizer;
+    return PM_OK;
+}
+
+bool pm__pretokenizer_adds_bos(const pm__pretokenizer *pretokenizer) {
+    return pretokenizer->row->adds_bos;
+}
+
+bool pm__pretokenizer_takes_whole(const pm__pretokenizer *pretokenizer) {
+    return pretokenizer->row->takes_whole;
+}
+
+static pm_status fail_match(const splitting *split, int error, size_t at, size_t n) {
+    char why[128] = "";
+    pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
+    return pm__fail(PM_ARGUMENT,
+                    "tokenizer: the pre-tokenizer '%s' gave up at byte %zu of a run of %zu (%s); "
+                    "shorten the text",
+                    split->pretokenizer->row->name, at, n, why);
+}
+
+/* Divides well-formed text by the expressions from `level` on. */
+static pm_status divide(const splitting *split, size_t level, const char *text, size_t n) {
+    if (n == 0)
+        return PM_OK;
+    if (level == split->pretokenizer->n_expression)
+        return split->word(split->user, text, n);
+    pcre2_match_data *match = split->matches[level];
+    size_t done = 0;
+    while (done < n) {
+        const int found = pcre2_match(split->pretokenizer->expressions[level], (PCRE2_SPTR)text, n,
+                                      done, PCRE2_NO_UTF_CHECK, match, split->limits);
+        if (found == PCRE2_ERROR_NOMATCH)
+            break;
+        if (found < 0)
+            return fail_match(split, found, done, n);
+        const PCRE2_SIZE *range = pcre2_get_ovector_pointer(match);
+        const size_t start = range[0], end = range[1];
+        assert(start >= done && end > start); /* no expression matches nothing */
+        PM_TRY(divide(split, level + 1, text + done, start - done));
+        PM_TRY(divide(split, level + 1, text + start, end - start));
+        done = end;
+    }
+    return divide(split, level + 1, text + done, n - done);
+}
+
+static pm_status prepare(splitting *split, size_t n) {
+    split->limits = pcre2_match_context_create(NULL);
+    if (split->limits == NULL)
+        return pm__fail_memory("tokenizer", 0);
+    const uint64_t steps = (uint64_t)n * STEPS_PER_BYTE + STEPS_AT_LEAST;
+    pcre2_set_match_limit(split->limits, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
+    pcre2_set_heap_limit(split->limits, HEAP_LIMIT_KIB);
+    for (size_t i = 0; i < split->pretokenizer->n_expression; i++) {
+        split->matches[i] = pcre2_match_data_create(1, NULL);
+        if (split->matches[i] == NULL)
+            return pm__fail_memory("tokenizer", 0);
+    }
+    return PM_OK;
+}
+
+/* Well-formed runs go through the expressions, what is broken is a word of its own: PCRE2 is never
+ * shown broken text, nor asked to look for it again at every match. */
+static pm_status divide_runs(const splitting *split, const char *text, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        const size_t run = pm__utf8_check(text + done, n - done);
+        PM_TRY(divide(split, 0, text + done, run));
+        done += run;
+        uint32_t code;
+        const size_t broken = pm__utf8_decode(text + done, n - done, &code);
+        if (broken > 0)
+            PM_TRY(split->word(split->user, text + done, broken));
+        done += broken;
+    }
+    return PM_OK;
+}
+
+pm_status pm__pretokenizer_split(const pm__pretokenizer *pretokenizer, const char *text, size_t n,
+                                 pm__word_fn word, void *user) {
+    splitting split = {.pretokenizer = pretokenizer, .word = word, .user = user};
+    pm_status status = prepare(&split, n);
+    if (status == PM_OK)
+        status = divide_runs(&split, text, n);
+    for (size_t i = 0; i < MAX_EXPRESSIONS; i++)
+        pcre2_match_data_free(split.matches[i]);
+    pcre2_match_context_free(split.limits);
+    return status;
+}
