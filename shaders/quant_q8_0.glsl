@@ -1,8 +1,10 @@
-/* quant_q8_0.glsl: reads rows of Q8_0 weights as pm__type_pack lays them out (runtime/format/quant.h).
+/* quant_q8_0.glsl: reads rows of Q8_0 weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
- * chunk   uvec4 of 16 elements, half a block; component k holds element 4k + i in bits 8i to 8i + 7, signed
+ * chunk   uvec4 of 16 elements, half a block; component k holds element 4k + i in bits
+ *         8i to 8i + 7, signed
  * scales  word b / 2 holds the binary16 scale of block b: even b in bits 0-15, odd b in bits 16-31
- * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero in unpackHalf2x16 */
+ * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero in
+ *         unpackHalf2x16 */
 #define W_CHUNK 16
 #define QUANT_HAS_SCALES
 
@@ -13,7 +15,8 @@ layout(std430, set = 0, binding = W_SCALES_BINDING) readonly buffer w_scales_pla
     uint w_scales[];
 };
 
-/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; rows are n_chunk chunks and n_scale scale words long */
+/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; a row is n_chunk chunks and n_scale
+ *    words of scales long */
 void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
     vec2 pair = unpackHalf2x16(w_scales[row * n_scale + chunk / 4u]);
     float d = (chunk & 2u) == 0u ? pair.x : pair.y;
