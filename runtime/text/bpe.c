@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 enum { N_CODE = 256 + 68 }; /* 68 bytes are not printable: they stand at 256 and above */
 
 typedef struct rule {
@@ -241,8 +242,20 @@ static pm_status find_whole(const encoding *in, const char *word, size_t n, int3
     return PM_OK;
 }
 
+static pm_status encode_word(void *user, const char *word, size_t n);
+
+/* A word with a byte that is no piece: vocabularies may lack those that UTF-8 never has. */
+static pm_status encode_unknown_byte(encoding *in, const char *word, size_t n, uint8_t byte) {
+    if (pm__utf8_check(word, n) < n)
+        return encode_word(in, replacement, strlen(replacement));
+    return pm__fail(PM_ARGUMENT,
+                    "tokenizer: the vocabulary has no piece for the byte 0x%02x of the text, and "
+                    "no unknown piece",
+                    byte);
+}
+
 static pm_status encode_word(void *user, const char *word, size_t n) {
-    const encoding *in = user;
+    encoding *in = user;
     const bpe *own = in->tokenizer->own;
     if (pm__pretokenizer_takes_whole(own->pretokenizer)) {
         int32_t id;
@@ -253,13 +266,12 @@ static pm_status encode_word(void *user, const char *word, size_t n) {
     pm__merger *merger = in->merger;
     merger->n_symbol = 0;
     for (size_t i = 0; i < n; i++) {
-        const int32_t byte = in->tokenizer->bytes[(uint8_t)word[i]];
-        const int32_t id = byte >= 0 ? byte : in->tokenizer->unknown;
+        const uint8_t byte = (uint8_t)word[i];
+        int32_t id = in->tokenizer->bytes[byte];
         if (id < 0)
-            return pm__fail(PM_ARGUMENT,
-                            "tokenizer: the vocabulary has no piece for the byte 0x%02x of the "
-                            "text, and no unknown piece",
-                            (uint8_t)word[i]);
+            id = in->tokenizer->unknown;
+        if (id < 0)
+            return encode_unknown_byte(in, word, n, byte);
         PM_TRY(pm__merger_add(merger, (uint32_t)i, 1, id));
     }
     PM_TRY(pm__merger_run(merger, find_pair, own));

@@ -24,8 +24,8 @@ static const char *const end_texts[] = {
     "_<EOT>",
     "[EOT]",
     "[EOS]",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    ("<\xef\xbd\x9c"
+     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
 };
 
 void pm__specials_mark_ends(pm__tokenizer *tokenizer) {
