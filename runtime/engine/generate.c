@@ -221,7 +221,7 @@ static pm_status take_step(generator *gen, bool *ended) {
     PM_TRY(pm__step_collect(gen->session));
     for (uint32_t row = 0; row < gen->n_row; row++) {
         const uint32_t i = gen->result->row_answers[row];
-        if (gen->result->states[i].live)
+        if (gen->result->states[i].live && !gen->cancelled)
             PM_TRY(accept(gen, i, &gen->session->drawn[row]));
         *ended = *ended || !gen->result->states[i].live;
     }
