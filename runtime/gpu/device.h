@@ -48,7 +48,7 @@ typedef struct pm__gpu {
     pm__caps caps;
     pm_device_info info; /* its texts are in `texts` */
     pm__arena texts;
-    char heap_names[VK_MAX_MEMORY_HEAPS][16];
+    char heap_names[VK_MAX_MEMORY_HEAPS][24];
     bool unified;       /* the device's memory is the host's */
     bool memory_budget; /* VK_EXT_memory_budget */
     uint32_t n_thread;
