@@ -54,7 +54,7 @@ static pm_status add_part(pm__gpu_weights *weights, const pm__weight *weight, ui
 
 static pm_status count_parts(pm__gpu_weights *weights) {
     for (uint32_t i = 0; i < weights->def->n_weight; i++) {
-        uint32_t most;
+        uint32_t most = 0;
         PM_TRY(rows_of_part(weights->device->gpu, &weights->def->weights[i], &most));
         weights->places[i].n_part = pm__ceil_div(weights->def->weights[i].tensor.n_row, most);
         weights->n_part += weights->places[i].n_part;
@@ -76,7 +76,7 @@ static pm_status lay_out(pm__gpu_weights *weights) {
         return pm__fail_memory("gpu: weights", weights->n_part * sizeof *parts);
     struct pm__part_spots *spots = weights->spots;
     for (uint32_t i = 0; i < def->n_weight; i++) {
-        uint32_t most;
+        uint32_t most = 0;
         PM_TRY(rows_of_part(weights->device->gpu, &def->weights[i], &most));
         weights->places[i].parts = parts;
         for (uint32_t row = 0; row < def->weights[i].tensor.n_row; row += most, parts++, spots++) {
