@@ -85,8 +85,12 @@ static bool overlap(const pm__region *a, const pm__region *b) {
 static bool conflict(const pm__dispatch *earlier, const pm__dispatch *later) {
     if (earlier->node == later->node)
         return false;
+    const uint32_t touched = earlier->read_mask | earlier->write_mask;
+    const uint32_t touches = later->read_mask | later->write_mask;
     for (uint32_t i = 0; i < earlier->n_binding; i++) {
         for (uint32_t j = 0; j < later->n_binding; j++) {
+            if (!(touched >> i & 1) || !(touches >> j & 1))
+                continue;
             const bool writes = (earlier->write_mask >> i & 1) || (later->write_mask >> j & 1);
             if (writes && overlap(&earlier->bindings[i], &later->bindings[j]))
                 return true;
@@ -279,8 +283,8 @@ static pm_status read_timestamps(pm__recording *recording) {
                                           ticks, sizeof ticks[0],
                                           VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
             "timestamps"));
-        recording->segments[s].seconds =
-            ticks[1] > ticks[0] ? (double)(ticks[1] - ticks[0]) * gpu->caps.timestamp_seconds : 0;
+        const uint64_t passed = (ticks[1] - ticks[0]) & gpu->caps.timestamp_mask;
+        recording->segments[s].seconds = (double)passed * gpu->caps.timestamp_seconds;
     }
     return PM_OK;
 }
