@@ -227,7 +227,6 @@ static shaderc_compile_options_t make_options(source_set *set, const pm__shader_
     shaderc_compile_options_set_target_spirv(options, shaderc_spirv_version_1_3);
     shaderc_compile_options_set_optimization_level(options, shaderc_optimization_level_performance);
     shaderc_compile_options_set_include_callbacks(options, resolve_include, release_include, set);
-    add_define(options, "PM_GLSL=1");
     for (size_t i = 0; i < desc->n_define; i++)
         add_define(options, desc->defines[i]);
     return options;
