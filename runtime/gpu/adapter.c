@@ -64,8 +64,6 @@ static const char *instance_note(VkResult result) {
         return "the Vulkan loader found no driver; install one (Debian: mesa-vulkan-drivers, or "
                "the "
                "maker's own)";
-    case VK_ERROR_LAYER_NOT_PRESENT:
-        return "a Vulkan layer that the environment asks for (VK_INSTANCE_LAYERS) is not installed";
     case VK_ERROR_OUT_OF_HOST_MEMORY:
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
         return "the Vulkan drivers ran out of memory while starting";

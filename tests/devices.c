@@ -1,0 +1,143 @@
+#include "devices.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+void pm__each_gpu(const char *cache_dir, void (*check)(pm__gpu *gpu)) {
+    pm_device_info *list;
+    size_t n, n_open = 0;
+    const char *note;
+    assert_int_equal(pm__gpu_list(&list, &n, &note), PM_OK);
+    for (size_t i = 0; i < n; i++) {
+        if (!list[i].usable)
+            continue;
+        print_message("  on %s (%s)\n", list[i].name, list[i].driver);
+        pm__gpu *gpu = NULL;
+        const pm_device_desc desc = {.cache_dir = cache_dir};
+        const pm_status status = pm__gpu_create(list[i].index, &desc, &gpu);
+        if (status != PM_OK)
+            fail_msg("%s", pm_last_error());
+        check(gpu);
+        pm__gpu_destroy(gpu);
+        n_open++;
+    }
+    pm__gpu_list_free(list);
+    if (n_open == 0) {
+        print_message("no usable Vulkan device: skipped. %s\n", note);
+        skip();
+    }
+}
+
+static void must(VkResult result) {
+    assert_int_equal(result, VK_SUCCESS);
+}
+
+static void submit_and_wait(pm__gpu *gpu, VkCommandBuffer commands) {
+    const VkFenceCreateInfo fence_info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands,
+    };
+    VkFence fence;
+    must(gpu->vk.vkCreateFence(gpu->device, &fence_info, NULL, &fence));
+    must(gpu->vk.vkQueueSubmit(gpu->queue, 1, &submit, fence));
+    must(gpu->vk.vkWaitForFences(gpu->device, 1, &fence, VK_TRUE, UINT64_MAX));
+    gpu->vk.vkDestroyFence(gpu->device, fence, NULL);
+}
+
+void pm__run_once(pm__gpu *gpu, void (*record)(pm__gpu *gpu, VkCommandBuffer commands, void *user),
+                  void *user) {
+    const VkCommandPoolCreateInfo pool_info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = gpu->queue_family,
+    };
+    VkCommandPool pool;
+    must(gpu->vk.vkCreateCommandPool(gpu->device, &pool_info, NULL, &pool));
+    const VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    };
+    VkCommandBuffer commands;
+    must(gpu->vk.vkAllocateCommandBuffers(gpu->device, &info, &commands));
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    must(gpu->vk.vkBeginCommandBuffer(commands, &begin));
+    record(gpu, commands, user);
+    pm__full_barrier(gpu, commands);
+    must(gpu->vk.vkEndCommandBuffer(commands));
+    submit_and_wait(gpu, commands);
+    gpu->vk.vkDestroyCommandPool(gpu->device, pool, NULL);
+}
+
+void pm__full_barrier(pm__gpu *gpu, VkCommandBuffer commands) {
+    const VkPipelineStageFlags stages =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    const VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                         VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                         VK_ACCESS_HOST_READ_BIT,
+    };
+    gpu->vk.vkCmdPipelineBarrier(commands, stages, stages | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                                 &barrier, 0, NULL, 0, NULL);
+}
+
+/* ---- folders
+ * -------------------------------------------------------------------------------------- */
+
+void pm__folder_init(char path[PM__FOLDER_SIZE]) {
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, PM__FOLDER_SIZE, "%s/pumice-test-XXXXXX", tmp != NULL && *tmp ? tmp : "/tmp");
+    assert_non_null(mkdtemp(path));
+}
+
+static void path_in(const char *folder, const char *name, char path[2 * PM__FOLDER_SIZE]) {
+    const int n = snprintf(path, 2 * PM__FOLDER_SIZE, "%s/%s", folder, name);
+    assert_in_range(n, 1, 2 * PM__FOLDER_SIZE - 1);
+}
+
+void pm__folder_finish(const char *path) {
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char file[2 * PM__FOLDER_SIZE];
+        path_in(path, entry->d_name, file);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            assert_int_equal(remove(file), 0);
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(path), 0);
+}
+
+void pm__folder_write(const char *folder, const char *name, const char *text) {
+    char path[2 * PM__FOLDER_SIZE];
+    path_in(folder, name, path);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+}
+
+void pm__folder_find(const char *folder, const char *prefix, char name[PM__FOLDER_SIZE]) {
+    int n = 0;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
+            snprintf(name, PM__FOLDER_SIZE, "%.200s", entry->d_name);
+            n++;
+        }
+    closedir(dir);
+    assert_int_equal(n, 1);
+}
