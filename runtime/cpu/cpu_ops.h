@@ -15,8 +15,9 @@
 /* Runs a node with as many threads as given. */
 void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread);
 
-/* A team of threads costs more than this many multiplications. */
-enum { PM__CPU_WORTH = 1 << 15 };
+/* Fewer multiplications than this (some 0.1 ms) are not worth a team of threads, least of all on a
+ * busy machine. */
+enum { PM__CPU_WORTH = 1 << 17 };
 
 /* Sum of a[i] * b[i] in double: eight partial sums in a fixed order, which compilers can keep in
  * vectors. */
