@@ -75,4 +75,7 @@ if(PUMICE_SHADERC_KIND STREQUAL "static")
 else()
   target_link_libraries(pumice_shaderc INTERFACE ${SHADERC_SHARED_LIBRARY})
 endif()
-message(STATUS "shaderc: ${PUMICE_SHADERC_KIND}")
+# The library cannot tell its version; cached SPIR-V is keyed by it.
+pkg_check_modules(SHADERC QUIET shaderc)
+target_compile_definitions(pumice_shaderc INTERFACE PM__SHADERC_VERSION="${SHADERC_VERSION}")
+message(STATUS "shaderc: ${PUMICE_SHADERC_KIND} ${SHADERC_VERSION}")

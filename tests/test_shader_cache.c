@@ -1,8 +1,11 @@
 /* ctest: gpu */
 /* test_shader_cache.c: sources, keys and messages of the compiler; files of the cache that are
  * whole, damaged, foreign, or written by two processes at once. */
+#include "base/file_map.h"
 #include "devices.h"
+#include "gpu/embedded.h"
 #include "gpu/pipeline.h"
+#include "reference.h"
 
 #include <shaderc/shaderc.h>
 #include <stdio.h>
@@ -331,6 +334,26 @@ static void messages(void **state) {
     expect_message(b, "double.comp is not in this library");
 }
 
+/* ---- the sources in the library
+ * ------------------------------------------------------------------- */
+
+static void embedded(void **state) {
+    (void)state;
+    assert_true(pm__embedded_shader_count > 0);
+    for (size_t i = 0; i < pm__embedded_shader_count; i++) {
+        char relative[PM__FOLDER_SIZE];
+        snprintf(relative, sizeof relative, "shaders/%s", pm__embedded_shaders[i].name);
+        const char *path = pm__source_path(relative);
+        if (path == NULL)
+            skip();
+        pm__file_map map;
+        assert_int_equal(pm__file_map_init(&map, path), PM_OK);
+        assert_int_equal(strlen(pm__embedded_shaders[i].text), map.size);
+        assert_memory_equal(pm__embedded_shaders[i].text, map.data, map.size);
+        pm__file_map_finish(&map);
+    }
+}
+
 /* ---- pipeline caches
  * ------------------------------------------------------------------------------ */
 
@@ -382,11 +405,17 @@ static void pipeline_cache(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        WITH_BENCH(hit),          WITH_BENCH(keys),
-        WITH_BENCH(damaged),      WITH_BENCH(no_regular_file),
-        WITH_BENCH(renamed),      WITH_BENCH(two_writers),
-        WITH_BENCH(no_directory), WITH_BENCH(default_directory),
-        WITH_BENCH(messages),     cmocka_unit_test(pipeline_cache),
+        WITH_BENCH(hit),
+        WITH_BENCH(keys),
+        WITH_BENCH(damaged),
+        WITH_BENCH(no_regular_file),
+        WITH_BENCH(renamed),
+        WITH_BENCH(two_writers),
+        WITH_BENCH(no_directory),
+        WITH_BENCH(default_directory),
+        WITH_BENCH(messages),
+        cmocka_unit_test(embedded),
+        cmocka_unit_test(pipeline_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
