@@ -1,6 +1,10 @@
 # Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model` near its top.
 
-pumice_need(CMOCKA cmocka libcmocka-dev)
+pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
+if(NOT CMOCKA_FOUND)
+  message(STATUS "tests: not built, cmocka is missing (on Debian and Ubuntu: apt install libcmocka-dev)")
+  return()
+endif()
 
 function(pumice_test_label path out)
   file(STRINGS ${path} lines LIMIT_COUNT 20 REGEX "ctest: *(quick|gpu|model)")
