@@ -1,0 +1,264 @@
+#include "args.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum option_type { FLAG, TEXT, LIST, U32, U64, F32 } option_type;
+
+typedef struct option {
+    char letter;
+    const char *name;
+    option_type type;
+    size_t offset;
+    double least, most;
+    const char *value, *help;
+} option;
+
+static const option options[] = {
+#define PM_OPTION(id, letter, name, type, field, least, most, value, help)                         \
+    {letter, name, type, offsetof(pm__options, field), least, most, value, help},
+#include "options.def"
+#undef PM_OPTION
+};
+
+/* Where a parse stands, and where its sentence goes. */
+typedef struct parser {
+    const pm__command *command;
+    int argc, next;
+    char **argv;
+    pm__options *out;
+    char *message;
+} parser;
+
+static bool fail(const parser *p, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    const int n = snprintf(p->message, PM__ARGS_MESSAGE, "%s: ", p->command->name);
+    vsnprintf(p->message + n, (size_t)(PM__ARGS_MESSAGE - n), fmt, args);
+    va_end(args);
+    return false;
+}
+
+static bool takes(const pm__command *command, size_t id) {
+    for (size_t i = 0; i < command->spec->n_option; i++) {
+        if (command->spec->options[i] == id) {
+            return true;
+        }
+    }
+    return id == PM__OPT_HELP;
+}
+
+static bool whole_number(const char *text, uint64_t *out) {
+    if (!isdigit((unsigned char)text[0])) {
+        return false;
+    }
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    *out = errno == ERANGE ? UINT64_MAX : value;
+    return *end == '\0';
+}
+
+static bool real_number(const char *text, double *out) {
+    char *end = NULL;
+    if (text[0] == '\0' || isspace((unsigned char)text[0])) {
+        return false;
+    }
+    *out = strtod(text, &end);
+    return *end == '\0' && isfinite(*out);
+}
+
+static bool set_number(const parser *p, const option *o, const char *shown, const char *text) {
+    char *field = (char *)p->out + o->offset;
+    uint64_t whole = 0;
+    double value = 0;
+    if (o->type == F32 ? !real_number(text, &value) : !whole_number(text, &whole)) {
+        return fail(p, "%s: '%s' is not a %snumber", shown, text, o->type == F32 ? "" : "whole ");
+    }
+    value = o->type == F32 ? value : (double)whole;
+    if (value < o->least || value > o->most) {
+        return fail(p, "%s: %s is not between %.16g and %.16g", shown, text, o->least, o->most);
+    }
+    if (o->type == F32) {
+        const float f32 = (float)value;
+        memcpy(field, &f32, sizeof f32);
+    } else if (o->type == U32) {
+        const uint32_t u32 = (uint32_t)whole;
+        memcpy(field, &u32, sizeof u32);
+    } else {
+        memcpy(field, &whole, sizeof whole);
+    }
+    return true;
+}
+
+static bool set(const parser *p, const option *o, const char *shown, const char *text) {
+    char *field = (char *)p->out + o->offset;
+    p->out->given[o - options] = true;
+    switch (o->type) {
+    case FLAG:
+        *(bool *)field = true;
+        return true;
+    case TEXT:
+        memcpy(field, &text, sizeof text);
+        return true;
+    case LIST:
+        if (text[0] == '\0') {
+            return fail(p, "%s: the text is empty", shown);
+        }
+        if (p->out->n_stop == PM__MOST_STOP) {
+            return fail(p, "%s: given more than %d times", shown, PM__MOST_STOP);
+        }
+        p->out->stop[p->out->n_stop++] = text;
+        return true;
+    default:
+        return set_number(p, o, shown, text);
+    }
+}
+
+/* The option called `name` [n_name] (long), or `letter`. */
+static const option *find(const char *name, size_t n_name, char letter) {
+    for (size_t i = 0; i < PM__N_OPT; i++) {
+        const bool same_name = name && strlen(options[i].name) == n_name &&
+                               strncmp(options[i].name, name, n_name) == 0;
+        if (same_name || (letter && options[i].letter == letter)) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+static bool know(const parser *p, const option *o, const char *shown) {
+    if (o && takes(p->command, (size_t)(o - options))) {
+        return true;
+    }
+    return fail(p,
+                o ? "option %s is not for this command; see pumice help %s"
+                  : "unknown option %s; see pumice help %s",
+                shown, p->command->name);
+}
+
+/* The value of an option that needs one: the rest of its word, or the next word. */
+static bool value_of(parser *p, const char *shown, const char *rest, const char **value) {
+    if (rest) {
+        *value = rest;
+    } else if (p->next < p->argc) {
+        *value = p->argv[p->next++];
+    } else {
+        return fail(p, "option %s needs a value", shown);
+    }
+    return true;
+}
+
+static bool parse_long(parser *p, const char *word) {
+    const char *equals = strchr(word, '=');
+    const size_t n_shown = equals ? (size_t)(equals - word) : strlen(word);
+    char shown[64];
+    snprintf(shown, sizeof shown, "%.*s", (int)(n_shown < 60 ? n_shown : 60), word);
+    const option *o = find(word + 2, n_shown - 2, '\0');
+    if (!know(p, o, shown)) {
+        return false;
+    }
+    if (o->type == FLAG) {
+        return equals ? fail(p, "option %s takes no value", shown) : set(p, o, shown, NULL);
+    }
+    const char *value = NULL;
+    return value_of(p, shown, equals ? equals + 1 : NULL, &value) && set(p, o, shown, value);
+}
+
+/* One letter, or several flags, the last of which may have a value: -v, -vn5, -n 5. */
+static bool parse_letters(parser *p, const char *word) {
+    for (const char *c = word + 1; *c; c++) {
+        const char shown[3] = {'-', *c, '\0'};
+        const option *o = find(NULL, 0, *c);
+        if (!know(p, o, shown)) {
+            return false;
+        }
+        if (o->type != FLAG) {
+            const char *value = NULL;
+            return value_of(p, shown, c[1] ? c + 1 : NULL, &value) && set(p, o, shown, value);
+        }
+        if (!set(p, o, shown, NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__options *out,
+                    char message[PM__ARGS_MESSAGE]) {
+    parser p = {command, argc, 0, argv, out, message};
+    message[0] = '\0';
+    while (p.next < argc) {
+        const char *word = argv[p.next++];
+        const bool dashed = word[0] == '-' && word[1] != '\0';
+        if (!dashed || strcmp(word, "--") == 0) {
+            const char *extra = dashed && p.next < argc ? argv[p.next] : dashed ? NULL : word;
+            if (extra) {
+                return fail(&p, "unexpected argument '%s'; see pumice help %s", extra,
+                            command->name);
+            }
+        } else if (!(word[1] == '-' ? parse_long(&p, word) : parse_letters(&p, word))) {
+            return false;
+        }
+    }
+    if (out->prompt && out->file) {
+        return fail(&p, "-p and -f are two texts; give one of them");
+    }
+    return true;
+}
+
+static void print_wrapped(FILE *to, const char *text, size_t indent) {
+    size_t column = indent;
+    while (*text) {
+        const size_t n = strcspn(text, " ");
+        if (column > indent && column + n + 1 > 98) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            fputc(' ', to);
+            column++;
+        }
+        fprintf(to, "%.*s", (int)n, text);
+        column += n;
+        text += n + (text[n] == ' ');
+    }
+    fputc('\n', to);
+}
+
+void pm__args_help(const pm__command *command, FILE *to) {
+    fprintf(to, "usage: pumice %s [OPTION]...\n\n%s\n\n", command->name, command->summary);
+    for (size_t id = 0; id < PM__N_OPT; id++) {
+        if (!takes(command, id)) {
+            continue;
+        }
+        const option *o = &options[id];
+        char names[64];
+        const int n = o->letter ? snprintf(names, sizeof names, "-%c, ", o->letter)
+                                : snprintf(names, sizeof names, "    ");
+        snprintf(names + n, sizeof names - (size_t)n, "--%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
+        fprintf(to, "  %-28s ", names);
+        print_wrapped(to, o->help, 31);
+    }
+    if (command->spec->notes) {
+        fputc('\n', to);
+        print_wrapped(to, command->spec->notes, 0);
+    }
+}
+
+void pm__args_words(const pm__command *command, FILE *to) {
+    const char *space = "";
+    for (size_t id = 0; id < PM__N_OPT; id++) {
+        if (takes(command, id)) {
+            fprintf(to, "%s--%s", space, options[id].name);
+            space = " ";
+            if (options[id].letter) {
+                fprintf(to, " -%c", options[id].letter);
+            }
+        }
+    }
+}

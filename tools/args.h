@@ -1,0 +1,58 @@
+/* args.h: the options of all subcommands, from options.def, and how a command line becomes values.
+ */
+#ifndef PM_TOOLS_ARGS_H
+#define PM_TOOLS_ARGS_H
+
+#include <stdio.h>
+
+#include "pumice.h"
+
+enum {
+#define PM_OPTION(id, letter, name, type, field, least, most, value, help) PM__OPT_##id,
+#include "options.def"
+#undef PM_OPTION
+    PM__N_OPT
+};
+
+#define PM__MOST_STOP 16
+
+typedef struct pm__options {
+    const char *program; /* argv[0] of the process */
+    const char *model, *prompt, *file, *system, *device, *cache_dir;
+    uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
+    uint32_t run_ahead, submit_ms, top;
+    pm_sampling sampling;
+    const char *stop[PM__MOST_STOP];
+    size_t n_stop;
+    bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, json, verbose, help;
+    bool list_devices, require_gpu, no_cache;
+    bool given[PM__N_OPT];
+} pm__options;
+
+/* What a subcommand's file defines, as pm__spec_<name>. */
+typedef struct pm__spec {
+    const unsigned char *options; /* [n_option] of PM__OPT_...; --help is taken by all */
+    size_t n_option;
+    int (*run)(pm__options *options); /* gives the exit code */
+    const char *notes;                /* closing paragraph of its help, or NULL */
+} pm__spec;
+
+/* A row of commands.def. */
+typedef struct pm__command {
+    const char *name, *summary;
+    const pm__spec *spec;
+} pm__command;
+
+#define PM__ARGS_MESSAGE 512
+
+/* Reads argv[0..argc) (program and subcommand already taken off) into *out, which holds the
+ * defaults. message  out, one sentence if false is returned */
+bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__options *out,
+                    char message[PM__ARGS_MESSAGE]);
+
+void pm__args_help(const pm__command *command, FILE *to);
+
+/* "--model --prompt -m -p ..." for shell completion. */
+void pm__args_words(const pm__command *command, FILE *to);
+
+#endif

@@ -1,0 +1,292 @@
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report.h"
+
+#define PATH_SIZE       4096
+#define MOST_TEXT_BYTES ((size_t)1 << 30)
+
+int pm__cli_error(int exit_code, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fputs("pumice: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return exit_code;
+}
+
+int pm__cli_status(pm_status status) {
+    if (status == PM_OK) {
+        return 0;
+    }
+    const char *sentence = pm_last_error();
+    return pm__cli_error(pm_status_exit_code(status), "%s",
+                         sentence[0] ? sentence : pm_status_text(status));
+}
+
+/* ---- models ---- */
+
+/* The folder this program lies in; false where the system does not tell. */
+static bool program_folder(const char *program, char folder[PATH_SIZE]) {
+    ssize_t n = readlink("/proc/self/exe", folder, PATH_SIZE - 1);
+    if (n < 0 && strchr(program, '/')) {
+        n = snprintf(folder, PATH_SIZE, "%s", program);
+    }
+    if (n <= 0 || n >= PATH_SIZE) {
+        return false;
+    }
+    folder[n] = '\0';
+    char *slash = strrchr(folder, '/');
+    if (!slash) {
+        return false;
+    }
+    *slash = '\0';
+    return true;
+}
+
+/* The bundled model: beside the build tree, or where it was installed. */
+static bool find_bundled(const char *program, char path[PATH_SIZE]) {
+    static const char *const places[] = {"../models/pebble/pebble.gguf",
+                                         "../../models/pebble/pebble.gguf",
+                                         "../share/pumice/pebble.gguf"};
+    char folder[PATH_SIZE];
+    if (program_folder(program, folder)) {
+        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+            const int n = snprintf(path, PATH_SIZE, "%s/%s", folder, places[i]);
+            if (n > 0 && n < PATH_SIZE && access(path, R_OK) == 0) {
+                return true;
+            }
+        }
+    }
+    snprintf(path, PATH_SIZE, "%s", PUMICE_DATA_DIR "/pebble.gguf");
+    return access(path, R_OK) == 0;
+}
+
+static int open_model(pm__cli *cli, pm__cli_need need) {
+    char bundled[PATH_SIZE];
+    pm__progress progress = {0};
+    pm_model_desc desc = {.path = cli->options->model,
+                          .vocab_only = need == PM__NEED_VOCAB,
+                          .no_weights = need == PM__NEED_PLAN,
+                          .progress = pm__report_progress,
+                          .user = &progress};
+    if (!desc.path) {
+        if (!find_bundled(cli->options->program, bundled)) {
+            return pm__cli_error(
+                PM__EXIT_BAD_FILE,
+                "the bundled model (pebble.gguf) is neither beside the program nor "
+                "in %s; give a model with -m FILE",
+                PUMICE_DATA_DIR);
+        }
+        desc.path = bundled;
+    }
+    const pm_status status = pm_model_open(cli->device, &desc, &cli->model);
+    pm__report_progress_end(&progress);
+    return pm__cli_status(status);
+}
+
+pm_session_desc pm__cli_session_desc(const pm__options *options) {
+    const pm_session_desc desc = {
+        .n_ctx = options->n_ctx, .n_batch = options->n_batch, .n_seq = options->n_answer};
+    return desc;
+}
+
+int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
+    cli->options = options;
+    if (need != PM__NEED_VOCAB) {
+        const pm_device_desc desc = {.name = options->device,
+                                     .require_gpu = options->require_gpu,
+                                     .n_thread = options->n_thread,
+                                     .cache_dir = options->no_cache ? "" : options->cache_dir,
+                                     .submit_ms = options->submit_ms};
+        PM__CHECK(pm__cli_status(pm_device_open(&desc, &cli->device)));
+        pm__report_device(pm_device_get_info(cli->device));
+    }
+    PM__CHECK(open_model(cli, need));
+    if (need == PM__NEED_SESSION) {
+        const pm_session_desc desc = pm__cli_session_desc(options);
+        PM__CHECK(pm__cli_status(pm_session_open(cli->model, &desc, &cli->session)));
+    }
+    return 0;
+}
+
+void pm__cli_close(pm__cli *cli) {
+    pm_session_close(cli->session);
+    pm_model_close(cli->model);
+    pm_device_close(cli->device);
+    *cli = (pm__cli){0};
+}
+
+/* ---- texts ---- */
+
+static int read_all(int fd, const char *shown, char **text, size_t *n_byte) {
+    size_t capacity = 65536, n = 0;
+    char *bytes = malloc(capacity);
+    while (bytes) {
+        const ssize_t got = read(fd, bytes + n, capacity - n - 1);
+        if (got < 0 && errno == EINTR && !pm__interrupts()) {
+            continue;
+        }
+        if (got < 0) {
+            free(bytes);
+            return errno == EINTR ? PM__EXIT_INTERRUPTED
+                                  : pm__cli_error(PM__EXIT_BAD_FILE, "cannot read %s: %s", shown,
+                                                  strerror(errno));
+        }
+        n += (size_t)got;
+        if (got == 0) {
+            bytes[n] = '\0';
+            *text = bytes;
+            *n_byte = n;
+            return 0;
+        }
+        if (n > MOST_TEXT_BYTES) {
+            free(bytes);
+            return pm__cli_error(PM__EXIT_BAD_FILE, "%s is longer than 1 GiB", shown);
+        }
+        if (capacity - n < 2) {
+            char *more = realloc(bytes, capacity * 2);
+            if (!more) {
+                break;
+            }
+            bytes = more;
+            capacity *= 2;
+        }
+    }
+    free(bytes);
+    return pm__cli_error(PM__EXIT_MEMORY, "no memory to read %s (%zu bytes so far)", shown, n);
+}
+
+int pm__cli_read_file(const char *path, char **text, size_t *n_byte) {
+    if (!path) {
+        if (isatty(STDIN_FILENO)) {
+            fputs("pumice: reading the text from the terminal; Ctrl-D on a new line ends it\n",
+                  stderr);
+        }
+        return read_all(STDIN_FILENO, "standard input", text, n_byte);
+    }
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return pm__cli_error(PM__EXIT_BAD_FILE, "cannot open %s: %s", path, strerror(errno));
+    }
+    const int code = read_all(fd, path, text, n_byte);
+    close(fd);
+    return code;
+}
+
+int pm__cli_read_text(const pm__options *options, bool trim, char **text, size_t *n_byte) {
+    if (options->prompt) {
+        *n_byte = strlen(options->prompt);
+        *text = malloc(*n_byte + 1);
+        if (!*text) {
+            return pm__cli_error(PM__EXIT_MEMORY, "no memory for a text of %zu bytes", *n_byte);
+        }
+        memcpy(*text, options->prompt, *n_byte + 1);
+        return 0;
+    }
+    PM__CHECK(pm__cli_read_file(options->file, text, n_byte));
+    if (trim && *n_byte > 0 && (*text)[*n_byte - 1] == '\n') {
+        (*text)[--*n_byte] = '\0';
+    }
+    return 0;
+}
+
+int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
+                     size_t *n_id) {
+    /* A first guess that nearly always suffices: no more tokens than bytes, and a few special ones.
+     */
+    size_t capacity = desc->n_byte + 8;
+    *ids = malloc(capacity * sizeof **ids);
+    pm_status status = *ids ? pm_tokenize(model, desc, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
+    if (*ids && status == PM_FAILURE && *n_id > capacity) {
+        capacity = *n_id;
+        free(*ids);
+        *ids = malloc(capacity * sizeof **ids);
+        status = *ids ? pm_tokenize(model, desc, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
+    }
+    if (!*ids) {
+        return pm__cli_error(PM__EXIT_MEMORY, "no memory for %zu token ids", capacity);
+    }
+    if (status != PM_OK) {
+        free(*ids);
+        *ids = NULL;
+    }
+    return pm__cli_status(status);
+}
+
+/* ---- generation ---- */
+
+void pm__cli_seed(pm__options *options) {
+    if (options->given[PM__OPT_SEED]) {
+        return;
+    }
+    /* 32 bits: short enough to type again. */
+    uint32_t seed = 0;
+    const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, &seed, sizeof seed) != (ssize_t)sizeof seed) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        seed = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec ^ (uint32_t)getpid();
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    options->sampling.seed = seed;
+}
+
+pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t *prompt,
+                                       size_t n_prompt) {
+    const pm_generate_desc desc = {.prompt = prompt,
+                                   .n_prompt = n_prompt,
+                                   .sampling = &options->sampling,
+                                   .n_predict = options->n_predict,
+                                   .n_answer = options->n_answer,
+                                   .stop = options->stop,
+                                   .n_stop = options->n_stop,
+                                   .ignore_eos = options->ignore_eos,
+                                   .run_ahead = options->run_ahead};
+    return desc;
+}
+
+/* ---- interruption ---- */
+
+static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t
+    deliveries; /* since the last clear; whoever is not heard in time is obeyed */
+
+static void on_signal(int signal_number) {
+    interrupts += signal_number == SIGTERM ? 2 : 1;
+    deliveries++;
+    if (deliveries >= 3) {
+        _exit(128 + signal_number);
+    }
+}
+
+void pm__interrupt_catch(void) {
+    struct sigaction action = {0};
+    action.sa_handler = on_signal; /* without SA_RESTART: a wait for a line ends */
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+int pm__interrupts(void) {
+    return interrupts;
+}
+
+void pm__interrupt_clear(void) {
+    interrupts = 0;
+    deliveries = 0;
+}

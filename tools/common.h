@@ -1,0 +1,80 @@
+/* common.h: what subcommands share: opening things as the options say, reading texts, saying what
+ * failed. Functions that give an int give an exit code; what is not 0 has been said on stderr. */
+#ifndef PM_TOOLS_COMMON_H
+#define PM_TOOLS_COMMON_H
+
+#include "args.h"
+
+#if defined(__GNUC__)
+#define PM__TOOL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define PM__TOOL_PRINTF(fmt, args)
+#endif
+
+enum {
+    PM__EXIT_FAILURE = 1,
+    PM__EXIT_USAGE = 2,
+    PM__EXIT_BAD_FILE = 3,
+    PM__EXIT_MEMORY = 5,
+    PM__EXIT_INTERRUPTED = 130
+};
+
+/* Forwards an exit code that is not 0. */
+#define PM__CHECK(expr)                                                                            \
+    do {                                                                                           \
+        const int pm__check_code = (expr);                                                         \
+        if (pm__check_code != 0) {                                                                 \
+            return pm__check_code;                                                                 \
+        }                                                                                          \
+    } while (0)
+
+/* Says the sentence on stderr and returns exit_code. */
+int pm__cli_error(int exit_code, const char *fmt, ...) PM__TOOL_PRINTF(2, 3);
+/* 0 for PM_OK, else says pm_last_error() and gives the status's exit code. */
+int pm__cli_status(pm_status status);
+
+/* What a run holds; zeros before, pm__cli_close afterwards in every case. */
+typedef struct pm__cli {
+    const pm__options *options;
+    pm_device *device;
+    pm_model *model;
+    pm_session *session;
+} pm__cli;
+
+typedef enum pm__cli_need {
+    PM__NEED_VOCAB,  /* metadata and tokenizer, no device */
+    PM__NEED_PLAN,   /* a device and a model without weights */
+    PM__NEED_SESSION /* all */
+} pm__cli_need;
+
+/* Opens what is needed, saying which device, driver and tier, and why. */
+int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need);
+void pm__cli_close(pm__cli *cli);
+pm_session_desc pm__cli_session_desc(const pm__options *options);
+
+/* The text of -p, -f or standard input, malloc'ed, closed by a zero beyond n_byte.
+ * trim  leaves out one newline at the end of a file or of standard input */
+int pm__cli_read_text(const pm__options *options, bool trim, char **text, size_t *n_byte);
+/* A whole file, or standard input for NULL. */
+int pm__cli_read_file(const char *path, char **text, size_t *n_byte);
+
+/* ids malloc'ed, at least one element. */
+int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
+                     size_t *n_id);
+
+/* Fills in a random seed where none was given. */
+void pm__cli_seed(pm__options *options);
+
+/* A generation with the options' sampling, limits and stop texts. */
+pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t *prompt,
+                                       size_t n_prompt);
+
+/* ---- interruption ---- */
+
+/* From now on SIGINT and SIGTERM are counted; the third kills. SIGPIPE becomes a write error. */
+void pm__interrupt_catch(void);
+/* Times interrupted since the last pm__interrupt_clear; SIGTERM counts as two. */
+int pm__interrupts(void);
+void pm__interrupt_clear(void);
+
+#endif

@@ -1,0 +1,192 @@
+#include "report.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- the device ---- */
+
+const pm_tier_info *pm__report_tier(const pm_device_info *info) {
+    for (size_t i = info->n_tier; i > 0; i--) {
+        if (info->tiers[i - 1].available) {
+            return &info->tiers[i - 1];
+        }
+    }
+    return NULL;
+}
+
+void pm__report_device(const pm_device_info *info) {
+    const pm_tier_info *tier = pm__report_tier(info);
+    fprintf(stderr, "pumice: device %s (%s)", info->name, info->kind);
+    if (info->driver[0]) {
+        fprintf(stderr, ", driver %s", info->driver);
+    }
+    if (tier) {
+        fprintf(stderr, ", tier %s (%s)", tier->tier, tier->why);
+    }
+    fprintf(stderr, "; %s\n", info->why);
+}
+
+/* ---- progress ---- */
+
+void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total) {
+    pm__progress *progress = user;
+    const double time = now();
+    const bool terminal = isatty(STDERR_FILENO);
+    if (progress->shown_at <= 0) {
+        progress->shown_at = time;
+    }
+    /* Work that ends before anybody wonders is not worth a bar. */
+    if (time - progress->shown_at < (terminal ? 0.1 : 5.0)) {
+        return;
+    }
+    progress->shown_at = time;
+    const double part = total ? (double)done / (double)total : 0;
+    if (!terminal) {
+        fprintf(stderr, "pumice: %s %.0f%%\n", what, 100 * part);
+        return;
+    }
+    char bar[31];
+    for (int i = 0; i < 30; i++) {
+        bar[i] = part * 30 > i ? '#' : '.';
+    }
+    bar[30] = '\0';
+    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%", what, bar, 100 * part);
+    progress->on_screen = true;
+}
+
+void pm__report_progress_end(pm__progress *progress) {
+    if (progress->on_screen) {
+        fputs("\r\033[K", stderr);
+    }
+    *progress = (pm__progress){0};
+}
+
+/* ---- generations ---- */
+
+const char *pm__report_stop(pm_stop stop) {
+    static const char *const names[] = {"eos", "length", "stop", "cancelled"};
+    return names[stop];
+}
+
+void pm__report_generation(const pm_generation *generation) {
+    size_t n_token = 0;
+    for (size_t i = 0; i < generation->n_answer; i++) {
+        n_token += generation->answers[i].n_token;
+    }
+    const double rate =
+        generation->generate_seconds > 0 ? (double)n_token / generation->generate_seconds : 0;
+    fprintf(stderr, "%zu token%s  %.1f tok/s", n_token, n_token == 1 ? "" : "s", rate);
+    if (rate > 0) {
+        fprintf(stderr, "  %.3g ms/tok", 1e3 / rate);
+    }
+    /* Answers share a step, so its bytes count once for all of them. */
+    const double steps_per_second = generation->n_answer ? rate / (double)generation->n_answer : 0;
+    if (generation->bytes_per_step > 0) {
+        fprintf(stderr, "  %.3g GB/s",
+                1e-9 * (double)generation->bytes_per_step * steps_per_second);
+    }
+    fprintf(stderr, "  first token %.3g ms", 1e3 * generation->first_token_seconds);
+    if (generation->n_answer) {
+        fprintf(stderr, "  #%08x", (unsigned)generation->answers[0].logits_hash);
+    }
+    fputc('\n', stderr);
+}
+
+const char *pm__report_bytes(uint64_t n) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    static char texts[4][32];
+    static unsigned next;
+    char *text = texts[next++ % 4];
+    double value = (double)n;
+    size_t unit = 0;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, sizeof texts[0], unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text;
+}
+
+/* ---- JSON ---- */
+
+/* Bytes of the UTF-8 character at text, 0 if there is none: overlong forms and surrogates are none.
+ */
+static size_t utf8_length(const unsigned char *text, size_t n) {
+    static const struct {
+        unsigned char lead_least, lead_most, second_least, second_most;
+        size_t length;
+    } forms[] = {
+        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (text[0] < forms[i].lead_least || text[0] > forms[i].lead_most) {
+            continue;
+        }
+        if (forms[i].length > n || (forms[i].length > 1 && (text[1] < forms[i].second_least ||
+                                                            text[1] > forms[i].second_most))) {
+            return 0;
+        }
+        for (size_t k = 2; k < forms[i].length; k++) {
+            if ((text[k] & 0xc0) != 0x80) {
+                return 0;
+            }
+        }
+        return forms[i].length;
+    }
+    return 0;
+}
+
+cJSON *pm__json_text(const char *text, size_t n_byte) {
+    static const char replacement[] = "\xef\xbf\xbd";
+    char *clean = n_byte < SIZE_MAX / 4 ? malloc(3 * n_byte + 1) : NULL;
+    if (!clean) {
+        return NULL;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < n_byte;) {
+        const size_t length = utf8_length((const unsigned char *)text + i, n_byte - i);
+        memcpy(clean + n, length ? text + i : replacement, length ? length : 3);
+        n += length ? length : 3;
+        i += length ? length : 1;
+    }
+    clean[n] = '\0';
+    cJSON *string = cJSON_CreateString(clean);
+    free(clean);
+    return string;
+}
+
+cJSON *pm__json_ids(const int32_t *ids, size_t n) {
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; array && i < n; i++) {
+        cJSON_AddItemToArray(array, cJSON_CreateNumber(ids[i]));
+    }
+    return array;
+}
+
+cJSON *pm__json_device(const pm_device_info *info) {
+    cJSON *device = cJSON_CreateObject();
+    cJSON_AddItemToObject(device, "name", pm__json_text(info->name, strlen(info->name)));
+    cJSON_AddStringToObject(device, "driver", info->driver);
+    cJSON_AddStringToObject(device, "kind", info->kind);
+    return device;
+}
+
+int pm__json_print(cJSON *document) {
+    char *text = document ? cJSON_PrintUnformatted(document) : NULL;
+    cJSON_Delete(document);
+    if (!text) {
+        return pm__cli_error(PM__EXIT_MEMORY, "no memory for the JSON document");
+    }
+    const bool written = puts(text) >= 0 && fflush(stdout) == 0;
+    cJSON_free(text);
+    return written ? 0 : pm__cli_error(PM__EXIT_FAILURE, "standard output cannot be written");
+}

@@ -1,0 +1,38 @@
+/* report.h: what people and programs read: the device line, progress, the closing line, JSON. */
+#ifndef PM_TOOLS_REPORT_H
+#define PM_TOOLS_REPORT_H
+
+#include <cjson/cJSON.h>
+
+#include "common.h"
+
+/* The first line of a run, on stderr: device, driver, tier and why. */
+void pm__report_device(const pm_device_info *info);
+/* The kernel tier a device works with: the last that is available; NULL on the CPU path. */
+const pm_tier_info *pm__report_tier(const pm_device_info *info);
+
+/* pm_progress_fn: a bar on a terminal, now and then a line otherwise. user: pm__progress, zeros at
+ * first. */
+typedef struct pm__progress {
+    double shown_at; /* seconds of the monotonic clock */
+    bool on_screen;
+} pm__progress;
+void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total);
+void pm__report_progress_end(pm__progress *progress);
+
+/* The last line of a run, on stderr. */
+void pm__report_generation(const pm_generation *generation);
+const char *pm__report_stop(pm_stop stop);
+
+/* "26.2 MiB" in one of a few turns of static text. */
+const char *pm__report_bytes(uint64_t n);
+
+/* A JSON string of any bytes: what is not UTF-8, or zero, becomes U+FFFD. */
+cJSON *pm__json_text(const char *text, size_t n_byte);
+cJSON *pm__json_ids(const int32_t *ids, size_t n);
+/* {"name","driver","kind"} */
+cJSON *pm__json_device(const pm_device_info *info);
+/* Writes one document to stdout and frees it; NULL means out of memory. Gives an exit code. */
+int pm__json_print(cJSON *document);
+
+#endif
