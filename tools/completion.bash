@@ -1,0 +1,26 @@
+# bash completion for pumice. The words come from the program itself, so they are those of its version.
+
+_pumice() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$("$1" --completion-words 2>/dev/null)" -- "$current")
+        return
+    fi
+    case $previous in
+    -m | --model | -f | --file | --cache-dir)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    --device)
+        mapfile -t COMPREPLY < <(compgen -W "cpu" -- "$current")
+        return
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(
+        compgen -W "$("$1" --completion-words "${COMP_WORDS[1]}" 2>/dev/null)" -- "$current"
+    )
+}
+
+complete -F _pumice pumice
