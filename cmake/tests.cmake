@@ -35,7 +35,7 @@ target_compile_definitions(pumice_test_support PRIVATE PUMICE_SOURCE_DIR="${CMAK
 target_include_directories(pumice_test_support PUBLIC runtime ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(
   pumice_test_support
-  PUBLIC pumice_runtime pumice_vulkan PkgConfig::CMOCKA PkgConfig::CJSON
+  PUBLIC pumice_tools pumice_runtime pumice_vulkan PkgConfig::CMOCKA PkgConfig::CJSON
   PRIVATE pumice_flags)
 
 foreach(source ${test_sources})

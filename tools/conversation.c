@@ -1,0 +1,204 @@
+#include "conversation.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report.h"
+
+static const char *const roles[] = {"system", "user", "assistant"};
+
+static void free_message(pm_message *message) {
+    free((void *)(uintptr_t)message->content); /* role is one of the static names */
+    *message = (pm_message){0};
+}
+
+void pm__conversation_clear(pm__conversation *c, bool keep_system) {
+    const size_t first = keep_system && c->n > 0 && c->messages[0].role == roles[0] ? 1 : 0;
+    while (c->n > first) {
+        pm__conversation_drop(c);
+    }
+}
+
+void pm__conversation_finish(pm__conversation *c) {
+    pm__conversation_clear(c, false);
+    free(c->messages);
+    free(c->held);
+    *c = (pm__conversation){0};
+}
+
+void pm__conversation_drop(pm__conversation *c) {
+    if (c->n > 0) {
+        free_message(&c->messages[--c->n]);
+    }
+}
+
+static const char *known_role(const char *role) {
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        if (strcmp(roles[i], role) == 0) {
+            return roles[i];
+        }
+    }
+    return NULL;
+}
+
+int pm__conversation_add(pm__conversation *c, const char *role, const char *content,
+                         size_t n_byte) {
+    char *copy = malloc(n_byte + 1);
+    if (copy && c->n == c->capacity) {
+        const size_t capacity = c->capacity ? 2 * c->capacity : 16;
+        pm_message *more = realloc(c->messages, capacity * sizeof *more);
+        if (more) {
+            c->messages = more;
+            c->capacity = capacity;
+        }
+    }
+    if (!copy || c->n == c->capacity) {
+        free(copy);
+        return pm__cli_error(PM__EXIT_MEMORY, "chat: no memory for a message of %zu bytes", n_byte);
+    }
+    memcpy(copy, content, n_byte);
+    copy[n_byte] = '\0';
+    c->messages[c->n++] = (pm_message){known_role(role), copy};
+    return 0;
+}
+
+int pm__conversation_system(pm__conversation *c, const char *content) {
+    const bool has_system = c->n > 0 && c->messages[0].role == roles[0];
+    if (content[0] == '\0') {
+        if (has_system) {
+            free_message(&c->messages[0]);
+            memmove(c->messages, c->messages + 1, --c->n * sizeof *c->messages);
+        }
+        return 0;
+    }
+    PM__CHECK(pm__conversation_add(c, roles[0], content, strlen(content)));
+    const pm_message added = c->messages[c->n - 1];
+    if (has_system) {
+        c->n--;
+        free_message(&c->messages[0]);
+    } else {
+        memmove(c->messages + 1, c->messages, (c->n - 1) * sizeof *c->messages);
+    }
+    c->messages[0] = added;
+    return 0;
+}
+
+/* ---- files ---- */
+
+int pm__conversation_save(const pm__conversation *c, const char *path) {
+    cJSON *document = cJSON_CreateArray();
+    for (size_t i = 0; i < c->n; i++) {
+        cJSON *message = cJSON_CreateObject();
+        cJSON_AddStringToObject(message, "role", c->messages[i].role);
+        cJSON_AddItemToObject(
+            message, "content",
+            pm__json_text(c->messages[i].content, strlen(c->messages[i].content)));
+        cJSON_AddItemToArray(document, message);
+    }
+    char *text = document ? cJSON_Print(document) : NULL;
+    cJSON_Delete(document);
+    FILE *file = text ? fopen(path, "w") : NULL;
+    bool written = file && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
+    const bool opened = file != NULL;
+    if (file && fclose(file) != 0) {
+        written = false;
+    }
+    const int reason = errno;
+    cJSON_free(text);
+    if (!written) {
+        return pm__cli_error(PM__EXIT_FAILURE, "cannot %s %s: %s", opened ? "write" : "create",
+                             path, strerror(reason));
+    }
+    fprintf(stderr, "pumice: %zu messages in %s\n", c->n, path);
+    return 0;
+}
+
+static int add_from_json(pm__conversation *c, const cJSON *message, const char *path) {
+    const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+    const char *known = cJSON_IsString(role) ? known_role(role->valuestring) : NULL;
+    if (!known || !cJSON_IsString(content) || (known == roles[0] && c->n > 0)) {
+        return pm__cli_error(
+            PM__EXIT_BAD_FILE,
+            "%s: message %zu needs a role (user, assistant, or system as the first) and "
+            "a text as content",
+            path, c->n + 1);
+    }
+    return pm__conversation_add(c, known, content->valuestring, strlen(content->valuestring));
+}
+
+int pm__conversation_load(pm__conversation *c, const char *path) {
+    char *text = NULL;
+    size_t n_byte = 0;
+    PM__CHECK(pm__cli_read_file(path, &text, &n_byte));
+    cJSON *document = cJSON_ParseWithLength(text, n_byte);
+    free(text);
+    pm__conversation loaded = {0};
+    int code = cJSON_IsArray(document)
+                   ? 0
+                   : pm__cli_error(PM__EXIT_BAD_FILE, "%s is not a JSON list of messages", path);
+    const cJSON *message = NULL;
+    cJSON_ArrayForEach(message, document) {
+        if (code == 0) {
+            code = add_from_json(&loaded, message, path);
+        }
+    }
+    cJSON_Delete(document);
+    if (code == 0) {
+        pm__conversation_clear(c, false);
+        free(c->messages);
+        c->messages = loaded.messages;
+        c->n = loaded.n;
+        c->capacity = loaded.capacity;
+        fprintf(stderr, "pumice: %zu messages from %s\n", c->n, path);
+    } else {
+        pm__conversation_finish(&loaded);
+    }
+    return code;
+}
+
+/* ---- the session ---- */
+
+int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, size_t *n_id,
+                            size_t *n_keep) {
+    char *rendered = NULL;
+    PM__CHECK(pm__cli_status(pm_chat_render(cli->model, c->messages, c->n, true, &rendered)));
+    const pm_tokenize_desc desc = {
+        .text = rendered, .n_byte = strlen(rendered), .add_special = true, .parse_special = true};
+    const int code = pm__cli_tokenize(cli->model, &desc, ids, n_id);
+    free(rendered);
+    if (code != 0) {
+        return code;
+    }
+    size_t keep = 0;
+    while (keep < c->n_held && keep + 1 < *n_id && c->held[keep] == (*ids)[keep]) {
+        keep++;
+    }
+    const pm_status status = pm_session_rewind(cli->session, 0, (uint32_t)keep);
+    if (status != PM_OK) {
+        free(*ids);
+        *ids = NULL;
+        return pm__cli_status(status);
+    }
+    c->n_held = keep;
+    *n_keep = keep;
+    return 0;
+}
+
+int pm__conversation_hold(pm__conversation *c, int32_t *ids, size_t n_id, const pm_answer *answer) {
+    int32_t *held = realloc(ids, (n_id + answer->n_token + 1) * sizeof *held);
+    free(c->held);
+    c->held = held;
+    c->n_held = 0;
+    if (!held) {
+        free(ids);
+        return pm__cli_error(PM__EXIT_MEMORY, "chat: no memory for %zu ids",
+                             n_id + answer->n_token);
+    }
+    if (answer->n_token) {
+        memcpy(held + n_id, answer->tokens, answer->n_token * sizeof *held);
+    }
+    c->n_held = n_id + answer->n_token;
+    return 0;
+}
