@@ -48,7 +48,7 @@ static int keep_answer(chat *c, pm_generation *generation, int32_t *ids, size_t 
     c->last = generation;
     c->n_answer++;
     c->n_token += answer->n_token;
-    c->seconds += generation->generate_seconds;
+    c->seconds += generation->prompt_seconds + generation->generate_seconds;
     PM__CHECK(pm__conversation_hold(&c->conversation, ids, n_id, answer));
     /* A message is text: a zero byte would end it. */
     const char *zero = memchr(answer->text, '\0', answer->n_byte);
@@ -123,10 +123,9 @@ static int do_stats(chat *c, const char *argument) {
     (void)argument;
     fprintf(stderr,
             "pumice: %zu messages, %" PRIu32 " of %" PRIu32 " tokens of context, %" PRIu64
-            " answers, %zu tokens at %.1f tok/s\n",
+            " answers, %zu tokens in %.1f s\n",
             c->conversation.n, pm_session_length(c->cli.session, 0),
-            pm_session_n_ctx(c->cli.session), c->n_answer, c->n_token,
-            c->seconds > 0 ? (double)c->n_token / c->seconds : 0);
+            pm_session_n_ctx(c->cli.session), c->n_answer, c->n_token, c->seconds);
     if (c->last) {
         pm__report_generation(c->last);
     }

@@ -52,23 +52,32 @@ static void find_top(scoring *s, const float *logits) {
     }
 }
 
+static void print_quoted(const char *text, size_t n_byte) {
+    cJSON *quoted = pm__json_text(text, n_byte);
+    char *shown = quoted ? cJSON_PrintUnformatted(quoted) : NULL;
+    printf("  %s", shown ? shown : "");
+    cJSON_free(shown);
+    cJSON_Delete(quoted);
+}
+
+/* The token at position i + 1, and what was expected there; behind the last token only the latter.
+ */
 static void print_position(const scoring *s, size_t i, bool scored, double logprob) {
     const char *text = "";
     size_t n_byte = 0;
-    if (i + 1 < s->n_id) {
-        printf("%8" PRIu64 " %8" PRId32 " ", s->done + i + 1, s->ids[i + 1]);
+    printf("%8" PRIu64 " ", s->done + i + 1);
+    if (i + 1 == s->n_id) {
+        fputs("     end            -", stdout);
+    } else {
+        printf("%8" PRId32 " ", s->ids[i + 1]);
         printf(scored ? "%12.5f" : "           -", logprob);
         if (pm_token_text(s->cli->model, s->ids[i + 1], true, &text, &n_byte) == PM_OK) {
-            cJSON *quoted = pm__json_text(text, n_byte);
-            char *shown = quoted ? cJSON_PrintUnformatted(quoted) : NULL;
-            printf("  %s", shown ? shown : "");
-            cJSON_free(shown);
-            cJSON_Delete(quoted);
+            print_quoted(text, n_byte);
         }
-        putchar('\n');
     }
+    putchar('\n');
     for (uint32_t k = 0; k < s->n_top; k++) {
-        printf("%8s %8" PRId32 " %12.5f\n", "after", s->top[k].id, (double)s->top[k].logit);
+        printf("    best %8" PRId32 " %12.5f\n", s->top[k].id, (double)s->top[k].logit);
     }
 }
 

@@ -76,28 +76,32 @@ const char *pm__report_stop(pm_stop stop) {
     return names[stop];
 }
 
+double pm__report_rate(const pm_generation *generation) {
+    /* The first token belongs to the prompt's time; an end token took a step too. */
+    size_t n_drawn = 0;
+    for (size_t i = 0; i < generation->n_answer; i++) {
+        const pm_answer *answer = &generation->answers[i];
+        n_drawn += answer->n_token + (answer->stop == PM_STOP_EOS);
+        n_drawn -= n_drawn > 0;
+    }
+    return generation->generate_seconds > 0 ? (double)n_drawn / generation->generate_seconds : 0;
+}
+
 void pm__report_generation(const pm_generation *generation) {
     size_t n_token = 0;
     for (size_t i = 0; i < generation->n_answer; i++) {
         n_token += generation->answers[i].n_token;
     }
-    const double rate =
-        generation->generate_seconds > 0 ? (double)n_token / generation->generate_seconds : 0;
-    fprintf(stderr, "%zu token%s  %.1f tok/s", n_token, n_token == 1 ? "" : "s", rate);
+    const double rate = pm__report_rate(generation);
+    fprintf(stderr, "%zu token%s", n_token, n_token == 1 ? "" : "s");
     if (rate > 0) {
-        fprintf(stderr, "  %.3g ms/tok", 1e3 / rate);
-    }
-    /* Answers share a step, so its bytes count once for all of them. */
-    const double steps_per_second = generation->n_answer ? rate / (double)generation->n_answer : 0;
-    if (generation->bytes_per_step > 0) {
-        fprintf(stderr, "  %.3g GB/s",
+        /* Answers share a step, so its bytes count once for all of them. */
+        const double steps_per_second = rate / (double)generation->n_answer;
+        fprintf(stderr, "  %.1f tok/s  %.3g ms/tok  %.3g GB/s", rate, 1e3 / rate,
                 1e-9 * (double)generation->bytes_per_step * steps_per_second);
     }
-    fprintf(stderr, "  first token %.3g ms", 1e3 * generation->first_token_seconds);
-    if (generation->n_answer) {
-        fprintf(stderr, "  #%08x", (unsigned)generation->answers[0].logits_hash);
-    }
-    fputc('\n', stderr);
+    fprintf(stderr, "  first token %.3g ms  #%08x\n", 1e3 * generation->first_token_seconds,
+            generation->n_answer ? (unsigned)generation->answers[0].logits_hash : 0u);
 }
 
 const char *pm__report_bytes(uint64_t n) {

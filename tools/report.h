@@ -20,6 +20,8 @@ typedef struct pm__progress {
 void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total);
 void pm__report_progress_end(pm__progress *progress);
 
+/* Tokens a second after the first; 0 if there was one alone. */
+double pm__report_rate(const pm_generation *generation);
 /* The last line of a run, on stderr. */
 void pm__report_generation(const pm_generation *generation);
 const char *pm__report_stop(pm_stop stop);
