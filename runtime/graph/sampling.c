@@ -3,20 +3,23 @@
 #include <math.h>
 #include <string.h>
 
-/* philox4x32-10, first word of the block (counter, 0, 0, 0). */
-uint32_t pm__philox(uint32_t counter, uint32_t seed_lo, uint32_t seed_hi) {
-    uint32_t c[4] = {counter, 0, 0, 0};
+void pm__philox_block(uint32_t block[4], uint32_t seed_lo, uint32_t seed_hi) {
     for (int round = 0; round < 10; round++) {
-        const uint64_t p0 = (uint64_t)0xd2511f53u * c[0];
-        const uint64_t p1 = (uint64_t)0xcd9e8d57u * c[2];
-        c[0] = (uint32_t)(p1 >> 32) ^ c[1] ^ seed_lo;
-        c[1] = (uint32_t)p1;
-        c[2] = (uint32_t)(p0 >> 32) ^ c[3] ^ seed_hi;
-        c[3] = (uint32_t)p0;
+        const uint64_t p0 = (uint64_t)0xd2511f53u * block[0];
+        const uint64_t p1 = (uint64_t)0xcd9e8d57u * block[2];
+        block[0] = (uint32_t)(p1 >> 32) ^ block[1] ^ seed_lo;
+        block[1] = (uint32_t)p1;
+        block[2] = (uint32_t)(p0 >> 32) ^ block[3] ^ seed_hi;
+        block[3] = (uint32_t)p0;
         seed_lo += 0x9e3779b9u;
         seed_hi += 0xbb67ae85u;
     }
-    return c[0];
+}
+
+uint32_t pm__philox(uint32_t counter, uint32_t seed_lo, uint32_t seed_hi) {
+    uint32_t block[4] = {counter, 0, 0, 0};
+    pm__philox_block(block, seed_lo, seed_hi);
+    return block[0];
 }
 
 uint32_t pm__hash32(uint32_t x) {

@@ -29,6 +29,9 @@
 
 #include <stdint.h>
 
+/* philox4x32-10: block  in, the counter; out, four random words. */
+void pm__philox_block(uint32_t block[4], uint32_t seed_lo, uint32_t seed_hi);
+/* The first word of the block of (counter, 0, 0, 0). */
 uint32_t pm__philox(uint32_t counter, uint32_t seed_lo, uint32_t seed_hi);
 /* x ^= x>>16; x *= 0x7feb352d; x ^= x>>15; x *= 0x846ca68b; x ^= x>>16 (lowbias32) */
 uint32_t pm__hash32(uint32_t x);
