@@ -5,15 +5,15 @@
 
 #include "../base/status.h"
 
-/* True if the template (tokenizer.chat_template) writes plain ChatML: it is recognised by
- * rendering, that is by the markers it contains and the absence of other markers and of tools or
- * default system texts that would change the result. */
+/* True if the template (tokenizer.chat_template) writes plain ChatML for every list of messages, in
+ * one of the spellings of the field. Whatever else a template does (a system text of its own,
+ * tools, trimming, BOS, no opening of the answer) makes it another one. */
 bool pm__chat_format_is_chatml(const char *chat_template, size_t n);
 
 /* chat_template  NULL: the file has none
  * text           out, malloc'ed
- * errors         UNSUPPORTED (no template: use --raw; not ChatML: names the markers seen), ARGUMENT
- * (unknown role) */
+ * errors         UNSUPPORTED (no template: use --raw; not ChatML: names what was seen in it),
+ * ARGUMENT (unknown role) */
 pm_status pm__chat_format_render(const char *chat_template, size_t template_bytes,
                                  const pm_message *messages, size_t n, bool open_answer,
                                  char **text);
