@@ -273,11 +273,11 @@ static void test_same_bits(void **state) {
     const char *model = pm__reference_path("models/real/stories260K-f32.gguf");
     if (model == NULL)
         skip();
-    static const uint32_t ways[][2] = {{1, 1}, {3, 5}, {2, 17}}; /* threads, rows of a step */
-    uint32_t tokens[17];
+    static const uint32_t ways[][2] = {{1, 1}, {3, 5}, {2, 37}}; /* threads, rows of a step */
+    uint32_t tokens[37];
     float *logits[PM__COUNT(ways)];
     for (uint32_t i = 0; i < PM__COUNT(tokens); i++)
-        tokens[i] = i == 0 ? 1 : 300 + i * 11;
+        tokens[i] = i == 0 ? 1 : 60 + i * 11;
     for (size_t w = 0; w < PM__COUNT(ways); w++) {
         runner r;
         runner_open(&r, model, ways[w][0], ways[w][1]);

@@ -342,6 +342,20 @@ static void test_greedy(void **state) {
     assert_int_equal(run(s).token, 2);
 }
 
+/* A token without weight is never drawn, not even when the random number is the smallest. */
+static void test_smallest_random(void **state) {
+    (void)state;
+    scene *s = &the_scene;
+    static float logits[MOST_VOCAB];
+    for (uint32_t i = 0; i < MOST_VOCAB; i++)
+        logits[i] = i == 5 ? 0.5f : -200.0f;
+    set_logits(s, logits, MOST_VOCAB);
+    /* Weights are cut to 2^20 here, so a number below 2^12 gives 0. */
+    while (pm__philox(s->pos, s->sampler.seed_lo, s->sampler.seed_hi) >= 1u << 12)
+        s->sampler.seed_lo++;
+    assert_int_equal(run(s).token, 5);
+}
+
 /* The window is the last n positions, the row's own among them. */
 static void test_penalty_window(void **state) {
     (void)state;
@@ -381,10 +395,11 @@ static void test_logits_hash(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_hash32),
-        cmocka_unit_test(test_float_key),      cmocka_unit_test(test_against_sorting),
-        cmocka_unit_test(test_distributions),  cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_penalty_window), cmocka_unit_test(test_logits_hash),
+        cmocka_unit_test(test_philox_vectors),  cmocka_unit_test(test_hash32),
+        cmocka_unit_test(test_float_key),       cmocka_unit_test(test_against_sorting),
+        cmocka_unit_test(test_distributions),   cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_penalty_window),  cmocka_unit_test(test_logits_hash),
+        cmocka_unit_test(test_smallest_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
