@@ -147,8 +147,9 @@ static pm_status fake_context_create(void *weights, const pm__graph *g, const pm
 }
 
 static void fake_context_get_info(const void *user, pm__context_info *out) {
-    (void)user;
-    *out = (pm__context_info){.most_ahead = fake.most_ahead};
+    const context *c = user;
+    *out = (pm__context_info){.most_rows = fake.most_rows != 0 ? fake.most_rows : c->limits.n_batch,
+                              .most_ahead = fake.most_ahead};
 }
 
 static pm_status fake_set_sampler(void *user, uint32_t seq, const struct pm_step_sampler *sampler) {
@@ -207,6 +208,9 @@ static pm_status fake_begin(void *user, const pm__step *step) {
     c->begun = true;
     c->repeats = false;
     fake_seen.n_begin++;
+    fake_seen.n_alone += step->n_row == 1;
+    if (step->n_row > fake_seen.most_rows)
+        fake_seen.most_rows = step->n_row;
     return PM_OK;
 }
 

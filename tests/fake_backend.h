@@ -12,6 +12,7 @@ enum { FAKE_VOCAB = 300, FAKE_BOS = 1, FAKE_EOS = 2, FAKE_BYTE = 3 /* token of b
 /* What a test may set before it opens a session. */
 typedef struct fake_settings {
     uint32_t most_ahead;
+    uint32_t most_rows;    /* rows of a step that keep it within the time budget; 0: n_batch */
     uint32_t end_one_in;   /* about one token in so many is FAKE_EOS; 0: none */
     const int32_t *script; /* [n_script] the token drawn for each position; NULL: the hash */
     uint32_t n_script;
@@ -25,6 +26,7 @@ typedef struct fake_settings {
 typedef struct fake_counts {
     uint32_t n_begin, n_submit, n_copy, n_context;
     uint32_t most_in_flight;
+    uint32_t most_rows, n_alone; /* of steps that were begun: most rows, steps of one row */
 } fake_counts;
 
 extern fake_settings fake;

@@ -590,6 +590,29 @@ static void test_eval_all(void **state) {
     }
 }
 
+/* Steps keep to the time budget, and its measurements do not show in the results: tokens that come
+ * together are never evaluated alone. */
+static void test_most_rows(void **state) {
+    (void)state;
+    int32_t all[MOST];
+    fill_prompt(all, 61, 3);
+    for (uint32_t most = 1; most < 40; most++) {
+        reset();
+        fake.most_rows = most;
+        pm_session *session = fake_session_open(tokenizer, 150, 32, 1);
+        const float *logits = NULL;
+        for (uint32_t n = 2; n <= 61; n++) {
+            expect_ok(pm_session_rewind(session, 0, 0));
+            expect_ok(pm_session_eval(session, 0, all, n, &logits));
+            assert_float_equal(logits[9], fake_logit(all, n, 9), 0);
+        }
+        const uint32_t least = most < 3 ? 3 : most;
+        assert_int_equal(fake_seen.most_rows, least < 32 ? least : 32);
+        assert_int_equal(fake_seen.n_alone, 0);
+        pm_session_close(session);
+    }
+}
+
 /* ---- a long walk
  * -------------------------------------------------------------------------------------- */
 
@@ -721,6 +744,7 @@ int main(void) {
         cmocka_unit_test_setup(test_arguments, before),
         cmocka_unit_test_setup(test_sampling_arguments, before),
         cmocka_unit_test_setup(test_eval_all, before),
+        cmocka_unit_test_setup(test_most_rows, before),
         cmocka_unit_test_setup(test_walk, before),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

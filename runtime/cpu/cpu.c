@@ -263,9 +263,9 @@ static pm_status context_create(void *weights, const pm__graph *g, const pm__lim
 }
 
 static void context_get_info(const void *context, pm__context_info *out) {
-    (void)context;
+    const cpu_context *c = context;
     /* Steps run on the caller's thread, so running ahead would only delay the first token. */
-    *out = (pm__context_info){.most_ahead = 1};
+    *out = (pm__context_info){.most_rows = c->limits.n_batch, .most_ahead = 1};
 }
 
 /* ---- between steps

@@ -88,15 +88,29 @@ static uint32_t fill_rows(pm_session *session, uint32_t seq, uint32_t end, pm__w
     return n;
 }
 
+/* Rows of the next step of `left` pending tokens, at most `most`. How many fit the time budget is
+ * measured, and changes from run to run; a row alone goes through other kernels than a row among
+ * others. So that no clock shows in the bits, tokens that come together never leave one alone where
+ * the batch allows it. */
+static uint32_t rows_of_chunk(const pm_session *session, uint32_t left, uint32_t most) {
+    pm__context_info info;
+    session->source.backend->context_get_info(session->context, &info);
+    const uint32_t timely = info.most_rows > 2 ? info.most_rows : 2;
+    const uint32_t n = timely < most ? timely : most;
+    if (left <= n)
+        return left;
+    if (left - n > 1 || n == 1)
+        return n;
+    return n > 2 ? n - 1 : n + (n < most);
+}
+
 pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
     pm__sequence *s = &session->sequences[seq];
     assert(s->n_eval < end && end <= s->length);
     const uint32_t most = want == PM__WANT_ALL ? session->limits.n_out : session->limits.n_batch;
-    uint32_t stop = end;
-    if (end - s->n_eval > most) {
-        stop = s->n_eval + most;
-        want = want == PM__WANT_ALL ? want : PM__WANT_NOTHING;
-    }
+    const uint32_t stop = s->n_eval + rows_of_chunk(session, end - s->n_eval, most);
+    if (stop < end && want != PM__WANT_ALL)
+        want = PM__WANT_NOTHING;
     PM_TRY(watch(session, pm__pages_write(&session->pages, seq, s->n_eval, stop)));
     const uint32_t n_out = fill_rows(session, seq, stop, want);
     PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN));

@@ -135,12 +135,12 @@ static void record_dispatch(pm__recording *recording, VkCommandBuffer commands, 
                                       (VkDeviceSize)dispatch->grid * PM__GRID_STRIDE);
 }
 
+/* The time at which all launches before are done, those of submissions before included: a segment
+ * that waits in the queue is not a slow one. */
 static void stamp(pm__recording *recording, VkCommandBuffer commands, uint32_t query) {
     pm__gpu *gpu = recording->desc.queue->gpu;
     if (recording->queries != VK_NULL_HANDLE)
-        gpu->vk.vkCmdWriteTimestamp(commands,
-                                    query % 2 == 0 ? VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT
-                                                   : VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+        gpu->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                                     recording->queries, query);
 }
 

@@ -151,8 +151,8 @@ static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
     const pm__model_def *def = weights->def;
     const VkDeviceSize slot = slot_bytes(def);
     uint64_t total = 0, done = 0;
-    for (uint32_t i = 0; i < weights->needs.n; i++)
-        total += weights->needs.items[i].bytes;
+    for (uint32_t i = 0; i < weights->n_part; i++)
+        total += weights->spots[i].quants.bytes + weights->spots[i].scales.bytes;
     const struct pm__part_spots *spots = weights->spots;
     for (uint32_t i = 0; i < def->n_weight; i++) {
         part_stream stream = {
