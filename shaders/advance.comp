@@ -1,5 +1,6 @@
-/* advance.comp: makes the drawn tokens the rows of the next step, if every row has one; keeps them in history and ring
- * shape   drawn [outs]   rows: head and one a row, rewritten   history [n_seq, n_ctx]   ring [PM_RING, n_out]
+/* advance.comp: keeps the drawn tokens; where every row has one, they become the next step's rows
+ * shape   drawn [outs]   rows [1 + rows], the head first
+ *         history [n_seq, n_ctx]   ring [PM_RING, n_out]
  * grid    one workgroup, none where no token was drawn
  * defines none   spec 0 WG_SIZE, 1 N_CTX, 2 N_OUT (capacity)   accum none
  * checked tests row advance against cpu_advance, exact */

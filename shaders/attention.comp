@@ -1,12 +1,14 @@
-/* attention.comp: y[r,h] = softmax(q[r,h] k^T * scale) v over positions 0..pos of the row's sequence
+/* attention.comp: y[r,h] = softmax(q[r,h] k^T * scale) v over positions 0..pos of its sequence
  * shape   q, y [rows, n_head, head_dim] f32   k, v [pages * PM_PAGE, n_head_kv, head_dim] f32
  *         head_dim even, at most 256; query head h reads key head h / (n_head / n_head_kv)
  * grid    x: heads; y: rows
- * defines TIER_SUBGROUP   spec 0 WG_SIZE (at least 64), 1 HEAD_DIM, 2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX   accum f32
+ * defines TIER_SUBGROUP   spec 0 WG_SIZE (at least 64), 1 HEAD_DIM, 2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX
+ *         accum f32
  * checked tests row attention against cpu_attention, NMSE 1e-9
  * source  arXiv:1706.03762 eq. 1; running maximum arXiv:1805.02867; block table arXiv:2309.06180 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : enable
 #define PM_GLSL
 #include "params.h"
 

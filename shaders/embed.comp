@@ -1,6 +1,7 @@
 /* embed.comp: y[r,:] = w[token of row r,:]
  * shape   w [n_vocab, n_col], rows [first_row, first_row + n_row) of it bound   y [rows, n_col] f32
- * grid    x: WG_SIZE chunks of a row; y: rows. A row whose token is outside the bound part is left alone
+ * grid    x: WG_SIZE chunks of a row; y: rows. A row whose token is outside the bound part is left
+ *         alone
  * defines W_<TYPE>   spec 0 WG_SIZE, 1 N_COL, 2 N_CHUNK, 3 N_SCALE   accum none
  * checked tests row embed against cpu_embed, exact */
 #version 450

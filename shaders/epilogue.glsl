@@ -1,4 +1,5 @@
-/* epilogue.glsl: what matvec and matmul do with a finished sum: + bias[o] + residual[r, o], each if its define is set.
+/* epilogue.glsl: what matvec and matmul do with a finished sum: + bias[o] + residual[r, o], each if
+ * its define is set.
  * before  N_OUT; HAS_BIAS, HAS_RESIDUAL, defines */
 #ifdef HAS_BIAS
 layout(std430, binding = 4) readonly buffer Bias { float bias[]; };

@@ -1,6 +1,7 @@
 /* matmul.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for many rows
- * shape   x [rows, n_in] f32   w [n_out, n_in], rows [first_row, first_row + n_row) of it bound   y [rows, n_out] f32
- * grid    x and z: 64 outputs a workgroup; y: 32 rows. An invocation makes 4 x 4 of y, so WG_SIZE is 128
+ * shape   x [rows, n_in] f32   y [rows, n_out] f32
+ *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
+ * grid    x and z: 64 outputs a workgroup; y: 32 rows. WG_SIZE is 128, each makes 4 x 4 of y
  * defines W_<TYPE>, HAS_BIAS, HAS_RESIDUAL
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matmul against cpu_matmul, NMSE 1e-10 */
@@ -25,7 +26,8 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "epilogue.glsl"
 layout(std430, binding = 6) readonly buffer Rows { pm_step_head head; };
 
-const uint TILE_R = 32, TILE_O = 64, TILE_C = 32, STRIDE = TILE_C + 1; // an odd stride spreads columns over banks
+const uint TILE_R = 32, TILE_O = 64, TILE_C = 32;
+const uint STRIDE = TILE_C + 1; // odd, so that a column is spread over banks
 shared float x_tile[TILE_R * STRIDE];
 shared float w_tile[TILE_O * STRIDE];
 
@@ -57,7 +59,8 @@ void main() {
     uint n_r = push.outs == 0 ? head.n_row : head.n_out;
     uint first_r = gl_WorkGroupID.y * TILE_R;
     uint first_o = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * TILE_O;
-    uint my_r = gl_LocalInvocationIndex / 16, my_o = gl_LocalInvocationIndex % 16; // and every 8th, 16th after them
+    uint my_r = gl_LocalInvocationIndex / 16; // and every 8th after it
+    uint my_o = gl_LocalInvocationIndex % 16; // and every 16th after it
     if (first_o >= push.n_row)
         return;
     vec4 sums[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));

@@ -1,11 +1,13 @@
 /* matvec.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for few rows
- * shape   x [rows, n_in] f32   w [n_out, n_in], rows [first_row, first_row + n_row) of it bound   y [rows, n_out] f32
+ * shape   x [rows, n_in] f32   y [rows, n_out] f32
+ *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
  * grid    x and z: four outputs a workgroup; y: rows
  * defines W_<TYPE>, HAS_BIAS, HAS_RESIDUAL, TIER_SUBGROUP
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matvec against cpu_matmul, NMSE 1e-10 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : enable
 #define PM_GLSL
 #include "params.h"
 
@@ -64,7 +66,9 @@ void main() {
         }
     }
     sums = reduce_add(sums);
-    uint o = first + gl_LocalInvocationIndex;
-    if (gl_LocalInvocationIndex < 4 && o < push.n_row)
-        y[r * N_OUT + push.first_row + o] = epilogue(sums[gl_LocalInvocationIndex], r, push.first_row + o);
+    uint k = gl_LocalInvocationIndex;
+    if (k < 4 && first + k < push.n_row) {
+        uint o = push.first_row + first + k;
+        y[r * N_OUT + o] = epilogue(sums[k], r, o);
+    }
 }

@@ -6,6 +6,7 @@
  * source  arXiv:1910.07467 eq. 4 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : enable
 #define PM_GLSL
 #include "params.h"
 

@@ -1,9 +1,11 @@
 /* rope.comp: rotates pairs of each head by position * frequency
  * shape   x, y [rows, n_head * head_dim] f32   factors [n_rot / 2] f32
  * grid    x: WG_SIZE pairs of a row; y: rows
- * defines HAS_FACTORS   spec 0 WG_SIZE, 1 N_COL, 2 HEAD_DIM, 3 N_ROT, 4 HALVES (1: pairs (i, i + n_rot/2), 0: (2i, 2i+1))
- * accum   angles as turns in 64-bit fixed point: good to 1e-9 turns at any position below 2^20, where f32 could be off by
- *         half a turn; sine and cosine by series, good to 1e-7, since a driver's need only be good to 2^-11
+ * defines HAS_FACTORS   spec 0 WG_SIZE, 1 N_COL, 2 HEAD_DIM, 3 N_ROT,
+ *         4 HALVES (1: pairs (i, i + n_rot/2), 0: pairs (2i, 2i+1))
+ * accum   angles as turns in 64-bit fixed point: good to 1e-9 turns at any position below 2^20,
+ *         where f32 could be off by half a turn; sine and cosine by series, good to 1e-7, since a
+ *         driver's need only be good to 2^-11
  * checked tests row rope against cpu_rope, NMSE 1e-9
  * source  arXiv:2104.09864 eq. 34 */
 #version 450
@@ -41,7 +43,8 @@ uvec2 mul_fractions(uvec2 a, uvec2 b) {
     return uvec2(hh_hi + carry, sum);
 }
 
-/* Fraction / f for f > 0, without whole turns, by long division through the 24 bits of f's mantissa. */
+/* Fraction / f for f > 0, without whole turns, by long division through the 24 bits of f's
+ * mantissa. */
 uvec2 div_fraction(uvec2 a, float f) {
     uint bits = floatBitsToUint(f);
     uint mantissa = (bits & 0x7fffffu) | 0x800000u;
@@ -49,7 +52,9 @@ uvec2 div_fraction(uvec2 a, float f) {
     uint rest = 0u;
     uvec3 q = uvec3(0u); // a * 2^24 / mantissa; q.z is its high word
     for (int i = 0; i < 11; i++) {
-        uint digit = i < 4 ? bitfieldExtract(a.x, 24 - 8 * i, 8) : i < 8 ? bitfieldExtract(a.y, 56 - 8 * i, 8) : 0u;
+        uint digit = i < 4   ? bitfieldExtract(a.x, 24 - 8 * i, 8)
+                     : i < 8 ? bitfieldExtract(a.y, 56 - 8 * i, 8)
+                             : 0u;
         rest = rest << 8 | digit;
         q = uvec3(q.x << 8 | rest / mantissa, q.y << 8 | q.x >> 24, q.z << 8 | q.y >> 24);
         rest %= mantissa;
@@ -61,13 +66,16 @@ uvec2 div_fraction(uvec2 a, float f) {
     return q.yx;
 }
 
-/* (cos, sin) of 2 pi * turn / 2^32: quarter turns by exchange, the rest, at most an eighth of a turn, by Taylor series. */
+/* (cos, sin) of 2 pi * turn / 2^32: quarter turns by exchange, the rest, at most an eighth of a
+ * turn, by Taylor series. */
 vec2 rotation(uint turn) {
     uint quarter = (turn + 0x20000000u) >> 30;
     float a = float(int(turn - (quarter << 30))) * 1.46291807926716e-9; // 2 pi / 2^32
     float z = a * a;
-    float s = a + a * z * (-1.66666667e-1 + z * (8.33333333e-3 + z * (-1.98412698e-4 + z * 2.75573192e-6)));
-    float c = 1.0 + z * (-0.5 + z * (4.16666667e-2 + z * (-1.38888889e-3 + z * 2.48015873e-5)));
+    float s = 8.33333333e-3 + z * (-1.98412698e-4 + z * 2.75573192e-6);
+    s = a + a * z * (-1.66666667e-1 + z * s);
+    float c = 4.16666667e-2 + z * (-1.38888889e-3 + z * 2.48015873e-5);
+    c = 1.0 + z * (-0.5 + z * c);
     vec2 cs = (quarter & 1u) == 0u ? vec2(c, s) : vec2(-s, c);
     return (quarter & 2u) == 0u ? cs : -cs;
 }

@@ -1,11 +1,13 @@
-/* sample.comp: draws a token from each row of logits; runtime/graph/sampling.h gives the rules and their numbers
+/* sample.comp: draws a token from each row of logits, by the rules of runtime/graph/sampling.h
  * shape   logits [outs, n_vocab] f32, n_vocab below 2^21   drawn [outs]
  * grid    y: one workgroup an output
- * defines TIER_SUBGROUP   spec 0 WG_SIZE, 1 N_VOCAB, 2 N_CTX, 3 MOST_REPEAT (a power of two, at most 1024)
+ * defines TIER_SUBGROUP
+ *         spec 0 WG_SIZE, 1 N_VOCAB, 2 N_CTX, 3 MOST_REPEAT (a power of two, at most 1024)
  * accum   thresholds and draws in integers through histograms, so no order of arrival shows
  * checked tests row sample against cpu_sample, exact */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : enable
 #define PM_GLSL
 #include "params.h"
 
@@ -27,7 +29,8 @@ layout(std430, binding = 5) writeonly buffer Drawn { pm_step_drawn drawn[]; };
 #include "subgroup.glsl"
 #include "random.glsl"
 
-/* Open-addressed table of the tokens in the penalised window: token << 11 | count; half of it stays empty. */
+/* Open-addressed table of the tokens in the penalised window: token << 11 | count; half of it stays
+ * empty. */
 const uint TABLE_N = 2 * MOST_REPEAT, EMPTY = 0xffffffffu;
 shared uint table[TABLE_N];
 shared uint bins[256];
@@ -71,7 +74,7 @@ void count_window(pm_step_row row) {
 /* The logit of a token after penalties. */
 float logit(uint id) {
     precise float l = logits[logits_at + id];
-    if ((floatBitsToUint(l) & 0x7fffffffu) > 0x7f800000u) // NaN, where isnan() may be assumed false
+    if ((floatBitsToUint(l) & 0x7fffffffu) > 0x7f800000u) // NaN; isnan() may be assumed false
         l = LOWEST;
     if (!penalised)
         return l;
@@ -81,7 +84,8 @@ float logit(uint id) {
     if (table[slot] == EMPTY)
         return l;
     l = l > 0.0 ? l / sampler_.repeat_penalty : l * sampler_.repeat_penalty;
-    precise float fine = float(table[slot] & 0x7ffu) * sampler_.frequency_penalty + sampler_.presence_penalty;
+    float count = float(table[slot] & 0x7ffu);
+    precise float fine = count * sampler_.frequency_penalty + sampler_.presence_penalty;
     return l - fine;
 }
 
@@ -94,8 +98,8 @@ uint weight(float l, float temperature) {
     return uint((l == most ? 1.0 : exp((l - most) / temperature)) * unit);
 }
 
-/* Least key so that the tokens kept from it on are `need` or more, or for top_p weigh as much: byte after byte from the
- * top, each by a histogram of the tokens that share the bytes found so far. */
+/* Least key so that the tokens kept from it on are `need` or more, or for top_p weigh as much: byte
+ * after byte from the top, each by a histogram of the tokens that share the bytes found so far. */
 uint select_key(bool by_weight, uint need) {
     uint prefix = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
@@ -134,7 +138,8 @@ uint whole_weight() {
     return reduce_add(sum);
 }
 
-/* First id whose running sum of weights exceeds a random part of the whole. An invocation owns a range of ids. */
+/* First id whose running sum of weights exceeds a random part of the whole. An invocation owns a
+ * range of ids. */
 uint draw(uint random) {
     const uint n_each = (N_VOCAB + WG_SIZE - 1) / WG_SIZE;
     uint first = min(me * n_each, N_VOCAB), end = min(first + n_each, N_VOCAB);

@@ -1,38 +1,38 @@
 /* subgroup.glsl: reductions over a workgroup under one name for all tiers.
- * before   WG_SIZE (a power of two), gl_LocalInvocationIndex; REDUCE_VEC4, a define: also of vec4
+ * before   GL_KHR_shader_subgroup_arithmetic; WG_SIZE (a power of two); REDUCE_VEC4, a define: also
+ *          of vec4
  * defines  TIER_SUBGROUP: through subgroup operations, else a tree in shared memory
- * calls    reduce_add(float or uint), reduce_max(float or uint), reduce_min(uint), by all invocations of the workgroup;
- *          all of them get the result. Memory written before a call is visible after it.
+ * calls    reduce_add(float or uint), reduce_max(float or uint), reduce_min(uint), by all
+ *          invocations of the workgroup; all of them get the result. Shared memory written before a
+ *          call is visible after it
  * order    fixed, so equal inputs give equal bits; any subgroup size */
 #ifdef TIER_SUBGROUP
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_shader_subgroup_arithmetic : require
-#define REDUCE(NAME, TYPE, SLOTS, COMBINE, SUBGROUP)                                                                   \
-    TYPE NAME(TYPE mine) {                                                                                             \
-        TYPE part = SUBGROUP(mine);                                                                                    \
-        if (subgroupElect())                                                                                           \
-            SLOTS[gl_SubgroupID] = part;                                                                               \
-        barrier();                                                                                                     \
-        TYPE all = SLOTS[0];                                                                                           \
-        for (uint i = 1; i < gl_NumSubgroups; i++)                                                                     \
-            all = COMBINE(all, SLOTS[i]);                                                                              \
-        barrier();                                                                                                     \
-        return all;                                                                                                    \
+#define REDUCE(NAME, TYPE, SLOTS, COMBINE, SUBGROUP)                                               \
+    TYPE NAME(TYPE mine) {                                                                         \
+        TYPE part = SUBGROUP(mine);                                                                \
+        if (subgroupElect())                                                                       \
+            SLOTS[gl_SubgroupID] = part;                                                           \
+        barrier();                                                                                 \
+        TYPE all = SLOTS[0];                                                                       \
+        for (uint i = 1; i < gl_NumSubgroups; i++)                                                 \
+            all = COMBINE(all, SLOTS[i]);                                                          \
+        barrier();                                                                                 \
+        return all;                                                                                \
     }
 #else
-#define REDUCE(NAME, TYPE, SLOTS, COMBINE, SUBGROUP)                                                                   \
-    TYPE NAME(TYPE mine) {                                                                                             \
-        SLOTS[gl_LocalInvocationIndex] = mine;                                                                         \
-        barrier();                                                                                                     \
-        for (uint half_n = WG_SIZE / 2; half_n > 0; half_n /= 2) {                                                     \
-            if (gl_LocalInvocationIndex < half_n)                                                                      \
-                SLOTS[gl_LocalInvocationIndex] =                                                                       \
-                    COMBINE(SLOTS[gl_LocalInvocationIndex], SLOTS[gl_LocalInvocationIndex + half_n]);                  \
-            barrier();                                                                                                 \
-        }                                                                                                              \
-        TYPE all = SLOTS[0];                                                                                           \
-        barrier();                                                                                                     \
-        return all;                                                                                                    \
+#define REDUCE(NAME, TYPE, SLOTS, COMBINE, SUBGROUP)                                               \
+    TYPE NAME(TYPE mine) {                                                                         \
+        uint me_ = gl_LocalInvocationIndex;                                                        \
+        SLOTS[me_] = mine;                                                                         \
+        barrier();                                                                                 \
+        for (uint half_n = WG_SIZE / 2; half_n > 0; half_n /= 2) {                                 \
+            if (me_ < half_n)                                                                      \
+                SLOTS[me_] = COMBINE(SLOTS[me_], SLOTS[me_ + half_n]);                             \
+            barrier();                                                                             \
+        }                                                                                          \
+        TYPE all = SLOTS[0];                                                                       \
+        barrier();                                                                                 \
+        return all;                                                                                \
     }
 #endif
 

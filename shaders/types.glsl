@@ -1,4 +1,5 @@
-/* types.glsl: the reader of the weight type a kernel is compiled for, by its define W_<TYPE>: w_chunk() and W_CHUNK.
+/* types.glsl: the reader of the weight type a kernel is compiled for, by its define W_<TYPE>:
+ * w_chunk() and W_CHUNK.
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: bindings of the two planes */
 #if defined(W_F32)
 #include "quant_f32.glsl"

@@ -530,15 +530,17 @@ static void cases_kv_store(suite *s) {
 static void cases_attention(suite *s) {
     static const struct {
         uint32_t head_dim, n_head, n_head_kv, n_ctx, last_pos, n_row;
+        float scale; /* beside 1 / sqrt(head_dim): large scores, of both signs */
     } shapes[] = {
-        {2, 1, 1, 33, 0, 1},      {10, 6, 2, 97, 31, 2},      {64, 4, 4, 129, 32, 5},
-        {26, 3, 1, 300, 299, 33}, {80, 8, 2, 97, 63, 1},      {256, 2, 1, 65, 64, 7},
-        {128, 4, 2, 193, 127, 2}, {130, 5, 1, 1031, 1030, 3}, {64, 9, 3, 129, 128, 1},
+        {2, 1, 1, 33, 0, 1, 1},      {10, 6, 2, 97, 31, 2, 1},      {64, 4, 4, 129, 32, 5, 1},
+        {26, 3, 1, 300, 299, 33, 1}, {80, 8, 2, 97, 63, 1, 1},      {256, 2, 1, 65, 64, 7, 1},
+        {128, 4, 2, 193, 127, 2, 1}, {130, 5, 1, 1031, 1030, 3, 1}, {64, 9, 3, 129, 128, 1, 1},
+        {32, 8, 8, 97, 0, 3, 1000},  {34, 6, 3, 97, 0, 1, 1000},
     };
     for (size_t i = 0; i < PM__COUNT(shapes); i++) {
         const uint32_t n_kv = shapes[i].n_head_kv * shapes[i].head_dim;
         const pm__attention_desc desc = {shapes[i].n_head, shapes[i].n_head_kv, shapes[i].head_dim,
-                                         1.0f / sqrtf((float)shapes[i].head_dim)};
+                                         shapes[i].scale / sqrtf((float)shapes[i].head_dim)};
         kernel_case c;
         case_init(&c, shapes[i].n_row, 1);
         c.limits.n_ctx = shapes[i].n_ctx;
@@ -547,8 +549,8 @@ static void cases_attention(suite *s) {
         const pm__t q = activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);
         const pm__t k = pm__cache(&c.graph, "k", n_kv), v = pm__cache(&c.graph, "v", n_kv);
         pm__attention(&c.graph, "attention", q, k, v, &desc);
-        run_case(s, &c, "%ux%u/kv%u/pos%u/rows%u", desc.n_head, desc.head_dim, desc.n_head_kv,
-                 c.last_pos, c.n_row);
+        run_case(s, &c, "%ux%u/kv%u/pos%u/rows%u/scale%g", desc.n_head, desc.head_dim,
+                 desc.n_head_kv, c.last_pos, c.n_row, (double)shapes[i].scale);
     }
 }
 
@@ -678,6 +680,61 @@ static void test_kernel(void **context) {
     assert_true(s->n_case + s->n_skipped > 0);
 }
 
+/* ---- what lowering refuses
+ * ------------------------------------------------------------------------- */
+
+static void expect_refusal(suite *s, kernel_case *c, pm_status status, const char *part) {
+    pm__trial trial;
+    assert_int_equal(c->graph.status, PM_OK);
+    state = 1;
+    trial_init(&trial, c);
+    assert_int_equal(pm__harness_run(s->harness, &trial, 1), status);
+    assert_non_null(strstr(pm_last_error(), part));
+    trial_finish(&trial);
+    pm__graph_finish(&c->graph);
+}
+
+static void test_refusals(void **context) {
+    suite *s = *context;
+    kernel_case c;
+    case_init(&c, 1, 1);
+    pm__t x = activation(&c, "x", PM__ROWS_BATCH, 64);
+    pm__rmsnorm(&c.graph, "norm", x, weight(&c, "half", PM__TYPE_F16, 1, 64), 1e-5f);
+    expect_refusal(s, &c, PM_UNSUPPORTED, "'half' is F16");
+
+    case_init(&c, 1, 1);
+    const pm__attention_desc odd = {1, 1, 7, 1};
+    x = activation(&c, "x", PM__ROWS_BATCH, 7);
+    const pm__t cache = pm__cache(&c.graph, "k", 7);
+    pm__attention(&c.graph, "attention", x, cache, cache, &odd);
+    expect_refusal(s, &c, PM_UNSUPPORTED, "heads of 7 columns");
+
+    case_init(&c, 1, 1);
+    const pm__rope_desc slow = {8, 8, PM__ROPE_PAIRS, 0.5f, 1, NULL};
+    pm__rope(&c.graph, "rope", activation(&c, "x", PM__ROWS_BATCH, 8), &slow);
+    expect_refusal(s, &c, PM_UNSUPPORTED, "base 0.5");
+
+    pm__caps *caps = &s->harness->gpu->caps;
+    const pm__caps all = *caps;
+    caps->most_range = 4096;
+    case_init(&c, 1, 1);
+    x = activation(&c, "x", PM__ROWS_BATCH, 1024);
+    pm__add(&c.graph, "add", x, x);
+    expect_refusal(s, &c, PM_OUT_OF_MEMORY, "'add'");
+    *caps = all;
+
+    for (int tier = 0; tier < PM__TIER_COUNT; tier++)
+        caps->tiers[tier] = false;
+    case_init(&c, 1, 1);
+    x = activation(&c, "x", PM__ROWS_BATCH, 5);
+    pm__add(&c.graph, "add", x, x);
+    expect_refusal(s, &c, PM_UNSUPPORTED, "no add kernel for 1 rows");
+    *caps = all;
+}
+
+/* ---- all devices
+ * ----------------------------------------------------------------------------------- */
+
 typedef struct plan {
     pm__harness *harnesses; /* [n_device] */
     suite *suites;          /* [n_test] */
@@ -685,6 +742,14 @@ typedef struct plan {
     char (*names)[96];
     size_t n_test;
 } plan;
+
+static void plan_add(plan *p, const suite *s, const char *name, CMUnitTestFunction run) {
+    p->suites[p->n_test] = *s;
+    snprintf(p->names[p->n_test], sizeof p->names[0], "%s on device %u", name, s->device);
+    p->tests[p->n_test] = (struct CMUnitTest){
+        .name = p->names[p->n_test], .test_func = run, .initial_state = &p->suites[p->n_test]};
+    p->n_test++;
+}
 
 static bool plan_add_device(plan *p, const pm_device_info *info, pm__harness *harness) {
     size_t n_kernel;
@@ -694,14 +759,11 @@ static bool plan_add_device(plan *p, const pm_device_info *info, pm__harness *ha
         return false;
     }
     printf("device %u: %s, %s\n", info->index, info->name, info->driver);
+    suite s = {.harness = harness, .device = info->index};
+    plan_add(p, &s, "refusals", test_refusals);
     for (size_t k = 0; k < n_kernel; k++) {
-        suite *s = &p->suites[p->n_test];
-        *s = (suite){.harness = harness, .kernel = &kernels[k], .device = info->index};
-        snprintf(p->names[p->n_test], sizeof p->names[0], "%s on device %u", kernels[k].name,
-                 info->index);
-        p->tests[p->n_test] = (struct CMUnitTest){
-            .name = p->names[p->n_test], .test_func = test_kernel, .initial_state = s};
-        p->n_test++;
+        s.kernel = &kernels[k];
+        plan_add(p, &s, kernels[k].name, test_kernel);
     }
     return true;
 }
@@ -709,10 +771,11 @@ static bool plan_add_device(plan *p, const pm_device_info *info, pm__harness *ha
 static int run_devices(const pm_device_info *list, size_t n) {
     size_t n_kernel;
     pm__kernel_table(&n_kernel);
+    const size_t most = n * (n_kernel + 1);
     plan p = {.harnesses = calloc(n, sizeof *p.harnesses),
-              .suites = calloc(n * n_kernel, sizeof *p.suites),
-              .tests = calloc(n * n_kernel, sizeof *p.tests),
-              .names = calloc(n * n_kernel, sizeof *p.names)};
+              .suites = calloc(most, sizeof *p.suites),
+              .tests = calloc(most, sizeof *p.tests),
+              .names = calloc(most, sizeof *p.names)};
     bool opened = p.harnesses != NULL && p.suites != NULL && p.tests != NULL && p.names != NULL;
     for (size_t i = 0; i < n && opened; i++)
         opened = !list[i].usable || plan_add_device(&p, &list[i], &p.harnesses[i]);
