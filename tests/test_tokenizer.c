@@ -243,11 +243,11 @@ static void control_text_is_text_unless_asked_for(void **state) {
 
 static void no_text_of_a_user_becomes_a_control_piece(void **state) {
     (void)state;
+    static const char *const files[] = {"models/vocab/ggml-vocab-phi-3.gguf",
+                                        "models/vocab/built-qwen2.gguf"};
     size_t n_checked = 0;
-    for (size_t v = 0; v < PM__COUNT(vectors); v++) {
-        char name[128];
-        snprintf(name, sizeof name, "models/vocab/%s.gguf", vectors[v].file);
-        const char *path = pm__reference_path(name);
+    for (size_t f = 0; f < PM__COUNT(files); f++) {
+        const char *path = pm__reference_path(files[f]);
         if (path == NULL)
             continue;
         pm__vocabulary vocabulary;
@@ -646,12 +646,12 @@ static void a_long_word_takes_linear_steps(void **state) {
     assert_int_equal(pm__vocabulary_open(&bpe, bpe_path), PM_OK);
     static const char *const patterns[] = {"a", "ab", "the"};
     for (size_t i = 0; i < PM__COUNT(patterns); i++)
-        for (size_t n = 1000; n <= 64000; n *= 64) {
+        for (size_t n = 1000; n <= 20000; n *= 20) {
             check_steps(&spm, patterns[i], n);
             check_steps(&bpe, patterns[i], n);
         }
-    check_steps(&spm, " ", 64000);
-    check_steps(&bpe, " ", 64000);
+    check_steps(&spm, " ", 20000);
+    check_steps(&bpe, " ", 20000);
     pm__vocabulary_close(&spm);
     pm__vocabulary_close(&bpe);
 }
