@@ -46,7 +46,9 @@ bool pm__tokenizer_is_end(const pm__tokenizer *tokenizer, int32_t id);
 /* Appends the ids of n bytes of text. add_special: BOS/EOS as the file asks. parse_special: texts
  * of control and user-defined pieces become their ids; otherwise only user-defined ones do, control
  * texts are plain text. Broken UTF-8 is data, not an error. Time is linear in n but for a
- * logarithm. */
+ * logarithm.
+ * errors  ARGUMENT (more than 512 MiB; a byte for which a byte-level vocabulary has no piece),
+ * OUT_OF_MEMORY; ids appended before the failure stay. */
 pm_status pm__tokenizer_encode(const pm__tokenizer *tokenizer, const char *text, size_t n,
                                bool add_special, bool parse_special, pm__ids *out);
 
