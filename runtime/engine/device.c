@@ -280,6 +280,8 @@ pm_status pm_device_open(const pm_device_desc *desc, pm_device **out) {
     static const pm_device_desc defaults = {0};
     if (desc == NULL)
         desc = &defaults;
+    if (desc->name != NULL && desc->name[0] == '\0')
+        return pm__fail(PM_ARGUMENT, "device: its name is empty; leave it out for the best device");
     pm_device *device = calloc(1, sizeof *device);
     if (device == NULL)
         return pm__fail_memory("device", sizeof *device);
