@@ -33,8 +33,7 @@ typedef struct context {
     uint32_t *states; /* [n_out] hash of the sequence at each output of the step submitted last */
 } context;
 
-/* ---- what it computes
- * --------------------------------------------------------------------------------- */
+/* ---- what it computes ------------------------------------------------------------------------ */
 
 static uint32_t mix(uint32_t state, uint32_t x) {
     state = (state ^ x) * 0x9e3779b1u;
@@ -88,8 +87,7 @@ float fake_logit(const int32_t *tokens, uint32_t n, uint32_t id) {
     return logit(state_of(tokens, n), id);
 }
 
-/* ---- the protocol
- * ------------------------------------------------------------------------------------- */
+/* ---- the protocol ---------------------------------------------------------------------------- */
 
 static uint32_t *entry_of(const context *c, uint32_t seq, uint32_t entry) {
     const uint32_t n_entry = c->limits.n_ctx / PM_PAGE;
@@ -309,8 +307,7 @@ const pm__backend fake_backend = {.context_create = fake_context_create,
                                   .collect = fake_collect,
                                   .read_logits = fake_read_logits};
 
-/* ---- its vocabulary
- * ----------------------------------------------------------------------------------- */
+/* ---- its vocabulary -------------------------------------------------------------------------- */
 
 static uint8_t file[1 << 15];
 static size_t n_file;

@@ -53,8 +53,7 @@ static void fill_prompt(int32_t *ids, uint32_t n, uint32_t salt) {
         ids[i] = (int32_t)(FAKE_BYTE + 'A' + (i * 7 + salt * 13 + i * i % 11) % 26);
 }
 
-/* ---- what should come out
- * ----------------------------------------------------------------------------- */
+/* ---- what should come out -------------------------------------------------------------------- */
 
 enum { MOST = 512 };
 
@@ -104,8 +103,7 @@ static pm_sampling sampling_of(uint64_t seed, uint32_t looks_back) {
     return sampling;
 }
 
-/* ---- one answer
- * --------------------------------------------------------------------------------------- */
+/* ---- one answer ------------------------------------------------------------------------------ */
 
 static void generate_one(uint32_t n_prompt, uint32_t n_batch, uint32_t ahead, uint32_t most_ahead,
                          uint32_t looks_back) {
@@ -218,8 +216,7 @@ static void test_context_full(void **state) {
     pm_session_close(session);
 }
 
-/* ---- several answers
- * ---------------------------------------------------------------------------------- */
+/* ---- several answers ------------------------------------------------------------------------- */
 
 static void generate_several(uint32_t n_prompt, uint32_t n_answer, uint32_t ahead,
                              uint32_t looks_back) {
@@ -273,8 +270,7 @@ static void test_several(void **state) {
                              p % 2 == 0 ? 0 : 20 * p);
 }
 
-/* ---- text
- * --------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 typedef struct listener {
     char text[4096];
@@ -413,8 +409,7 @@ static void test_ignore_eos(void **state) {
     pm_session_close(session);
 }
 
-/* ---- cancelling and failing
- * --------------------------------------------------------------------------- */
+/* ---- cancelling and failing ------------------------------------------------------------------ */
 
 static void test_cancel(void **state) {
     (void)state;
@@ -546,8 +541,7 @@ static void test_sampling_arguments(void **state) {
     pm_session_close(session);
 }
 
-/* ---- evaluation
- * --------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 typedef struct reader {
     const int32_t *all; /* the sequence */
@@ -613,8 +607,7 @@ static void test_most_rows(void **state) {
     }
 }
 
-/* ---- a long walk
- * -------------------------------------------------------------------------------------- */
+/* ---- a long walk ----------------------------------------------------------------------------- */
 
 enum { WALK_SEQ = 4, WALK_CTX = 140 };
 

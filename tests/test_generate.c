@@ -84,8 +84,7 @@ static ids read_ids(const cJSON *object, const char *name) {
     return out;
 }
 
-/* ---- against the reference
- * ---------------------------------------------------------------------------- */
+/* ---- against the reference ------------------------------------------------------------------- */
 
 static pm_generation *generate(pm_session *session, const ids *prompt, uint32_t n_predict,
                                const pm_sampling *sampling, uint32_t n_answer) {
@@ -227,8 +226,7 @@ static void test_babyllama_f16(void **state) {
     check_model("babyllama-tok105-F16", "babyllama-tok105-f16", 0);
 }
 
-/* ---- sampled answers
- * ---------------------------------------------------------------------------------- */
+/* ---- sampled answers ------------------------------------------------------------------------- */
 
 static ids tokenize(const pm_model *model, const char *text) {
     const pm_tokenize_desc desc = {.text = text, .n_byte = strlen(text), .add_special = true};
@@ -289,8 +287,7 @@ static void test_seeds(void **state) {
     pm_model_close(model);
 }
 
-/* ---- text
- * --------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static bool add_text(void *user, uint32_t answer, const char *text, size_t n) {
     char *all = user;
@@ -356,8 +353,7 @@ static void test_context_full(void **state) {
     pm_model_close(model);
 }
 
-/* ---- models
- * ------------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static void test_info(void **state) {
     (void)state;

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the list
- * --------------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 /* pm_device_list hands out infos; pm_device_list_free finds the rest from there. */
 typedef struct device_list {
@@ -97,8 +96,7 @@ void pm_device_list_free(pm_device_info *list) {
         list_destroy((device_list *)(void *)((char *)list - offsetof(device_list, infos)));
 }
 
-/* ---- the choice
- * ------------------------------------------------------------------------------------- */
+/* ---- the choice ------------------------------------------------------------------------------ */
 
 static bool is_cpu(const pm_device_info *info) {
     return strcmp(info->kind, "cpu") == 0;
@@ -128,23 +126,31 @@ static bool contains_name(const char *name, const char *part) {
     return false;
 }
 
-/* True if text is digits alone; 9 of them fit. */
-static bool parse_index(const char *text, uint32_t *out) {
+/* The device of that index, NULL if `text` is no number or none has it; 9 digits fit. */
+static const pm_device_info *find_index(const pm__device_choice *from, const char *text) {
     const size_t n = strlen(text);
     if (n == 0 || n > 9 || strspn(text, "0123456789") != n)
-        return false;
-    *out = (uint32_t)strtoul(text, NULL, 10);
-    return true;
+        return NULL;
+    const unsigned long index = strtoul(text, NULL, 10);
+    for (size_t i = 0; i < from->n; i++)
+        if (from->infos[i].index == index)
+            return &from->infos[i];
+    return NULL;
+}
+
+/* A short number is an index and nothing else: "6" must not find an RX 7600. */
+static bool may_be_name(const char *text) {
+    return strlen(text) >= 3 || strspn(text, "0123456789") != strlen(text);
 }
 
 /* "0: name, 1: name" of the devices that `part` fits (NULL: all) and that are not the CPU path
  * unless `with_cpu`. */
-static const char *describe(const device_list *list, const char *part, bool with_cpu, char *out,
-                            size_t size) {
+static const char *describe(const pm__device_choice *from, const char *part, bool with_cpu,
+                            char *out, size_t size) {
     size_t used = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < list->n; i++) {
-        const pm_device_info *info = &list->infos[i];
+    for (size_t i = 0; i < from->n; i++) {
+        const pm_device_info *info = &from->infos[i];
         if (is_cpu(info) ? !with_cpu : part != NULL && !contains_name(info->name, part))
             continue;
         const int n = snprintf(out + used, size - used, "%s%u: %s", used > 0 ? ", " : "",
@@ -156,44 +162,49 @@ static const char *describe(const device_list *list, const char *part, bool with
     return out;
 }
 
-static pm_status fail_none(const device_list *list, const char *what) {
+static pm_status fail_none(const pm__device_choice *from, const char *what) {
     char have[512];
     return pm__fail(PM_NO_DEVICE, "device: %s; there are %s%s%s", what,
-                    describe(list, NULL, true, have, sizeof have),
-                    list->note[0] != '\0' ? "; " : "", list->note);
+                    describe(from, NULL, true, have, sizeof have),
+                    from->note[0] != '\0' ? "; " : "", from->note);
 }
 
-/* By index, whole name or part of a name. The CPU path is never found by a part of its name. */
-static pm_status find_named(const device_list *list, const char *name, const pm_device_info **out) {
-    char text[512];
-    uint32_t index;
-    const bool by_index = parse_index(name, &index);
+/* By whole name or a part of it. The CPU path is never found so. *n: how many fit; one whole name
+ * beats parts. */
+static const pm_device_info *find_part(const pm__device_choice *from, const char *name, size_t *n) {
     const pm_device_info *found = NULL;
     size_t n_whole = 0;
-    size_t n_part = 0;
-    for (size_t i = 0; i < list->n; i++) {
-        const pm_device_info *info = &list->infos[i];
-        if (by_index) {
-            if (info->index == index)
-                found = info;
-            continue;
-        }
+    *n = 0;
+    for (size_t i = 0; i < from->n; i++) {
+        const pm_device_info *info = &from->infos[i];
         if (is_cpu(info) || !contains_name(info->name, name))
             continue;
         const bool whole = same_name(info->name, name);
         if (whole || n_whole == 0)
             found = info;
         n_whole += whole;
-        n_part++;
+        ++*n;
     }
+    if (n_whole == 1)
+        *n = 1;
+    return found;
+}
+
+static pm_status find_named(const pm__device_choice *from, const char *name,
+                            const pm_device_info **out) {
+    char text[512];
+    size_t n = 1;
+    const pm_device_info *found = find_index(from, name);
+    if (found == NULL && may_be_name(name))
+        found = find_part(from, name, &n);
     if (found == NULL) {
         snprintf(text, sizeof text, "none fits '%.200s'", name);
-        return fail_none(list, text);
+        return fail_none(from, text);
     }
-    if (!by_index && n_whole != 1 && n_part > 1)
+    if (n > 1)
         return pm__fail(PM_ARGUMENT,
                         "device: '%.200s' fits several: %s; give more of the name, or the index",
-                        name, describe(list, name, false, text, sizeof text));
+                        name, describe(from, name, false, text, sizeof text));
     *out = found;
     return PM_OK;
 }
@@ -207,16 +218,16 @@ static int rank(const pm_device_info *info) {
 }
 
 /* The list is best first within a kind. */
-static pm_status find_best(const device_list *list, const pm_device_info **out) {
+static pm_status find_best(const pm__device_choice *from, const pm_device_info **out) {
     const pm_device_info *best = NULL;
-    for (size_t i = 0; i < list->n; i++) {
-        const pm_device_info *info = &list->infos[i];
+    for (size_t i = 0; i < from->n; i++) {
+        const pm_device_info *info = &from->infos[i];
         if (!is_cpu(info) && info->usable && (best == NULL || rank(info) < rank(best)))
             best = info;
     }
     if (best == NULL)
         return pm__fail(PM_NO_DEVICE, "device: no usable Vulkan device%s%s; use --device cpu",
-                        list->note[0] != '\0' ? ": " : "", list->note);
+                        from->note[0] != '\0' ? ": " : "", from->note);
     *out = best;
     return PM_OK;
 }
@@ -234,8 +245,19 @@ static pm_status check_choice(const pm_device_desc *desc, const pm_device_info *
     return PM_OK;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+pm_status pm__device_choose(const pm__device_choice *from, const pm_device_desc *desc,
+                            const pm_device_info **out) {
+    const pm_device_info *found = NULL;
+    if (desc->name != NULL)
+        PM_TRY(find_named(from, desc->name, &found));
+    else
+        PM_TRY(find_best(from, &found));
+    PM_TRY(check_choice(desc, found));
+    *out = found;
+    return PM_OK;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static pm_status open_chosen(const pm_device_desc *desc, const pm_device_info *chosen,
                              pm_device *device) {
@@ -257,11 +279,9 @@ static pm_status open_chosen(const pm_device_desc *desc, const pm_device_info *c
 static pm_status open_listed(const pm_device_desc *desc, pm_device *device) {
     device_list *list;
     PM_TRY(list_create(&list));
+    const pm__device_choice from = {.infos = list->infos, .n = list->n, .note = list->note};
     const pm_device_info *chosen = NULL;
-    pm_status status =
-        desc->name != NULL ? find_named(list, desc->name, &chosen) : find_best(list, &chosen);
-    if (status == PM_OK)
-        status = check_choice(desc, chosen);
+    pm_status status = pm__device_choose(&from, desc, &chosen);
     if (status == PM_OK)
         status = open_chosen(desc, chosen, device);
     list_destroy(list);

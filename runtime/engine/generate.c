@@ -43,8 +43,7 @@ static uint32_t least_of(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-/* ---- the answers
- * ------------------------------------------------------------------------------------ */
+/* ---- the answers ----------------------------------------------------------------------------- */
 
 static void result_destroy(result *r) {
     if (r == NULL)
@@ -138,8 +137,7 @@ static pm_status accept(generator *gen, uint32_t i, const struct pm_step_drawn *
     return PM_OK;
 }
 
-/* ---- the prompt
- * ------------------------------------------------------------------------------------- */
+/* ---- the prompt ------------------------------------------------------------------------------ */
 
 /* Another sequence that holds what sequence 0 holds, in the same pages. */
 static pm_status fork_sequence(generator *gen, uint32_t seq) {
@@ -188,8 +186,7 @@ static pm_status eval_prompt(generator *gen) {
     return PM_OK;
 }
 
-/* ---- the steps
- * -------------------------------------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 /* Gives the pending tokens of all live answers to the device. Sequence 0 comes last in taking
  * pages: the others have copied what they share with it by then, so it keeps the original. */
@@ -278,8 +275,7 @@ static pm_status run(generator *gen) {
     return end_all(gen, PM_STOP_CANCELLED);
 }
 
-/* ---- around
- * ----------------------------------------------------------------------------------------- */
+/* ---- around ---------------------------------------------------------------------------------- */
 
 static pm_status check(const generator *gen, uint32_t n_answer) {
     const pm_session *session = gen->session;

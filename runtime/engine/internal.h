@@ -14,6 +14,17 @@ struct pm_device {
     char why[256];
 };
 
+/* What pm_device_open chooses from: a list as pm_device_list gives it. */
+typedef struct pm__device_choice {
+    const pm_device_info *infos; /* [n] */
+    size_t n;
+    const char *note;
+} pm__device_choice;
+
+/* errors  NO_DEVICE, ARGUMENT; as pm_device_open */
+pm_status pm__device_choose(const pm__device_choice *from, const pm_device_desc *desc,
+                            const pm_device_info **out);
+
 struct pm_model {
     pm_device *device; /* NULL: vocabulary only */
     pm__file_map map;
@@ -87,8 +98,7 @@ void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep);
 /* The last token becomes pending if none is, so that the next step has logits to give. */
 void pm__session_reopen_last(pm_session *session, uint32_t seq);
 
-/* ---- step.c: steps on the backend, watched
- * ---------------------------------------------------------- */
+/* ---- step.c: steps on the backend, watched --------------------------------------------------- */
 
 /* Begins a step of the first n_row of session->rows with the first n_out of session->outs. */
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample);
@@ -114,8 +124,7 @@ pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__wa
 /* The same until `end` is reached. */
 pm_status pm__step_until(pm_session *session, uint32_t seq, uint32_t end, pm__want want);
 
-/* ---- sampler.c
- * -------------------------------------------------------------------------------------- */
+/* ---- sampler.c ------------------------------------------------------------------------------- */
 
 /* errors  ARGUMENT, naming the field */
 pm_status pm__sampling_check(const pm_sampling *sampling);

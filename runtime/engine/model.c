@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what the file says
- * ----------------------------------------------------------------------------- */
+/* ---- what the file says ---------------------------------------------------------------------- */
 
 /* A string key as text in the arena; `otherwise` where the file has none. */
 static pm_status read_string(pm_model *model, const char *name, const char *otherwise,
@@ -69,8 +68,7 @@ static pm_status read_info(pm_model *model) {
     return PM_OK;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static pm_status read_vocabulary(pm_model *model) {
     PM_TRY(pm__tokenizer_create(&model->gguf, &model->tokenizer));
@@ -151,8 +149,7 @@ void pm_model_close(pm_model *model) {
     free(model);
 }
 
-/* ---- listings
- * --------------------------------------------------------------------------------------- */
+/* ---- listings -------------------------------------------------------------------------------- */
 
 const pm_model_info *pm_model_get_info(const pm_model *model) {
     return &model->info;

@@ -143,8 +143,7 @@ uint32_t pm_session_length(const pm_session *session, uint32_t seq) {
     return seq < session->limits.n_seq ? session->sequences[seq].length : 0;
 }
 
-/* ---- tokens of a sequence
- * -------------------------------------------------------------------------- */
+/* ---- tokens of a sequence -------------------------------------------------------------------- */
 
 pm_status pm__session_check(const pm_session *session, uint32_t seq) {
     if (session->failed != PM_OK)
@@ -205,8 +204,7 @@ pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep) 
     return PM_OK;
 }
 
-/* ---- evaluation
- * ------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
                           const float **logits) {
