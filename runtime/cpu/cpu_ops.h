@@ -23,12 +23,12 @@ enum { PM__CPU_WORTH = 1 << 17 };
  * vectors. */
 static inline double pm__cpu_dot(const float *a, const float *b, uint32_t n) {
     double sums[8] = {0}, tail = 0;
-    uint32_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (uint32_t k = 0; k < 8; k++)
-            sums[k] += (double)a[i + k] * (double)b[i + k];
-    for (; i < n; i++)
-        tail += (double)a[i] * (double)b[i];
+    const float *const end = a + n / 8 * 8;
+    for (; a < end; a += 8, b += 8)
+        for (int k = 0; k < 8; k++)
+            sums[k] += (double)a[k] * (double)b[k];
+    for (uint32_t k = 0; k < n % 8; k++)
+        tail += (double)a[k] * (double)b[k];
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
            ((sums[1] + sums[5]) + (sums[3] + sums[7])) + tail;
 }
