@@ -21,7 +21,7 @@ function(pumice_add_test name label)
     PROPERTIES LABELS ${label}
                SKIP_RETURN_CODE 77
                TIMEOUT 900
-               ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON}")
+               ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON};OMP_WAIT_POLICY=passive")
 endfunction()
 
 find_program(PUMICE_PYTHON NAMES python3)
