@@ -5,14 +5,14 @@
  *   3. pm_session_open   reserve context; from here on nothing is allocated
  *   4. pm_generate       prompt in, text out; or pm_session_eval for logits
  *
- * pumice does NOT abort, exit, print (unless a log callback is missing), read environment variables other
- * than XDG_CACHE_HOME, HOME, PUMICE_SHADER_DIR and those of the Vulkan loader, or fall back to another
- * device on its own.
+ * pumice does NOT abort, exit, print (unless a log callback is missing), read environment variables
+ * other than XDG_CACHE_HOME, HOME, PUMICE_SHADER_DIR and those of the Vulkan loader, or fall back
+ * to another device on its own.
  *
- * Every function that can fail returns pm_status; the sentence that says what failed, where, and what to try
- * is in pm_last_error() of the same thread. Handles are written only on PM_OK. A desc of zeros asks for
- * defaults. close(NULL) does nothing. One handle is used by one thread at a time; a device outlives its
- * models, a model its sessions. Strings are UTF-8. */
+ * Every function that can fail returns pm_status; the sentence that says what failed, where, and
+ * what to try is in pm_last_error() of the same thread. Handles are written only on PM_OK. A desc
+ * of zeros asks for defaults. close(NULL) does nothing. One handle is used by one thread at a time;
+ * a device outlives its models, a model its sessions. Strings are UTF-8. */
 #ifndef PUMICE_H
 #define PUMICE_H
 
@@ -32,7 +32,7 @@ extern "C" {
 #define PM_API
 #endif
 
-/* ---- status and log ------------------------------------------------------------------------------- */
+/* ---- status and log -------------------------------------------------------------------------- */
 
 /* X(name, value, exit code of the program, text). Part of the ABI: append, never renumber. */
 #define PM_STATUS_LIST(X)                                                                          \
@@ -59,13 +59,14 @@ PM_API const char *pm_last_error(void); /* "" if nothing has failed on this thre
 typedef enum pm_log_level { PM_LOG_ERROR, PM_LOG_WARN, PM_LOG_INFO, PM_LOG_DEBUG } pm_log_level;
 typedef void (*pm_log_fn)(void *user, pm_log_level level, const char *line);
 
-/* Sends lines up to level `most` to fn (NULL: stderr, the default, with PM_LOG_WARN). Process-wide. */
+/* Sends lines up to level `most` to fn (NULL: stderr, the default, with PM_LOG_WARN). Process-wide.
+ */
 PM_API void pm_set_log(pm_log_level most, pm_log_fn fn, void *user);
 
 /* Progress of long work: done of total units of `what`. */
 typedef void (*pm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
-/* ---- devices -------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 typedef struct pm_device pm_device;
 
@@ -78,7 +79,7 @@ typedef struct pm_tier_info {
 #define PM_NO_INDEX 0xffffffffu
 
 typedef struct pm_device_info {
-    uint32_t index; /* as --device takes it; PM_NO_INDEX if opened by "cpu", which asks no driver for a list */
+    uint32_t index; /* as --device takes it; PM_NO_INDEX: opened by "cpu", without a list */
     const char *name;
     const char *kind;   /* cpu, software, integrated, discrete, virtual */
     const char *driver; /* name and version */
@@ -92,8 +93,8 @@ typedef struct pm_device_info {
 } pm_device_info;
 
 typedef struct pm_device_desc {
-    /* "cpu", an index, or a Vulkan device's name or a part of it, in upper or lower case. NULL: the best GPU, else
-     * the best software driver; never the CPU path. */
+    /* "cpu", an index, or a Vulkan device's name or a part of it, in upper or lower case. NULL: the
+     * best GPU, else the best software driver; never the CPU path. */
     const char *name;
     bool require_gpu;      /* refuse cpu and software drivers: NO_DEVICE */
     uint32_t n_thread;     /* of the CPU path and of shader compilation; 0: one a processor */
@@ -101,17 +102,19 @@ typedef struct pm_device_desc {
     uint32_t submit_ms;    /* time budget of one submission; 0: 100 */
 } pm_device_desc;
 
-/* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver), ARGUMENT (`name` fits several; lists them) */
+/* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver), ARGUMENT (`name` fits
+ * several; lists them) */
 PM_API pm_status pm_device_open(const pm_device_desc *desc, pm_device **out);
 PM_API void pm_device_close(pm_device *device);
 PM_API const pm_device_info *pm_device_get_info(const pm_device *device);
 
-/* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine without a
- * Vulkan loader has the CPU path alone; *note then says why (else ""), and lives as long as the list. */
+/* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine
+ * without a Vulkan loader has the CPU path alone; *note then says why (else ""), and lives as long
+ * as the list. */
 PM_API pm_status pm_device_list(pm_device_info **list, size_t *n, const char **note);
 PM_API void pm_device_list_free(pm_device_info *list);
 
-/* ---- models --------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 typedef struct pm_model pm_model;
 
@@ -129,9 +132,9 @@ PM_API pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_
 PM_API void pm_model_close(pm_model *model);
 
 typedef struct pm_model_info {
-    const char *architecture; /* "" if the file names none */
-    const char *name;         /* general.name or "" */
-    const char *tokenizer;    /* tokenizer.ggml.model or "" */
+    const char *architecture;  /* "" if the file names none */
+    const char *name;          /* general.name or "" */
+    const char *tokenizer;     /* tokenizer.ggml.model or "" */
     const char *chat_template; /* text or NULL */
     uint32_t version;          /* of the container */
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
@@ -152,7 +155,7 @@ PM_API bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_inf
 PM_API bool pm_model_get_key(const pm_model *model, uint64_t i, const char **key, char *value,
                              size_t value_size);
 
-/* ---- text ----------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 typedef struct pm_tokenize_desc {
     const char *text;
@@ -165,7 +168,8 @@ typedef struct pm_tokenize_desc {
  * n_id    out, ids the text has; more than capacity: FAILURE, nothing written to ids */
 PM_API pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t *ids,
                              size_t capacity, size_t *n_id);
-/* The bytes of one token (may be part of a UTF-8 character); control tokens have none unless `special`. */
+/* The bytes of one token (may be part of a UTF-8 character); control tokens have none unless
+ * `special`. */
 PM_API pm_status pm_token_text(const pm_model *model, int32_t id, bool special, const char **text,
                                size_t *n_byte);
 
@@ -180,7 +184,7 @@ typedef struct pm_message {
 PM_API pm_status pm_chat_render(const pm_model *model, const pm_message *messages, size_t n,
                                 bool open_answer, char **text);
 
-/* ---- sessions ------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 /* One mutable inference timeline (or several: sequences) of a model. */
 typedef struct pm_session pm_session;
@@ -218,35 +222,36 @@ PM_API void pm_plan_free(pm_plan *plan);
 PM_API pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out);
 PM_API void pm_session_close(pm_session *session);
 PM_API uint32_t pm_session_n_ctx(const pm_session *session);
-/* Tokens that sequence `seq` holds now. The last one of an answer counts, though it is evaluated only with the next
- * call that needs what follows it. */
+/* Tokens that sequence `seq` holds now. The last one of an answer counts, though it is evaluated
+ * only with the next call that needs what follows it. */
 PM_API uint32_t pm_session_length(const pm_session *session, uint32_t seq);
 
 /* Appends n tokens to a sequence.
  * ids     [n] int32, each in [0, n_vocab); none: the logits of the token that is last already
- * logits  out, [n_vocab] f32 of the last token, owned by the session, valid until the next call; may be NULL
- * cost    one pass over the weights for n_batch tokens
- * errors  CONTEXT_FULL (nothing appended), DEVICE_LOST (session is finished), ARGUMENT */
+ * logits  out, [n_vocab] f32 of the last token, owned by the session, valid until the next call;
+ * may be NULL cost    one pass over the weights for n_batch tokens errors  CONTEXT_FULL (nothing
+ * appended), DEVICE_LOST (session is finished), ARGUMENT */
 PM_API pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
                                  const float **logits);
 
-/* The same, handing over the logits of every position in order. each() != PM_OK ends the call with it; the sequence
- * then holds the tokens evaluated so far. each() must not call into the session. */
+/* The same, handing over the logits of every position in order. each() != PM_OK ends the call with
+ * it; the sequence then holds the tokens evaluated so far. each() must not call into the session.
+ */
 typedef pm_status (*pm_logits_fn)(void *user, size_t i, const float *logits);
-PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
-                                     pm_logits_fn each, void *user);
+PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids,
+                                     size_t n, pm_logits_fn each, void *user);
 
 /* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer. */
 PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
 
-/* ---- generation ----------------------------------------------------------------------------------- */
+/* ---- generation ------------------------------------------------------------------------------ */
 
 /* Start from pm_sampling_default(): zero is not neutral in every field. */
 typedef struct pm_sampling {
-    float temperature; /* 0: the likeliest token */
-    uint32_t top_k;    /* 0: off */
-    float top_p;       /* 1: off */
-    float min_p;       /* 0: off */
+    float temperature;                                         /* 0: the likeliest token */
+    uint32_t top_k;                                            /* 0: off */
+    float top_p;                                               /* 1: off */
+    float min_p;                                               /* 0: off */
     float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
     uint32_t repeat_last_n; /* tokens the penalties look back, at most PM_MOST_REPEAT */
     uint64_t seed;
@@ -257,15 +262,11 @@ typedef struct pm_sampling {
 /* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, penalties off over 64, seed 0 */
 PM_API pm_sampling pm_sampling_default(void);
 
-typedef enum pm_stop {
-    PM_STOP_EOS,
-    PM_STOP_LENGTH,
-    PM_STOP_STRING,
-    PM_STOP_CANCELLED
-} pm_stop;
+typedef enum pm_stop { PM_STOP_EOS, PM_STOP_LENGTH, PM_STOP_STRING, PM_STOP_CANCELLED } pm_stop;
 
-/* Whole UTF-8 characters as they come; false cancels. Also called with no bytes: for a token that gives no text yet and
- * between the steps of a long prompt, so that both can be cancelled. Must not call into the session. */
+/* Whole UTF-8 characters as they come; false cancels. Also called with no bytes: for a token that
+ * gives no text yet and between the steps of a long prompt, so that both can be cancelled. Must not
+ * call into the session. */
 typedef bool (*pm_text_fn)(void *user, uint32_t answer, const char *text, size_t n_byte);
 
 typedef struct pm_generate_desc {
@@ -273,8 +274,9 @@ typedef struct pm_generate_desc {
     size_t n_prompt;
     const pm_sampling *sampling; /* NULL: pm_sampling_default() */
     uint32_t n_predict;          /* tokens at most; 0: until the context is full */
-    uint32_t n_answer; /* answers to the one prompt, in sequences 0..n-1 (at most n_seq), answer i with seed + i; 0: 1 */
-    const char *const *stop;     /* [n_stop] texts that end an answer and are not part of it */
+    uint32_t n_answer; /* answers to the one prompt, in sequences 0..n-1 (at most n_seq), answer i
+                          with seed + i; 0: 1 */
+    const char *const *stop; /* [n_stop] texts that end an answer and are not part of it */
     size_t n_stop;
     bool ignore_eos;
     uint32_t run_ahead; /* steps submitted before the host reads a token; 0: 4, 1: none ahead */
@@ -299,15 +301,17 @@ typedef struct pm_generation {
     double generate_seconds;    /* from the first token to the end: n_token - 1 tokens an answer */
     double first_token_seconds; /* prompt_seconds, or 0 if no token was drawn */
     double host_seconds;        /* processor time of the calling thread within generate_seconds */
-    uint64_t bytes_per_step; /* memory one decoded token reads and writes, by the plan */
-    uint32_t n_dispatch;    /* of one decoded token; 0 on the CPU path */
+    uint64_t bytes_per_step;    /* memory one decoded token reads and writes, by the plan */
+    uint32_t n_dispatch;        /* of one decoded token; 0 on the CPU path */
 } pm_generation;
 
-/* Sequence 0 afterwards holds what it held, the prompt, and the tokens of answer 0; the sequences of the other answers
- * are emptied, before and after. An empty prompt goes on from what sequence 0 holds.
- * A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free.
- * errors  CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended), DEVICE_LOST, ARGUMENT */
-PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_generation **out);
+/* Sequence 0 afterwards holds what it held, the prompt, and the tokens of answer 0; the sequences
+ * of the other answers are emptied, before and after. An empty prompt goes on from what sequence 0
+ * holds. A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free. errors
+ * CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended), DEVICE_LOST,
+ * ARGUMENT */
+PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc,
+                             pm_generation **out);
 PM_API void pm_generation_free(pm_generation *generation);
 
 #ifdef __cplusplus
