@@ -178,11 +178,13 @@ typedef struct pm_message {
     const char *content;
 } pm_message;
 
-/* Renders messages with the model's chat template, opening the assistant's turn if `open_answer`.
- * The text is malloc'ed: free() it.
- * errors  UNSUPPORTED: the file has no template, or one pumice cannot render yet */
-PM_API pm_status pm_chat_render(const pm_model *model, const pm_message *messages, size_t n,
-                                bool open_answer, char **text);
+/* The ids of messages in the model's chat template, opening the assistant's turn if `open_answer`,
+ * with BOS and EOS as the model wants them. Control tokens come from the template alone: where a
+ * message says <|im_end|>, that is text.
+ * ids, n_id  as for pm_tokenize
+ * errors     UNSUPPORTED: the file has no template, or one pumice cannot render yet; ARGUMENT */
+PM_API pm_status pm_chat_tokenize(const pm_model *model, const pm_message *messages, size_t n,
+                                  bool open_answer, int32_t *ids, size_t capacity, size_t *n_id);
 
 /* ---- sessions -------------------------------------------------------------------------------- */
 

@@ -153,17 +153,26 @@ static void messages_become_turns(void **state) {
     static const char closed[] = "<|im_start|>system\n be brief <|im_end|>\n<|im_start|>user\nHi\n"
                                  "\xf0\x9f\xa6\x99<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n";
     const size_t n = strlen(chatml[0]);
-    char *text = NULL;
-    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, false, &text), PM_OK);
-    assert_string_equal(text, closed);
-    free(text);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, true, &text), PM_OK);
-    assert_memory_equal(text, closed, strlen(closed));
-    assert_string_equal(text + strlen(closed), "<|im_start|>assistant\n");
-    free(text);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, NULL, 0, false, &text), PM_OK);
-    assert_string_equal(text, "");
-    free(text);
+    pm__chat_text chat = {0};
+    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, false, &chat), PM_OK);
+    assert_string_equal(chat.text, closed);
+    assert_int_equal(chat.n_byte, strlen(closed));
+    static const char *const data[] = {"system", " be brief ", "user", "Hi\n\xf0\x9f\xa6\x99",
+                                       "assistant"};
+    assert_int_equal(chat.n_data, PM__COUNT(data)); /* the empty content is no range */
+    for (size_t i = 0; i < PM__COUNT(data); i++) {
+        assert_int_equal(chat.data[i].end - chat.data[i].begin, strlen(data[i]));
+        assert_memory_equal(chat.text + chat.data[i].begin, data[i], strlen(data[i]));
+    }
+    pm__chat_text_finish(&chat);
+    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, true, &chat), PM_OK);
+    assert_memory_equal(chat.text, closed, strlen(closed));
+    assert_string_equal(chat.text + strlen(closed), "<|im_start|>assistant\n");
+    pm__chat_text_finish(&chat);
+    assert_int_equal(pm__chat_format_render(chatml[0], n, NULL, 0, false, &chat), PM_OK);
+    assert_string_equal(chat.text, "");
+    assert_int_equal(chat.n_data, 0);
+    pm__chat_text_finish(&chat);
 }
 
 static void refusals_say_why(void **state) {
@@ -171,18 +180,18 @@ static void refusals_say_why(void **state) {
     const pm_message user = {"user", "x"}, tool = {"tool", "x"}, empty = {"user", NULL};
     const pm_message nobody = {NULL, "x"};
     const size_t n = strlen(chatml[0]);
-    char *text = NULL;
-    assert_int_equal(pm__chat_format_render(NULL, 0, &user, 1, true, &text), PM_UNSUPPORTED);
+    pm__chat_text chat = {0};
+    assert_int_equal(pm__chat_format_render(NULL, 0, &user, 1, true, &chat), PM_UNSUPPORTED);
     assert_non_null(strstr(pm_last_error(), "--raw"));
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &tool, 1, true, &text), PM_ARGUMENT);
+    assert_int_equal(pm__chat_format_render(chatml[0], n, &tool, 1, true, &chat), PM_ARGUMENT);
     assert_non_null(strstr(pm_last_error(), "'tool'"));
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &empty, 1, true, &text), PM_ARGUMENT);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &nobody, 1, true, &text), PM_ARGUMENT);
+    assert_int_equal(pm__chat_format_render(chatml[0], n, &empty, 1, true, &chat), PM_ARGUMENT);
+    assert_int_equal(pm__chat_format_render(chatml[0], n, &nobody, 1, true, &chat), PM_ARGUMENT);
     static const char inst[] = "{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}";
-    assert_int_equal(pm__chat_format_render(inst, strlen(inst), &user, 1, true, &text),
+    assert_int_equal(pm__chat_format_render(inst, strlen(inst), &user, 1, true, &chat),
                      PM_UNSUPPORTED);
     assert_non_null(strstr(pm_last_error(), "[INST]"));
-    assert_null(text);
+    assert_null(chat.text);
 }
 
 /* ---- real templates ---- */
@@ -241,13 +250,13 @@ static size_t compare(const char *source, size_t n, const cJSON *contexts, const
         const size_t n_message = read_messages(context, messages, PM__COUNT(messages));
         if (n_message == 0)
             continue;
-        char *text = NULL;
+        pm__chat_text chat = {0};
         const bool opens = cJSON_IsTrue(cJSON_GetObjectItem(context, "add_generation_prompt"));
         assert_non_null(want);
-        assert_int_equal(pm__chat_format_render(source, n, messages, n_message, opens, &text),
+        assert_int_equal(pm__chat_format_render(source, n, messages, n_message, opens, &chat),
                          PM_OK);
-        assert_string_equal(text, want);
-        free(text);
+        assert_string_equal(chat.text, want);
+        pm__chat_text_finish(&chat);
         n_compared++;
     }
     return n_compared;
@@ -278,8 +287,8 @@ static void real_templates_render_as_jinja_does_or_are_refused(void **state) {
             n_chatml++;
         } else {
             const pm_message user = {"user", "x"};
-            char *text = NULL;
-            assert_int_equal(pm__chat_format_render(source, n, &user, 1, true, &text),
+            pm__chat_text chat = {0};
+            assert_int_equal(pm__chat_format_render(source, n, &user, 1, true, &chat),
                              PM_UNSUPPORTED);
             assert_non_null(strstr(pm_last_error(), "not plain ChatML (seen in it: "));
         }

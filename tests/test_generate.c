@@ -384,8 +384,8 @@ static void test_info(void **state) {
     assert_true(met);
     assert_int_equal(n_key, info->n_key);
     const pm_message message = {.role = "user", .content = "hello"};
-    char *text = NULL;
-    assert_int_equal(pm_chat_render(model, &message, 1, true, &text), PM_UNSUPPORTED);
+    size_t n_id = 0;
+    assert_int_equal(pm_chat_tokenize(model, &message, 1, true, NULL, 0, &n_id), PM_UNSUPPORTED);
     pm_model_close(model);
 }
 

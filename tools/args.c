@@ -15,12 +15,13 @@ typedef struct option {
     option_type type;
     size_t offset;
     double least, most;
+    const char *ask; /* asks for the default; NULL: no word does */
     const char *value, *help;
 } option;
 
 static const option options[] = {
-#define PM_OPTION(id, letter, name, type, field, least, most, value, help)                         \
-    {letter, name, type, offsetof(pm__options, field), least, most, value, help},
+#define PM_OPTION(id, letter, name, type, field, least, most, ask, value, help)                    \
+    {letter, name, type, offsetof(pm__options, field), least, most, ask, value, help},
 #include "options.def"
 #undef PM_OPTION
 };
@@ -76,12 +77,18 @@ static bool set_number(const parser *p, const option *o, const char *shown, cons
     char *field = (char *)p->out + o->offset;
     uint64_t whole = 0;
     double value = 0;
+    if (o->ask && strcmp(text, o->ask) == 0) {
+        p->out->given[o - options] = false;
+        memset(field, 0, o->type == U64 ? sizeof(uint64_t) : sizeof(uint32_t));
+        return true;
+    }
     if (o->type == F32 ? !real_number(text, &value) : !whole_number(text, &whole)) {
         return fail(p, "%s: '%s' is not a %snumber", shown, text, o->type == F32 ? "" : "whole ");
     }
     value = o->type == F32 ? value : (double)whole;
     if (value < o->least || value > o->most) {
-        return fail(p, "%s: %s is not between %.16g and %.16g", shown, text, o->least, o->most);
+        return fail(p, "%s: %s is not between %.16g and %.16g%s%s", shown, text, o->least, o->most,
+                    o->ask ? ", nor " : "", o->ask ? o->ask : "");
     }
     if (o->type == F32) {
         const float f32 = (float)value;

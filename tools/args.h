@@ -8,7 +8,7 @@
 #include "pumice.h"
 
 enum {
-#define PM_OPTION(id, letter, name, type, field, least, most, value, help) PM__OPT_##id,
+#define PM_OPTION(id, letter, name, type, field, least, most, ask, value, help) PM__OPT_##id,
 #include "options.def"
 #undef PM_OPTION
     PM__N_OPT

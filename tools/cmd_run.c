@@ -21,24 +21,35 @@ static bool on_text(void *user, uint32_t answer, const char *text, size_t n_byte
     return !out->broken && !pm__interrupts();
 }
 
+static int plain_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_t **ids,
+                     size_t *n_id) {
+    const pm__options *options = cli->options;
+    const pm_tokenize_desc desc = {.text = text,
+                                   .n_byte = n_byte,
+                                   .add_special = !options->no_bos,
+                                   .parse_special = options->parse_special};
+    if (options->system) {
+        return pm__cli_error(PM__EXIT_USAGE, "run: --system needs a chat template, and %s",
+                             options->raw ? "--raw uses none" : "the model has none");
+    }
+    if (!options->raw) {
+        fputs("pumice: the model has no chat template; completing the plain text\n", stderr);
+    }
+    return pm__cli_tokenize(cli->model, &desc, ids, n_id);
+}
+
 /* The text as the model is to see it: a conversation of one message, or plain. */
 static int prompt_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_t **ids,
                       size_t *n_id) {
     const pm__options *options = cli->options;
-    const bool templated = !options->raw && pm_model_get_info(cli->model)->chat_template;
-    pm_tokenize_desc desc = {.text = text,
-                             .n_byte = n_byte,
-                             .add_special = !options->no_bos,
-                             .parse_special = templated || options->parse_special};
-    if (!templated) {
-        if (options->system) {
-            return pm__cli_error(PM__EXIT_USAGE, "run: --system needs a chat template, and %s",
-                                 options->raw ? "--raw uses none" : "the model has none");
-        }
-        if (!options->raw) {
-            fputs("pumice: the model has no chat template; completing the plain text\n", stderr);
-        }
-        return pm__cli_tokenize(cli->model, &desc, ids, n_id);
+    if (options->raw || !pm_model_get_info(cli->model)->chat_template) {
+        return plain_ids(cli, text, n_byte, ids, n_id);
+    }
+    if (options->no_bos || options->parse_special) {
+        return pm__cli_error(PM__EXIT_USAGE,
+                             "run: %s needs --raw: the model has a chat template, and all special "
+                             "tokens come from it",
+                             options->no_bos ? "--no-bos" : "--parse-special");
     }
     if (strlen(text) != n_byte) {
         return pm__cli_error(
@@ -47,14 +58,7 @@ static int prompt_ids(const pm__cli *cli, const char *text, size_t n_byte, int32
     }
     const pm_message messages[] = {{"system", options->system}, {"user", text}};
     const size_t first = options->system ? 0 : 1;
-    char *rendered = NULL;
-    PM__CHECK(
-        pm__cli_status(pm_chat_render(cli->model, messages + first, 2 - first, true, &rendered)));
-    desc.text = rendered;
-    desc.n_byte = strlen(rendered);
-    const int code = pm__cli_tokenize(cli->model, &desc, ids, n_id);
-    free(rendered);
-    return code;
+    return pm__cli_tokenize_chat(cli->model, messages + first, 2 - first, ids, n_id);
 }
 
 static void add_answer(cJSON *object, const pm_answer *answer, uint64_t seed) {

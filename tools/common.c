@@ -201,18 +201,29 @@ int pm__cli_read_text(const pm__options *options, bool trim, char **text, size_t
     return 0;
 }
 
-int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
-                     size_t *n_id) {
-    /* A first guess that nearly always suffices: no more tokens than bytes, and a few special ones.
-     */
-    size_t capacity = desc->n_byte + 8;
+/* What is to become ids: a text, or messages. */
+typedef struct source {
+    const pm_model *model;
+    const pm_tokenize_desc *text; /* NULL: messages */
+    const pm_message *messages;
+    size_t n_message;
+} source;
+
+static pm_status tokenize(const source *from, int32_t *ids, size_t capacity, size_t *n_id) {
+    return from->text ? pm_tokenize(from->model, from->text, ids, capacity, n_id)
+                      : pm_chat_tokenize(from->model, from->messages, from->n_message, true, ids,
+                                         capacity, n_id);
+}
+
+/* capacity  a first guess that nearly always suffices */
+static int tokenize_all(const source *from, size_t capacity, int32_t **ids, size_t *n_id) {
     *ids = malloc(capacity * sizeof **ids);
-    pm_status status = *ids ? pm_tokenize(model, desc, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
+    pm_status status = *ids ? tokenize(from, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
     if (*ids && status == PM_FAILURE && *n_id > capacity) {
         capacity = *n_id;
         free(*ids);
         *ids = malloc(capacity * sizeof **ids);
-        status = *ids ? pm_tokenize(model, desc, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
+        status = *ids ? tokenize(from, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
     }
     if (!*ids) {
         return pm__cli_error(PM__EXIT_MEMORY, "no memory for %zu token ids", capacity);
@@ -222,6 +233,23 @@ int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_
         *ids = NULL;
     }
     return pm__cli_status(status);
+}
+
+int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
+                     size_t *n_id) {
+    const source from = {.model = model, .text = desc};
+    /* No more tokens than bytes, and a few special ones. */
+    return tokenize_all(&from, desc->n_byte + 8, ids, n_id);
+}
+
+int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, size_t n,
+                          int32_t **ids, size_t *n_id) {
+    const source from = {.model = model, .messages = messages, .n_message = n};
+    size_t capacity = 64;
+    for (size_t i = 0; i < n; i++) {
+        capacity += strlen(messages[i].content) + 64; /* of the template */
+    }
+    return tokenize_all(&from, capacity, ids, n_id);
 }
 
 /* ---- generation ---- */

@@ -61,6 +61,9 @@ int pm__cli_read_file(const char *path, char **text, size_t *n_byte);
 /* ids malloc'ed, at least one element. */
 int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
                      size_t *n_id);
+/* The same for messages in the model's chat template, with the answer opened. */
+int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, size_t n,
+                          int32_t **ids, size_t *n_id);
 
 /* Fills in a random seed where none was given. */
 void pm__cli_seed(pm__options *options);

@@ -162,15 +162,7 @@ int pm__conversation_load(pm__conversation *c, const char *path) {
 
 int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, size_t *n_id,
                             size_t *n_keep) {
-    char *rendered = NULL;
-    PM__CHECK(pm__cli_status(pm_chat_render(cli->model, c->messages, c->n, true, &rendered)));
-    const pm_tokenize_desc desc = {
-        .text = rendered, .n_byte = strlen(rendered), .add_special = true, .parse_special = true};
-    const int code = pm__cli_tokenize(cli->model, &desc, ids, n_id);
-    free(rendered);
-    if (code != 0) {
-        return code;
-    }
+    PM__CHECK(pm__cli_tokenize_chat(cli->model, c->messages, c->n, ids, n_id));
     size_t keep = 0;
     while (keep < c->n_held && keep + 1 < *n_id && c->held[keep] == (*ids)[keep]) {
         keep++;

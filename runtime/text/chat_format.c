@@ -447,15 +447,28 @@ static pm_status check(const pm_message *messages, size_t n, size_t *bytes) {
     return PM_OK;
 }
 
-static char *append(char *at, const char *text) {
+static void append(pm__chat_text *out, const char *text) {
     const size_t n = strlen(text);
-    memcpy(at, text, n);
-    return at + n;
+    memcpy(out->text + out->n_byte, text, n);
+    out->n_byte += n;
+}
+
+static void append_data(pm__chat_text *out, const char *text) {
+    const size_t begin = out->n_byte;
+    append(out, text);
+    if (out->n_byte > begin)
+        out->data[out->n_data++] = (pm__range){begin, out->n_byte};
+}
+
+void pm__chat_text_finish(pm__chat_text *chat) {
+    free(chat->text);
+    free(chat->data);
+    *chat = (pm__chat_text){0};
 }
 
 pm_status pm__chat_format_render(const char *chat_template, size_t template_bytes,
                                  const pm_message *messages, size_t n, bool open_answer,
-                                 char **text) {
+                                 pm__chat_text *out) {
     if (chat_template == NULL)
         return pm__fail(PM_UNSUPPORTED, "chat: the model file has no chat template; --raw "
                                         "completes plain text");
@@ -463,18 +476,21 @@ pm_status pm__chat_format_render(const char *chat_template, size_t template_byte
         return refuse(chat_template, template_bytes);
     size_t bytes;
     PM_TRY(check(messages, n, &bytes));
-    char *out = malloc(bytes);
-    if (out == NULL)
+    pm__chat_text made = {.text = malloc(bytes), .data = calloc(n + 1, 2 * sizeof(pm__range))};
+    if (made.text == NULL || made.data == NULL) {
+        pm__chat_text_finish(&made);
         return pm__fail_memory("chat", bytes);
-    char *at = out;
+    }
     for (size_t i = 0; i < n; i++) {
-        at = append(append(at, "<|im_start|>"), messages[i].role);
-        at = append(append(at, "\n"), messages[i].content);
-        at = append(at, "<|im_end|>\n");
+        append(&made, "<|im_start|>");
+        append_data(&made, messages[i].role);
+        append(&made, "\n");
+        append_data(&made, messages[i].content);
+        append(&made, "<|im_end|>\n");
     }
     if (open_answer)
-        at = append(at, "<|im_start|>assistant\n");
-    *at = '\0';
-    *text = out;
+        append(&made, "<|im_start|>assistant\n");
+    made.text[made.n_byte] = '\0';
+    *out = made;
     return PM_OK;
 }

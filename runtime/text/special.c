@@ -28,14 +28,20 @@ static const char *const end_texts[] = {
      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
 };
 
-void pm__specials_mark_ends(pm__tokenizer *tokenizer) {
+static const char turn_text[] = "<|im_start|>"; /* of the one chat format that is rendered */
+
+static bool is_text(pm__span span, const char *text) {
+    return span.size == strlen(text) && memcmp(span.data, text, span.size) == 0;
+}
+
+/* Some files call them normal or user-defined pieces, so that a user could write a turn. */
+void pm__specials_mark_turns(pm__tokenizer *tokenizer) {
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
-        const pm__span text = tokenizer->texts[i];
+        if (is_text(tokenizer->texts[i], turn_text))
+            tokenizer->kinds[i] = PM__PIECE_CONTROL;
         for (size_t k = 0; k < PM__COUNT(end_texts); k++) {
-            if (text.size != strlen(end_texts[k]) ||
-                memcmp(text.data, end_texts[k], text.size) != 0)
+            if (!is_text(tokenizer->texts[i], end_texts[k]))
                 continue;
-            /* Some files call them normal pieces, so that a user could write the end of a turn. */
             tokenizer->kinds[i] = PM__PIECE_CONTROL;
             tokenizer->ends[i] = true;
         }
@@ -108,8 +114,9 @@ void pm__specials_finish(pm__specials *specials) {
     *specials = (pm__specials){0};
 }
 
-/* Bytes of the longest special text at the start of `text`, 0 if none stands there. */
-static size_t match(const pm__specials *specials, pm__span text, bool all, int32_t *id) {
+/* Bytes of the longest special text at the start of `text`, 0 if none stands there. Only a
+ * user-defined piece may go on beyond n_free. */
+static size_t match(const pm__specials *specials, pm__span text, size_t n_free, int32_t *id) {
     size_t longest = 0;
     uint32_t node = 0;
     for (size_t i = 0; i < text.size; i++) {
@@ -117,7 +124,7 @@ static size_t match(const pm__specials *specials, pm__span text, bool all, int32
         if (node == 0)
             break;
         const pm__special_node *found = &specials->nodes[node];
-        if (found->id >= 0 && (all || found->user)) {
+        if (found->id >= 0 && (found->user || i < n_free)) {
             longest = i + 1;
             *id = found->id;
         }
@@ -125,10 +132,22 @@ static size_t match(const pm__specials *specials, pm__span text, bool all, int32
     return longest;
 }
 
-size_t pm__specials_find(const pm__tokenizer *tokenizer, pm__span text, size_t from, bool all,
-                         int32_t *id) {
-    for (size_t at = from; at < text.size; at++)
-        if (match(&tokenizer->specials, (pm__span){text.data + at, text.size - at}, all, id) > 0)
+/* Bytes from `at` on before the next that is data. */
+static size_t count_free(pm__ranges *data, size_t at, size_t size) {
+    while (data->n > 0 && data->first->end <= at) {
+        data->first++;
+        data->n--;
+    }
+    const size_t next = data->n > 0 ? data->first->begin : size;
+    return next > at ? next - at : 0;
+}
+
+size_t pm__specials_find(const pm__tokenizer *tokenizer, pm__span text, size_t from,
+                         pm__ranges *data, int32_t *id) {
+    for (size_t at = from; at < text.size; at++) {
+        const pm__span rest = {text.data + at, text.size - at};
+        if (match(&tokenizer->specials, rest, count_free(data, at, text.size), id) > 0)
             return at;
+    }
     return text.size;
 }

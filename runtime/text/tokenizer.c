@@ -180,12 +180,12 @@ pm__span pm__tokenizer_piece(const pm__tokenizer *tokenizer, int32_t id, bool sp
  */
 
 static pm_status encode_parts(const pm__tokenizer *tokenizer, pm__merger *merger, pm__span text,
-                              bool parse_special, pm__ids *out) {
+                              pm__ranges data, pm__ids *out) {
     bool at_start = true;
     size_t done = 0;
     while (done < text.size) {
         int32_t id = -1;
-        const size_t special = pm__specials_find(tokenizer, text, done, parse_special, &id);
+        const size_t special = pm__specials_find(tokenizer, text, done, &data, &id);
         if (special > done) {
             const pm__span plain = {text.data + done, special - done};
             PM_TRY(tokenizer->kind->encode(tokenizer, merger, plain, at_start, out));
@@ -201,18 +201,25 @@ static pm_status encode_parts(const pm__tokenizer *tokenizer, pm__merger *merger
     return PM_OK;
 }
 
-pm_status pm__tokenizer_encode(const pm__tokenizer *tokenizer, const char *text, size_t n,
-                               bool add_special, bool parse_special, pm__ids *out) {
-    if (n > INT32_MAX / 4) /* positions are 32 bits wide, and a blank can become three bytes */
-        return pm__fail(PM_ARGUMENT, "tokenizer: a text of %zu bytes is more than 512 MiB", n);
+pm_status pm__tokenizer_encode_around(const pm__tokenizer *tokenizer, pm__span text,
+                                      pm__ranges data, bool add_special, pm__ids *out) {
+    if (text.size > INT32_MAX / 4) /* positions have 32 bits, and a blank can become three bytes */
+        return pm__fail(PM_ARGUMENT, "tokenizer: a text of %zu bytes is more than 512 MiB",
+                        text.size);
     if (add_special && tokenizer->adds_bos)
         PM_TRY(pm__ids_push(out, tokenizer->bos));
     pm__merger merger = {0};
-    const pm_status status =
-        encode_parts(tokenizer, &merger, (pm__span){text, n}, parse_special, out);
+    const pm_status status = encode_parts(tokenizer, &merger, text, data, out);
     pm__merger_finish(&merger);
     PM_TRY(status);
     if (add_special && tokenizer->adds_eos)
         PM_TRY(pm__ids_push(out, tokenizer->eos));
     return PM_OK;
+}
+
+pm_status pm__tokenizer_encode(const pm__tokenizer *tokenizer, const char *text, size_t n,
+                               bool add_special, bool parse_special, pm__ids *out) {
+    const pm__range all = {0, n};
+    const pm__ranges data = {&all, !parse_special && n > 0};
+    return pm__tokenizer_encode_around(tokenizer, (pm__span){text, n}, data, add_special, out);
 }

@@ -43,6 +43,18 @@ bool pm__tokenizer_adds_bos(const pm__tokenizer *tokenizer);
  * (<|im_end|>, <|eot_id|>, <end_of_turn>, ...). */
 bool pm__tokenizer_is_end(const pm__tokenizer *tokenizer, int32_t id);
 
+/* Bytes [begin, end) of a text. */
+typedef struct pm__range {
+    size_t begin, end;
+} pm__range;
+
+/* The parts of a text that are data, in which no control piece may be found: in order, apart, none
+ * empty. */
+typedef struct pm__ranges {
+    const pm__range *first;
+    size_t n;
+} pm__ranges;
+
 /* Appends the ids of n bytes of text. add_special: BOS/EOS as the file asks. parse_special: texts
  * of control and user-defined pieces become their ids; otherwise only user-defined ones do, control
  * texts are plain text. Broken UTF-8 is data, not an error. Time is linear in n but for a
@@ -51,6 +63,10 @@ bool pm__tokenizer_is_end(const pm__tokenizer *tokenizer, int32_t id);
  * OUT_OF_MEMORY; ids appended before the failure stay. */
 pm_status pm__tokenizer_encode(const pm__tokenizer *tokenizer, const char *text, size_t n,
                                bool add_special, bool parse_special, pm__ids *out);
+/* The same for a text with data in it: control pieces are found where no byte of theirs is data,
+ * all else is plain text. The borders of the data divide nothing. */
+pm_status pm__tokenizer_encode_around(const pm__tokenizer *tokenizer, pm__span text,
+                                      pm__ranges data, bool add_special, pm__ids *out);
 
 /* The bytes of a piece; control pieces are empty unless `special`. Valid as long as the tokenizer.
  * An id out of range is empty. */

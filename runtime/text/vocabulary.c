@@ -114,6 +114,6 @@ static pm_status build_table(pm__tokenizer *tokenizer) {
 pm_status pm__vocabulary_read(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     PM_TRY(read_texts(tokenizer, gguf));
     PM_TRY(read_kinds(tokenizer, gguf));
-    pm__specials_mark_ends(tokenizer);
+    pm__specials_mark_turns(tokenizer);
     return build_table(tokenizer);
 }

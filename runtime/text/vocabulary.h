@@ -60,15 +60,16 @@ int32_t pm__vocabulary_find(const pm__tokenizer *tokenizer, const char *text, si
 pm_status pm__vocabulary_array(const pm__gguf *gguf, const char *name, uint64_t n,
                                const pm__gguf_key **key);
 
-/* Finds the pieces that mean the end of an answer, and makes control pieces of those that are not.
- */
-void pm__specials_mark_ends(pm__tokenizer *tokenizer);
+/* Finds the pieces that mean the end of an answer, and makes control pieces of them and of the one
+ * that begins a turn. */
+void pm__specials_mark_turns(pm__tokenizer *tokenizer);
 pm_status pm__specials_init(pm__tokenizer *tokenizer);
 void pm__specials_finish(pm__specials *specials);
 /* The first place at or after `from` where the text of a special piece stands, the longest there;
- * n if there is none. all: control pieces too. */
-size_t pm__specials_find(const pm__tokenizer *tokenizer, pm__span text, size_t from, bool all,
-                         int32_t *id);
+ * the text's size if there is none. User-defined pieces are found everywhere, others where no byte
+ * of theirs is data. *data loses the ranges that end before the place. */
+size_t pm__specials_find(const pm__tokenizer *tokenizer, pm__span text, size_t from,
+                         pm__ranges *data, int32_t *id);
 
 #define PM_TOKENIZER(MODEL, name)                                                                  \
     pm_status pm__##name##_init(pm__tokenizer *tokenizer, const pm__gguf *gguf);                   \
