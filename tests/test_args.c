@@ -1,0 +1,198 @@
+/* ctest: quick */
+/* How command lines become options, and what is said of those that cannot. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tools/args.h"
+
+static const unsigned char taken[] = {PM__OPT_MODEL, PM__OPT_PROMPT, PM__OPT_FILE,  PM__OPT_PREDICT,
+                                      PM__OPT_SEED,  PM__OPT_TEMP,   PM__OPT_TOP_P, PM__OPT_STOP,
+                                      PM__OPT_JSON,  PM__OPT_VERBOSE};
+static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
+static const pm__command command = {"try", "tries things", &spec};
+
+#define MOST_WORD 64
+
+/* Parses words separated by '|'. */
+static bool parse(const char *words, pm__options *out, char message[PM__ARGS_MESSAGE]) {
+    static char copy[1024];
+    char *argv[MOST_WORD];
+    int argc = 0;
+    assert_true(strlen(words) < sizeof copy);
+    strcpy(copy, words);
+    for (char *word = copy; word && *words;) {
+        char *bar = strchr(word, '|');
+        if (bar) {
+            *bar = '\0';
+        }
+        argv[argc++] = word;
+        word = bar ? bar + 1 : NULL;
+    }
+    *out = (pm__options){.n_predict = 77};
+    return pm__args_parse(&command, argc, argv, out, message);
+}
+
+static void test_forms(void **state) {
+    (void)state;
+    static const char *const same[] = {"-n|12|-v|--temp|0.25", "-n12|--verbose|--temp=0.25",
+                                       "--predict=12|-v|--temp=.25", "-vn|12|--temp|25e-2",
+                                       "-vn12|--temp=0.25|--"};
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        pm__options o;
+        char message[PM__ARGS_MESSAGE];
+        assert_true(parse(same[i], &o, message));
+        assert_int_equal(o.n_predict, 12);
+        assert_true(o.verbose);
+        assert_float_equal(o.sampling.temperature, 0.25, 0);
+        assert_true(o.given[PM__OPT_PREDICT] && o.given[PM__OPT_TEMP]);
+        assert_false(o.given[PM__OPT_SEED]);
+        assert_false(o.json);
+    }
+}
+
+static void test_defaults_and_repeats(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("", &o, message));
+    assert_int_equal(o.n_predict, 77);
+    assert_true(parse("-n|3|-n|4|-r|one|--stop=two", &o, message));
+    assert_int_equal(o.n_predict, 4);
+    assert_int_equal(o.n_stop, 2);
+    assert_string_equal(o.stop[0], "one");
+    assert_string_equal(o.stop[1], "two");
+}
+
+static void test_texts_may_look_like_options(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("-p|--json|-m|-v", &o, message));
+    assert_string_equal(o.prompt, "--json");
+    assert_string_equal(o.model, "-v");
+    assert_false(o.json || o.verbose);
+    assert_true(parse("--prompt=", &o, message));
+    assert_string_equal(o.prompt, "");
+}
+
+static void test_widest_seed(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("-s|9007199254740991", &o, message));
+    assert_true(o.sampling.seed == 9007199254740991u);
+    assert_false(parse("-s|9007199254740992", &o, message));
+    assert_false(parse("-s|99999999999999999999999", &o, message));
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *says;
+    } cases[] = {
+        {"--predikt|3", "unknown option --predikt"},
+        {"-z", "unknown option -z"},
+        {"-vz", "unknown option -z"},
+        {"--tensors", "option --tensors is not for this command"},
+        {"-b|3", "option -b is not for this command"},
+        {"-n", "option -n needs a value"},
+        {"--temp", "option --temp needs a value"},
+        {"--json=yes", "option --json takes no value"},
+        {"-n|0", "-n: 0 is not between 1 and"},
+        {"-n|12x", "-n: '12x' is not a whole number"},
+        {"-n|-3", "-n: '-3' is not a whole number"},
+        {"-n| 3", "-n: ' 3' is not a whole number"},
+        {"-n|4294967296", "-n: 4294967296 is not between"},
+        {"-n|", "-n: '' is not a whole number"},
+        {"--temp|warm", "--temp: 'warm' is not a number"},
+        {"--temp|nan", "--temp: 'nan' is not a number"},
+        {"--temp|-0.5", "--temp: -0.5 is not between 0 and 100"},
+        {"--top-p=1.01", "--top-p: 1.01 is not between 0 and 1"},
+        {"--top-p=", "--top-p: '' is not a number"},
+        {"-r|", "-r: the text is empty"},
+        {"more", "unexpected argument 'more'"},
+        {"-v|-", "unexpected argument '-'"},
+        {"--|-v", "unexpected argument '-v'"},
+        {"-p|a|-f|b", "-p and -f are two texts"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pm__options o;
+        char message[PM__ARGS_MESSAGE];
+        if (parse(cases[i].words, &o, message)) {
+            fail_msg("accepted: %s", cases[i].words);
+        }
+        if (!strstr(message, cases[i].says) || strncmp(message, "try: ", 5) != 0 ||
+            strchr(message, '\n')) {
+            fail_msg("%s: '%s' does not say '%s'", cases[i].words, message, cases[i].says);
+        }
+    }
+}
+
+static void test_too_many_stops(void **state) {
+    (void)state;
+    char words[16 * (PM__MOST_STOP + 1)] = "-r|x";
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    for (int i = 1; i < PM__MOST_STOP; i++) {
+        strcat(words, "|-r|x");
+    }
+    assert_true(parse(words, &o, message));
+    assert_int_equal(o.n_stop, PM__MOST_STOP);
+    strcat(words, "|-r|x");
+    assert_false(parse(words, &o, message));
+}
+
+static void test_long_words_fit_the_message(void **state) {
+    (void)state;
+    static char word[900];
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    memset(word, 'a', sizeof word - 1);
+    assert_false(parse(word, &o, message));
+    assert_true(strlen(message) < PM__ARGS_MESSAGE);
+    word[0] = word[1] = '-';
+    assert_false(parse(word, &o, message));
+}
+
+static void test_help_lists_what_is_taken(void **state) {
+    (void)state;
+    char text[16384] = "";
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    pm__args_help(&command, file);
+    fputs("\nwords: ", file);
+    pm__args_words(&command, file);
+    rewind(file);
+    const size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    assert_true(n > 0 && n < sizeof text - 1);
+    assert_non_null(strstr(text, "usage: pumice try"));
+    assert_non_null(strstr(text, "tries things"));
+    assert_non_null(strstr(text, "-n, --predict N"));
+    assert_non_null(strstr(text, "--temp T"));
+    assert_non_null(strstr(text, "-h, --help"));
+    assert_non_null(strstr(text, "A closing note."));
+    assert_null(strstr(text, "--tensors"));
+    assert_non_null(strstr(strstr(text, "words: "), "--predict -n"));
+    for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        assert_true(end - line <= 100);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_defaults_and_repeats),
+        cmocka_unit_test(test_texts_may_look_like_options),
+        cmocka_unit_test(test_widest_seed),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_too_many_stops),
+        cmocka_unit_test(test_long_words_fit_the_message),
+        cmocka_unit_test(test_help_lists_what_is_taken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
