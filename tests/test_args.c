@@ -9,9 +9,9 @@
 
 #include "tools/args.h"
 
-static const unsigned char taken[] = {PM__OPT_MODEL, PM__OPT_PROMPT, PM__OPT_FILE,  PM__OPT_PREDICT,
-                                      PM__OPT_SEED,  PM__OPT_TEMP,   PM__OPT_TOP_P, PM__OPT_STOP,
-                                      PM__OPT_JSON,  PM__OPT_VERBOSE};
+static const unsigned char taken[] = {
+    PM__OPT_MODEL, PM__OPT_PROMPT, PM__OPT_FILE, PM__OPT_PREDICT, PM__OPT_CTX,    PM__OPT_SEED,
+    PM__OPT_TEMP,  PM__OPT_TOP_P,  PM__OPT_STOP, PM__OPT_JSON,    PM__OPT_VERBOSE};
 static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
 static const pm__command command = {"try", "tries things", &spec};
 
@@ -89,6 +89,25 @@ static void test_widest_seed(void **state) {
     assert_false(parse("-s|99999999999999999999999", &o, message));
 }
 
+/* As other programs have it: -1 tokens, -1 as seed, a context of 0. */
+static void test_words_for_the_default(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("-n|-1|-c0|--seed=-1", &o, message));
+    assert_int_equal(o.n_predict, 0);
+    assert_int_equal(o.n_ctx, 0);
+    assert_true(o.sampling.seed == 0);
+    assert_true(parse("-n|5|-c|64|-s|4294967297|-n-1|-c|0|-s|-1", &o, message)); /* the last */
+    assert_int_equal(o.n_predict, 0);
+    assert_int_equal(o.n_ctx, 0);
+    assert_true(o.sampling.seed == 0);
+    assert_false(o.given[PM__OPT_PREDICT] || o.given[PM__OPT_CTX] || o.given[PM__OPT_SEED]);
+    assert_true(parse("-n|-1|-n|3|-s|-1|-s|0", &o, message));
+    assert_int_equal(o.n_predict, 3);
+    assert_true(o.given[PM__OPT_PREDICT] && o.given[PM__OPT_SEED]);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     static const struct {
@@ -102,7 +121,11 @@ static void test_refusals(void **state) {
         {"-n", "option -n needs a value"},
         {"--temp", "option --temp needs a value"},
         {"--json=yes", "option --json takes no value"},
-        {"-n|0", "-n: 0 is not between 1 and"},
+        {"-n|0", "-n: 0 is not between 1 and 1073741824, nor -1"},
+        {"-c|1", "-c: 1 is not between 2 and 16777216, nor 0"},
+        {"-c|-1", "-c: '-1' is not a whole number"},
+        {"-s|-2", "-s: '-2' is not a whole number"},
+        {"--temp|-1", "--temp: -1 is not between 0 and 100"},
         {"-n|12x", "-n: '12x' is not a whole number"},
         {"-n|-3", "-n: '-3' is not a whole number"},
         {"-n| 3", "-n: ' 3' is not a whole number"},
@@ -189,6 +212,7 @@ int main(void) {
         cmocka_unit_test(test_defaults_and_repeats),
         cmocka_unit_test(test_texts_may_look_like_options),
         cmocka_unit_test(test_widest_seed),
+        cmocka_unit_test(test_words_for_the_default),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_too_many_stops),
         cmocka_unit_test(test_long_words_fit_the_message),
