@@ -292,6 +292,10 @@ static volatile sig_atomic_t interrupts;
 static volatile sig_atomic_t
     deliveries; /* since the last clear; whoever is not heard in time is obeyed */
 
+/* A terminal first signals and then throws away what it has not shown yet; what is said about the
+ * interruption must come after that. */
+static bool settled;
+
 static void on_signal(int signal_number) {
     interrupts += signal_number == SIGTERM ? 2 : 1;
     deliveries++;
@@ -311,10 +315,16 @@ void pm__interrupt_catch(void) {
 }
 
 int pm__interrupts(void) {
+    static const struct timespec moment = {.tv_nsec = 50000000};
+    if (interrupts && !settled) {
+        settled = true;
+        nanosleep(&moment, NULL);
+    }
     return interrupts;
 }
 
 void pm__interrupt_clear(void) {
     interrupts = 0;
     deliveries = 0;
+    settled = false;
 }
