@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # ctest: model
-"""Runs the built program as people and scripts do: exit codes, what goes to which stream, JSON by its keys,
-hostile files within time and memory, signals.
+"""Runs the built program as people and scripts do: exit codes, what goes to which stream, JSON by
+its keys, hostile files within time and memory, signals.
 
-The program is $PUMICE_BUILD/pumice (default: build/pumice); models come from $PUMICE_SHARED or ../shared.
+The program is $PUMICE_BUILD/pumice (default: build/pumice); models come from $PUMICE_SHARED or
+../shared.
 `test_cli.py NAME...` runs single tests.
 """
 import json
@@ -26,9 +27,11 @@ PROGRAM = os.path.join(BUILD, "pumice")
 STORIES = os.path.join(SHARED, "models", "real", "stories260K-f32.gguf")
 TEMPORARY = tempfile.TemporaryDirectory()
 OK, FAILURE, USAGE, BAD_FILE, NO_DEVICE, MEMORY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-          "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-          "{% endif %}")
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% endif %}"
+)
 
 
 class Result:
@@ -40,11 +43,13 @@ class Result:
 
 def pumice(*args, text=b"", env=None, timeout=120):
     """Runs the program to its end."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    temporary = tempfile.TemporaryFile
+    with temporary() as given, temporary() as out, temporary() as err:
         given.write(text)
         given.seek(0)
-        process = subprocess.Popen([PROGRAM, *args], stdin=given, stdout=out, stderr=err,
-                                   env={**os.environ, **(env or {})})
+        process = subprocess.Popen(
+            [PROGRAM, *args], stdin=given, stdout=out, stderr=err, env={**os.environ, **(env or {})}
+        )
         deadline = time.monotonic() + timeout
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -67,7 +72,11 @@ def on_cpu(command, *args, model=STORIES, **kwargs):
 
 def check(condition, what, result=None):
     if not condition:
-        seen = f"\n  exit {result.code}\n  stdout {result.out[:400]!r}\n  stderr {result.err[-800:]}" if result else ""
+        seen = (
+            f"\n  exit {result.code}\n  stdout {result.out[:400]!r}\n  stderr {result.err[-800:]}"
+            if result
+            else ""
+        )
         raise AssertionError(f"{what}{seen}")
 
 
@@ -75,15 +84,23 @@ def check_refusal(result, codes, what):
     """The right exit code, nothing on stdout, exactly one sentence besides the device line."""
     check(result.code in codes, f"{what}: exit code not in {codes}", result)
     check(result.out == b"", f"{what}: something on stdout", result)
-    lines = [line for line in result.err.splitlines()
-             if not re.match(r"pumice: (device .*;|\d+ prompt tokens|warning: |the model has no chat)", line)]
-    check(len(lines) == 1 and lines[0].startswith("pumice: ") and len(lines[0]) > 20,
-          f"{what}: not one sentence", result)
+    lines = [
+        line
+        for line in result.err.splitlines()
+        if not re.match(
+            r"pumice: (device .*;|\d+ prompt tokens|warning: |the model has no chat)", line
+        )
+    ]
+    check(
+        len(lines) == 1 and lines[0].startswith("pumice: ") and len(lines[0]) > 20,
+        f"{what}: not one sentence",
+        result,
+    )
     return lines[0]
 
 
 def chat_model():
-    """stories260K with a ChatML template: the header with one key more, the data moved to its new place."""
+    """stories260K with a ChatML template: a header of one key more, the data moved behind it."""
     path = os.path.join(TEMPORARY.name, "chat.gguf")
     if os.path.exists(path):
         return path
@@ -116,32 +133,52 @@ def chat_model():
         at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 12
     key, value = b"tokenizer.chat_template", CHATML.encode()
     added = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
-    header = data[:4] + struct.pack("<IQQ", version, n_tensor, n_key + 1) + data[24:keys_end] + added + data[keys_end:at]
+    header = (
+        data[:4]
+        + struct.pack("<IQQ", version, n_tensor, n_key + 1)
+        + data[24:keys_end]
+        + added
+        + data[keys_end:at]
+    )
     with open(path, "wb") as file:
-        file.write(header + b"\0" * (-len(header) % 32) + data[at + -at % 32:])
+        file.write(header + b"\0" * (-len(header) % 32) + data[at + -at % 32 :])
     return path
 
 
-# ---- usage -----------------------------------------------------------------------------------------------
+# ---- usage -----------------------------------------------------------------------------
 
 
 def commands():
     words = pumice("--completion-words").out.decode().split()
-    return words[:words.index("help")]
+    return words[: words.index("help")]
 
 
 def test_help_and_version():
     result = pumice("--version")
-    check(result.code == OK and re.fullmatch(rb"pumice \d+\.\d+\.\d+\n", result.out), "--version", result)
+    check(
+        result.code == OK and re.fullmatch(rb"pumice \d+\.\d+\.\d+\n", result.out),
+        "--version",
+        result,
+    )
     for args in (["help"], ["--help"]):
         result = pumice(*args)
         check(result.code == OK and not result.err, args, result)
-        check(all(command in result.out.decode() for command in commands()), "help lists all commands", result)
+        check(
+            all(command in result.out.decode() for command in commands()),
+            "help lists all commands",
+            result,
+        )
     for command in commands():
         by_flag, by_help = pumice(command, "--help"), pumice("help", command)
-        check(by_flag.code == OK and by_flag.out == by_help.out and not by_flag.err, command, by_flag)
+        check(
+            by_flag.code == OK and by_flag.out == by_help.out and not by_flag.err, command, by_flag
+        )
         for word in pumice("--completion-words", command).out.decode().split():
-            check(re.search(rf"(^|\s){re.escape(word)}[\s,]", by_flag.out.decode()), f"{command}: {word}", by_flag)
+            check(
+                re.search(rf"(^|\s){re.escape(word)}[\s,]", by_flag.out.decode()),
+                f"{command}: {word}",
+                by_flag,
+            )
 
 
 def test_man_page_has_every_option():
@@ -150,21 +187,45 @@ def test_man_page_has_every_option():
     for command in commands():
         check(f"\n.SS {command}\n" in page, f"the man page has no section for {command}")
         for word in pumice("--completion-words", command).out.decode().split():
-            check(re.search(rf"{re.escape(word)}\b", page), f"the man page lacks {word} ({command})")
+            check(
+                re.search(rf"{re.escape(word)}\b", page), f"the man page lacks {word} ({command})"
+            )
 
 
 def test_usage_errors():
-    cases = [[], ["sing"], ["run", "--sing"], ["run", "extra"], ["run", "-n"], ["run", "-n", "many"],
-             ["run", "-n", "0"], ["run", "--temp", "-1"], ["run", "--top-p", "2"], ["run", "-p", "a", "-f", "b"],
-             ["run", "--tensors"], ["score", "--temp", "0"], ["info", "--device", "cpu"], ["help", "sing"],
-             ["help", "run", "on"], ["--version", "on"], ["chat", "--json"], ["tokenize", "--top", "3"]]
+    cases = [
+        [],
+        ["sing"],
+        ["run", "--sing"],
+        ["run", "extra"],
+        ["run", "-n"],
+        ["run", "-n", "many"],
+        ["run", "-n", "0"],
+        ["run", "--temp", "-1"],
+        ["run", "--top-p", "2"],
+        ["run", "-p", "a", "-f", "b"],
+        ["run", "--tensors"],
+        ["score", "--temp", "0"],
+        ["info", "--device", "cpu"],
+        ["help", "sing"],
+        ["help", "run", "on"],
+        ["--version", "on"],
+        ["chat", "--json"],
+        ["tokenize", "--top", "3"],
+    ]
     for args in cases:
         result = pumice(*args)
-        check(result.code == USAGE and result.out == b"" and result.err, f"{args}: not refused", result)
-        check(not args or len(result.err.splitlines()) == 1, f"{args}: more than one sentence", result)
+        check(
+            result.code == USAGE and result.out == b"" and result.err,
+            f"{args}: not refused",
+            result,
+        )
+        check(
+            not args or len(result.err.splitlines()) == 1, f"{args}: more than one sentence", result
+        )
 
 
-# ---- bad input -------------------------------------------------------------------------------------------
+# ---- bad input -------------------------------------------------------------------------
 
 
 def test_malformed_models():
@@ -172,7 +233,9 @@ def test_malformed_models():
     names = sorted(name for name in os.listdir(folder) if name.startswith("gguf-"))
     check(len(names) > 40, f"only {len(names)} malformed files in {folder}")
     for name in names:
-        result = on_cpu("run", "--raw", "-p", "x", "-n", "1", model=os.path.join(folder, name), timeout=20)
+        result = on_cpu(
+            "run", "--raw", "-p", "x", "-n", "1", model=os.path.join(folder, name), timeout=20
+        )
         check(result.cpu_seconds < 1, f"{name}: {result.cpu_seconds:.2f} s", result)
         check(result.peak_bytes < 200e6, f"{name}: {result.peak_bytes / 1e6:.0f} MB", result)
         if not ("maybe-ok" in name and result.code == OK):
@@ -184,8 +247,14 @@ def test_what_is_no_model_file():
     os.mkfifo(fifo)
     empty = os.path.join(TEMPORARY.name, "empty.gguf")
     open(empty, "w").close()
-    cases = {"directory": TEMPORARY.name, "pipe": fifo, "missing": os.path.join(TEMPORARY.name, "missing.gguf"),
-             "empty": empty, "device": "/dev/zero", "text": os.path.abspath(__file__)}
+    cases = {
+        "directory": TEMPORARY.name,
+        "pipe": fifo,
+        "missing": os.path.join(TEMPORARY.name, "missing.gguf"),
+        "empty": empty,
+        "device": "/dev/zero",
+        "text": os.path.abspath(__file__),
+    }
     if os.geteuid() != 0:
         cases["unreadable"] = os.path.join(TEMPORARY.name, "unreadable.gguf")
         open(cases["unreadable"], "w").close()
@@ -209,17 +278,31 @@ def test_prompt_longer_than_context():
     result = on_cpu("run", "-c", "16", "-p", "a b c d e f g h i j k l m n o p q r s t u v w x y z")
     sentence = check_refusal(result, [FAILURE], "long prompt")
     n_prompt = int(re.search(r"(\d+) prompt tokens", result.err)[1])
-    check(n_prompt > 16 and str(n_prompt) in sentence and "16" in sentence and "-c" in sentence, sentence, result)
+    check(
+        n_prompt > 16 and str(n_prompt) in sentence and "16" in sentence and "-c" in sentence,
+        sentence,
+        result,
+    )
 
 
 def test_devices_that_are_not_there():
-    check_refusal(pumice("run", "-m", STORIES, "-p", "x", "--device", "no such device"), [NO_DEVICE], "unknown device")
-    check_refusal(on_cpu("run", "-p", "x", "--require-gpu"), [NO_DEVICE], "--require-gpu on the CPU")
+    check_refusal(
+        pumice("run", "-m", STORIES, "-p", "x", "--device", "no such device"),
+        [NO_DEVICE],
+        "unknown device",
+    )
+    check_refusal(
+        on_cpu("run", "-p", "x", "--require-gpu"), [NO_DEVICE], "--require-gpu on the CPU"
+    )
     nothing = {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
     check_refusal(pumice("run", "-m", STORIES, "-p", "x", env=nothing), [NO_DEVICE], "no driver")
     result = pumice("devices", "--json", env=nothing)
     document = json.loads(result.out)
-    check(result.code == OK and [d["kind"] for d in document["devices"]] == ["cpu"], "CPU path alone", result)
+    check(
+        result.code == OK and [d["kind"] for d in document["devices"]] == ["cpu"],
+        "CPU path alone",
+        result,
+    )
     check(document["note"], "why there is no Vulkan device", result)
 
 
@@ -228,25 +311,46 @@ def test_what_does_not_fit():
     sentence = check_refusal(huge, [MEMORY], "huge context")
     check(re.search(r"\d{6,}.*-c", sentence), f"neither bytes nor what would help: {sentence}")
     planned = on_cpu("plan", "--json", "-c", "16777216", "-b", "16384", "-a", "64")
-    check(planned.code == MEMORY and json.loads(planned.out)["fits"] is False, "plan says so", planned)
+    check(
+        planned.code == MEMORY and json.loads(planned.out)["fits"] is False, "plan says so", planned
+    )
 
 
-# ---- documents -------------------------------------------------------------------------------------------
+# ---- documents -------------------------------------------------------------------------
 
 
 def document(result, keys):
     check(result.code == OK, "failed", result)
-    check(result.out.count(b"\n") == 1 and result.out.endswith(b"\n"), "not one line on stdout", result)
+    check(
+        result.out.count(b"\n") == 1 and result.out.endswith(b"\n"),
+        "not one line on stdout",
+        result,
+    )
     parsed = json.loads(result.out)
     for key, kinds in keys.items():
-        check(key in parsed and isinstance(parsed[key], kinds), f"{key} is missing or no {kinds}", result)
+        check(
+            key in parsed and isinstance(parsed[key], kinds),
+            f"{key} is missing or no {kinds}",
+            result,
+        )
     return parsed
 
 
 NUMBER = (int, float)
-RUN_KEYS = {"text": str, "tokens": list, "prompt_tokens": list, "prompt_seconds": NUMBER, "generate_seconds": NUMBER,
-            "first_token_seconds": NUMBER, "stop": str, "device": dict, "logits_hash": str, "seed": int,
-            "host_us_per_token": NUMBER, "dispatches": int}
+RUN_KEYS = {
+    "text": str,
+    "tokens": list,
+    "prompt_tokens": list,
+    "prompt_seconds": NUMBER,
+    "generate_seconds": NUMBER,
+    "first_token_seconds": NUMBER,
+    "stop": str,
+    "device": dict,
+    "logits_hash": str,
+    "seed": int,
+    "host_us_per_token": NUMBER,
+    "dispatches": int,
+}
 
 
 def test_run_json_and_text():
@@ -254,13 +358,24 @@ def test_run_json_and_text():
     result = on_cpu("run", *args, "--json")
     parsed = document(result, RUN_KEYS)
     check(len(parsed["tokens"]) == 40 and parsed["stop"] == "length", "40 tokens", result)
-    check(set(parsed["device"]) == {"name", "driver", "kind"} and parsed["device"]["kind"] == "cpu", "device", result)
+    check(
+        set(parsed["device"]) == {"name", "driver", "kind"} and parsed["device"]["kind"] == "cpu",
+        "device",
+        result,
+    )
     check(re.fullmatch(r"[0-9a-f]{8}", parsed["logits_hash"]), "hash", result)
     plain = on_cpu("run", *args)
     check(plain.out.decode() == parsed["text"] + "\n", "stdout is the text and a newline", plain)
     last = plain.err.splitlines()[-1]
-    check(re.fullmatch(r"40 tokens  [\d.]+ tok/s  [\d.e+]+ ms/tok  [\d.e+-]+ GB/s  first token [\d.e+]+ ms  #"
-                       + parsed["logits_hash"], last), f"closing line: {last}", plain)
+    check(
+        re.fullmatch(
+            r"40 tokens  [\d.]+ tok/s  [\d.e+]+ ms/tok  [\d.e+-]+ GB/s  first token [\d.e+]+ ms  #"
+            + parsed["logits_hash"],
+            last,
+        ),
+        f"closing line: {last}",
+        plain,
+    )
     check(plain.err.startswith("pumice: device "), "the first line is the device", plain)
     with open(os.path.join(TEMPORARY.name, "prompt"), "w", encoding="utf-8") as file:
         file.write("Once upon a time\n")
@@ -270,50 +385,81 @@ def test_run_json_and_text():
 
 def test_seeds():
     args = ["-p", "One day", "-n", "30", "--temp", "1.2", "--raw", "--json"]
-    one, again, other = (document(on_cpu("run", *args, "-s", seed), RUN_KEYS) for seed in ("7", "7", "8"))
-    check(one["tokens"] == again["tokens"] and one["logits_hash"] == again["logits_hash"], "the same seed differs")
+    one, again, other = (
+        document(on_cpu("run", *args, "-s", seed), RUN_KEYS) for seed in ("7", "7", "8")
+    )
+    check(
+        one["tokens"] == again["tokens"] and one["logits_hash"] == again["logits_hash"],
+        "the same seed differs",
+    )
     check(one["tokens"] != other["tokens"] and one["seed"] == 7, "another seed does not")
     random = on_cpu("run", *args)
     seed = str(document(random, RUN_KEYS)["seed"])
     check(f"seed {seed}\n" in random.err, "the random seed is printed", random)
     repeated = document(on_cpu("run", *args, "-s", seed), RUN_KEYS)
-    check(repeated["tokens"] == json.loads(random.out)["tokens"], "the printed seed repeats the run", random)
+    check(
+        repeated["tokens"] == json.loads(random.out)["tokens"],
+        "the printed seed repeats the run",
+        random,
+    )
 
 
 def test_answers_and_stops():
     args = ["-p", "One day", "-n", "30", "--temp", "1", "--raw", "-s", "11"]
     parsed = document(on_cpu("run", *args, "-a", "3", "--json"), {**RUN_KEYS, "answers": list})
     check([a["seed"] for a in parsed["answers"]] == [11, 12, 13], "seeds of answers")
-    check(parsed["text"] == parsed["answers"][0]["text"] != parsed["answers"][1]["text"], "answers differ")
+    check(
+        parsed["text"] == parsed["answers"][0]["text"] != parsed["answers"][1]["text"],
+        "answers differ",
+    )
     text = parsed["text"]
     stop = text[10:14]
     stopped = document(on_cpu("run", *args, "--json", "--stop", stop), RUN_KEYS)
-    check(stopped["stop"] == "stop" and stopped["text"] == text[:text.index(stop)], f"--stop {stop!r}: {stopped['text']}")
+    check(
+        stopped["stop"] == "stop" and stopped["text"] == text[: text.index(stop)],
+        f"--stop {stop!r}: {stopped['text']}",
+    )
 
 
 def test_template_is_applied():
     model = chat_model()
     plain = document(on_cpu("run", "-p", "Hi", "-n", "1", "--raw", "--json", model=model), RUN_KEYS)
     chat = document(on_cpu("run", "-p", "Hi", "-n", "1", "--json", model=model), RUN_KEYS)
-    system = document(on_cpu("run", "-p", "Hi", "-n", "1", "--json", "--system", "Be", model=model), RUN_KEYS)
-    check(len(plain["prompt_tokens"]) < len(chat["prompt_tokens"]) < len(system["prompt_tokens"]), "template")
-    check(on_cpu("run", "-p", "Hi", "--raw", "--system", "Be", model=model).code == USAGE, "--raw has no system")
+    system = document(
+        on_cpu("run", "-p", "Hi", "-n", "1", "--json", "--system", "Be", model=model), RUN_KEYS
+    )
+    check(
+        len(plain["prompt_tokens"]) < len(chat["prompt_tokens"]) < len(system["prompt_tokens"]),
+        "template",
+    )
+    check(
+        on_cpu("run", "-p", "Hi", "--raw", "--system", "Be", model=model).code == USAGE,
+        "--raw has no system",
+    )
 
 
 SCORE_KEYS = {"tokens": list, "positions": list, "logprobs": list, "n_scored": int}
 
 
 def test_score():
-    parsed = document(on_cpu("score", "-p", "Once upon a time", "--top", "3", "--json"),
-                      {**SCORE_KEYS, "nll_per_token": float, "perplexity": float})
+    parsed = document(
+        on_cpu("score", "-p", "Once upon a time", "--top", "3", "--json"),
+        {**SCORE_KEYS, "nll_per_token": float, "perplexity": float},
+    )
     n = len(parsed["tokens"])
-    check(len(parsed["positions"]) == len(parsed["logprobs"]) == n and parsed["n_scored"] == n - 1, "lengths")
+    check(
+        len(parsed["positions"]) == len(parsed["logprobs"]) == n and parsed["n_scored"] == n - 1,
+        "lengths",
+    )
     for position in parsed["positions"]:
         logits = [logit for _, logit in position["top"]]
         check(len(logits) == 3 and logits == sorted(logits, reverse=True), "top is not sorted")
         check(position["logsumexp"] > logits[0], "logsumexp is below its largest term")
     nll = -sum(parsed["logprobs"][1:]) / (n - 1)
-    check(parsed["logprobs"][0] is None and abs(nll - parsed["nll_per_token"]) < 1e-9, "nll is the mean")
+    check(
+        parsed["logprobs"][0] is None and abs(nll - parsed["nll_per_token"]) < 1e-9,
+        "nll is the mean",
+    )
     check(abs(math.exp(nll) / parsed["perplexity"] - 1) < 1e-9, "perplexity is its exponential")
     single = document(on_cpu("score", "-p", "", "--json"), SCORE_KEYS)
     check(single["perplexity"] is None and single["n_scored"] == 0, "nothing to score")
@@ -326,19 +472,29 @@ def test_score_windows():
     parsed = document(result, SCORE_KEYS)
     n_window = len(parsed["tokens"]) // n_ctx
     check(n_window > 2 and len(parsed["tokens"]) == n_window * n_ctx, "whole windows", result)
-    check(parsed["n_scored"] == n_window * (n_ctx - n_ctx // 2 - 1), "the second half of each", result)
+    check(
+        parsed["n_scored"] == n_window * (n_ctx - n_ctx // 2 - 1), "the second half of each", result
+    )
     for w in range(n_window):
-        logprobs = parsed["logprobs"][w * n_ctx:(w + 1) * n_ctx]
+        logprobs = parsed["logprobs"][w * n_ctx : (w + 1) * n_ctx]
         check(parsed["tokens"][w * n_ctx] == 1, f"window {w} does not begin with BOS", result)
-        check([i for i, p in enumerate(logprobs) if p is not None] == list(range(n_ctx // 2 + 1, n_ctx)),
-              f"window {w} scores other positions", result)
+        check(
+            [i for i, p in enumerate(logprobs) if p is not None]
+            == list(range(n_ctx // 2 + 1, n_ctx)),
+            f"window {w} scores other positions",
+            result,
+        )
 
 
 def test_devices_json():
     parsed = document(pumice("devices", "--json"), {"devices": list})
     check(pumice("run", "--list-devices").out == pumice("devices").out, "--list-devices lists them")
     for i, device in enumerate(parsed["devices"]):
-        check(device["index"] == i and device["kind"] in ("cpu", "software", "integrated", "discrete", "virtual"), device)
+        check(
+            device["index"] == i
+            and device["kind"] in ("cpu", "software", "integrated", "discrete", "virtual"),
+            device,
+        )
         check({"name", "driver", "api", "memory_bytes", "subgroup", "tiers"} <= set(device), device)
         check(len(device["subgroup"]) == 2, device)
         for tier in device["tiers"]:
@@ -347,10 +503,21 @@ def test_devices_json():
 
 
 def test_info_and_plan_json():
-    info = document(pumice("info", "-m", STORIES, "--json", "--tensors"), {"keys": dict, "tensors": list, "types": list})
-    check(info["architecture"] == "llama" and info["n_vocab"] == 512 and info["n_layer"] == 5, "sizes")
-    check(len(info["tensors"]) == info["n_tensor"] == 47 and info["tensors"][0]["bytes"] > 0, "tensors")
-    check("tensors" not in document(pumice("info", "-m", STORIES, "--json"), {"keys": dict}), "not asked for")
+    info = document(
+        pumice("info", "-m", STORIES, "--json", "--tensors"),
+        {"keys": dict, "tensors": list, "types": list},
+    )
+    check(
+        info["architecture"] == "llama" and info["n_vocab"] == 512 and info["n_layer"] == 5, "sizes"
+    )
+    check(
+        len(info["tensors"]) == info["n_tensor"] == 47 and info["tensors"][0]["bytes"] > 0,
+        "tensors",
+    )
+    check(
+        "tensors" not in document(pumice("info", "-m", STORIES, "--json"), {"keys": dict}),
+        "not asked for",
+    )
     plan = document(on_cpu("plan", "--json"), {"buffers": list, "heaps": list, "fits": bool})
     needed = {heap["name"]: heap["needed"] for heap in plan["heaps"]}
     summed = {}
@@ -359,7 +526,10 @@ def test_info_and_plan_json():
         summed[buffer["heap"]] = summed.get(buffer["heap"], 0) + buffer["bytes"]
     check(plan["fits"] and needed == summed, f"heaps {needed}, buffers {summed}")
     longer = document(on_cpu("plan", "--json", "-c", "4096"), {"buffers": list})
-    check(sum(b["bytes"] for b in longer["buffers"]) > sum(summed.values()), "a longer context needs more")
+    check(
+        sum(b["bytes"] for b in longer["buffers"]) > sum(summed.values()),
+        "a longer context needs more",
+    )
 
 
 def test_tokenize():
@@ -368,29 +538,54 @@ def test_tokenize():
     check(ids.code == OK and re.fullmatch(rb"\d+( \d+)*\n", ids.out), "ids", ids)
     bare = pumice("tokenize", "-m", STORIES, "--ids", "--no-bos", "-p", text)
     check(ids.out == b"1 " + bare.out, "--no-bos", bare)
-    check(pumice("tokenize", "-m", STORIES, "--decode", text=bare.out).out.decode().strip(" ") == text, "and back")
-    parsed = document(pumice("tokenize", "-m", STORIES, "--json", "-p", text), {"tokens": list, "pieces": list})
+    check(
+        pumice("tokenize", "-m", STORIES, "--decode", text=bare.out).out.decode().strip(" ")
+        == text,
+        "and back",
+    )
+    parsed = document(
+        pumice("tokenize", "-m", STORIES, "--json", "-p", text), {"tokens": list, "pieces": list}
+    )
     check([str(i) for i in parsed["tokens"]] == ids.out.decode().split(), "the same in JSON")
     for bad in ("512", "-1", "x", "99999999999999999999"):
         check(pumice("tokenize", "-m", STORIES, "--decode", "-p", bad).code == FAILURE, f"id {bad}")
     vocabulary = os.path.join(SHARED, "models", "vocab", "ggml-vocab-gpt-2.gguf")
-    check(pumice("tokenize", "-m", vocabulary, "--ids", "-p", "Hello").code == OK, "a vocabulary alone will do")
+    check(
+        pumice("tokenize", "-m", vocabulary, "--ids", "-p", "Hello").code == OK,
+        "a vocabulary alone will do",
+    )
 
 
-# ---- chat ------------------------------------------------------------------------------------------------
+# ---- chat ------------------------------------------------------------------------------
 
 
 def test_chat_from_a_pipe():
     args = ["-n", "12", "--temp", "0"]
-    result = on_cpu("chat", *args, text=b"Hello\n\n/stats\nAgain\n/exit\nnever\n", model=chat_model())
-    check(result.code == OK and b"never" not in result.out and "4 messages" not in result.out.decode(), "chat", result)
+    result = on_cpu(
+        "chat", *args, text=b"Hello\n\n/stats\nAgain\n/exit\nnever\n", model=chat_model()
+    )
+    check(
+        result.code == OK
+        and b"never" not in result.out
+        and "4 messages" not in result.out.decode(),
+        "chat",
+        result,
+    )
     first = on_cpu("chat", *args, text=b"Hello", model=chat_model())
-    check(first.code == OK and result.out.startswith(first.out) and len(result.out) > len(first.out), "two answers", result)
+    check(
+        first.code == OK and result.out.startswith(first.out) and len(result.out) > len(first.out),
+        "two answers",
+        result,
+    )
     cleared = on_cpu("chat", *args, text=b"Again\n/clear\nHello\n", model=chat_model())
     check(cleared.out.endswith(first.out), "/clear forgets", cleared)
     unknown = on_cpu("chat", *args, text=b"/sing\n", model=chat_model())
     check_refusal_lines = [line for line in unknown.err.splitlines() if "/sing" in line]
-    check(unknown.code == USAGE and unknown.out == b"" and len(check_refusal_lines) == 1, "unknown command", unknown)
+    check(
+        unknown.code == USAGE and unknown.out == b"" and len(check_refusal_lines) == 1,
+        "unknown command",
+        unknown,
+    )
     check(on_cpu("chat", text=b"x\n").code == BAD_FILE, "no template, no chat")
 
 
@@ -401,42 +596,103 @@ def test_chat_saves_and_loads():
     check(result.code == OK, "save", result)
     with open(saved, encoding="utf-8") as file:
         messages = json.load(file)
-    check([m["role"] for m in messages] == ["system", "user", "assistant"] and messages[0]["content"] == "Be short",
-          messages)
-    loaded = on_cpu("chat", "-n", "8", "--temp", "0", text=f"/load {saved}\nMore\n".encode(), model=chat_model())
-    check(loaded.code == OK and result.out.endswith(loaded.out), "a loaded conversation goes on alike", loaded)
-    for bad in ("[", "{}", '[{"role": "king", "content": ""}]', '[{"role": "user"}]',
-                '[{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]'):
+    check(
+        [m["role"] for m in messages] == ["system", "user", "assistant"]
+        and messages[0]["content"] == "Be short",
+        messages,
+    )
+    loaded = on_cpu(
+        "chat", "-n", "8", "--temp", "0", text=f"/load {saved}\nMore\n".encode(), model=chat_model()
+    )
+    check(
+        loaded.code == OK and result.out.endswith(loaded.out),
+        "a loaded conversation goes on alike",
+        loaded,
+    )
+    for bad in (
+        "[",
+        "{}",
+        '[{"role": "king", "content": ""}]',
+        '[{"role": "user"}]',
+        '[{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]',
+    ):
         with open(saved, "w", encoding="utf-8") as file:
             file.write(bad)
-        check(on_cpu("chat", text=f"/load {saved}\n".encode(), model=chat_model()).code == BAD_FILE, bad)
+        check(
+            on_cpu("chat", text=f"/load {saved}\n".encode(), model=chat_model()).code == BAD_FILE,
+            bad,
+        )
 
 
 def test_chat_context_full():
-    result = on_cpu("chat", "-c", "64", "-n", "4", text=b"Hello\n" + b"word " * 60 + b"\n", model=chat_model())
-    check(result.code == FAILURE and "/clear" in result.err and "64" in result.err, "context full", result)
+    result = on_cpu(
+        "chat", "-c", "64", "-n", "4", text=b"Hello\n" + b"word " * 60 + b"\n", model=chat_model()
+    )
+    check(
+        result.code == FAILURE and "/clear" in result.err and "64" in result.err,
+        "context full",
+        result,
+    )
 
 
-# ---- signals ---------------------------------------------------------------------------------------------
+# ---- signals ---------------------------------------------------------------------------
 
 
 def test_interrupted_run():
-    process = subprocess.Popen([PROGRAM, "run", "-m", STORIES, "--device", "cpu", "--raw", "-p", "Once", "-c", "100000",
-                                "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [
+            PROGRAM,
+            "run",
+            "-m",
+            STORIES,
+            "--device",
+            "cpu",
+            "--raw",
+            "-p",
+            "Once",
+            "-c",
+            "100000",
+            "--ignore-eos",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     check(len(process.stdout.read(40)) == 40, "some text")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     check(process.returncode == INTERRUPTED, f"exit {process.returncode}: {err[-400:]}")
-    check(out.endswith(b"\n") and b" tokens  " in err.splitlines()[-1], "text and closing line are complete")
+    check(
+        out.endswith(b"\n") and b" tokens  " in err.splitlines()[-1],
+        "text and closing line are complete",
+    )
 
 
 def test_closed_stdout():
-    process = subprocess.Popen([PROGRAM, "run", "-m", STORIES, "--device", "cpu", "--raw", "-p", "Once", "-c", "100000",
-                                "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [
+            PROGRAM,
+            "run",
+            "-m",
+            STORIES,
+            "--device",
+            "cpu",
+            "--raw",
+            "-p",
+            "Once",
+            "-c",
+            "100000",
+            "--ignore-eos",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     process.stdout.read(1)
     process.stdout.close()
     err = process.stderr.read()
-    check(process.wait(timeout=60) == FAILURE and b"standard output" in err, f"exit {process.returncode}: {err[-400:]}")
+    check(
+        process.wait(timeout=60) == FAILURE and b"standard output" in err,
+        f"exit {process.returncode}: {err[-400:]}",
+    )
 
 
 class Terminal:
@@ -454,12 +710,15 @@ class Terminal:
         deadline = time.monotonic() + timeout
         while not (match := re.search(pattern, self.seen)):
             left = deadline - time.monotonic()
-            check(left > 0 and select.select([self.fd], [], [], left)[0], f"no {pattern!r} in {self.seen[-600:]!r}")
+            check(
+                left > 0 and select.select([self.fd], [], [], left)[0],
+                f"no {pattern!r} in {self.seen[-600:]!r}",
+            )
             try:
                 self.seen += os.read(self.fd, 65536).decode(errors="replace")
             except OSError:
                 raise AssertionError(f"ended without {pattern!r}: {self.seen[-600:]!r}") from None
-        self.seen = self.seen[match.end():]
+        self.seen = self.seen[match.end() :]
 
     def type(self, text):
         os.write(self.fd, text.encode())
@@ -518,7 +777,11 @@ def main():
         sys.exit(77)
     check(os.access(PROGRAM, os.X_OK), f"{PROGRAM} is not built")
     wanted = sys.argv[1:]
-    tests = {name: test for name, test in globals().items() if name.startswith("test_") and callable(test)}
+    tests = {
+        name: test
+        for name, test in globals().items()
+        if name.startswith("test_") and callable(test)
+    }
     for name in wanted:
         check(name in tests, f"no test {name}")
     n_failed = 0
@@ -531,7 +794,11 @@ def main():
             print(f"ok     {name} ({time.monotonic() - start:.1f} s)", flush=True)
         except Exception as error:  # a broken document or a missing key is a failure like any other
             n_failed += 1
-            print(f"FAILED {name}: {type(error).__name__}: {error}\n  alone: python3 tests/test_cli.py {name}", flush=True)
+            print(
+                f"FAILED {name}: {type(error).__name__}: {error}\n"
+                f"  alone: python3 tests/test_cli.py {name}",
+                flush=True,
+            )
     n = len(wanted) if wanted else len(tests)
     print(f"{n - n_failed} passed, {n_failed} failed, 0 skipped")
     sys.exit(1 if n_failed else 0)

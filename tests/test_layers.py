@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # ctest: quick
-"""Fails if a file includes a floor above its own; `--picture OUT.svg` draws the include graph.
+"""Fails if a file includes a floor above its own; `--picture OUT.svg` draws who includes whom.
 
 What a floor may include is the table FLOORS; what system headers are kept to one floor is PRIVATE.
 """
@@ -34,8 +34,7 @@ PRIVATE = [
     (re.compile(r"cJSON"), {"format", "tools"}),
     (re.compile(r"editline/|histedit"), {"tools"}),
 ]
-ROWS = [["tools"], ["engine"], ["cpu", "gpu"], ["models"], ["graph"], ["text"], ["format"], ["base"],
-        ["pumice.h", "shaders", "lists"]]
+ORDER = "tools engine gpu cpu models graph text format base lists shaders pumice.h".split()
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.M)
 
 
@@ -86,11 +85,13 @@ def read(root):
         with open(os.path.join(root, path), encoding="utf-8") as file:
             text = file.read()
         for match in INCLUDE.finditer(text):
-            where = f"{path}:{text.count(chr(10), 0, match.start(1) if match[1] else match.start(2)) + 1}"
+            where = f"{path}:{text[: match.end()].count(chr(10)) + 1}"
             if match[2]:
                 for pattern, owners in PRIVATE:
                     if pattern.search(match[2]) and floor_of(path) not in owners:
-                        faults.append(f"{where}: <{match[2]}> belongs to {', '.join(sorted(owners))}")
+                        faults.append(
+                            f"{where}: <{match[2]}> belongs to {', '.join(sorted(owners))}"
+                        )
                 continue
             target = resolve(root, path, match[1])
             if target is None:
@@ -104,45 +105,41 @@ def read(root):
 
 
 def draw(edges, out):
-    """Floors as boxes in their order, arrows with the number of includes between two floors."""
-    files, counts = {}, {}
+    """A table: the floor of a row includes the floor of a column so many times. Floors stand in
+    their order, so an include that points upwards would lie in the grey half, in red."""
+    counts = {}
     for source, target in edges:
-        for path in (source, target):
-            files.setdefault(floor_of(path), set()).add(path)
         pair = (floor_of(source), floor_of(target))
-        if pair[0] != pair[1]:
-            counts[pair] = counts.get(pair, 0) + 1
-    width, box, step = 900, (250, 54), 104
-    place, row_of, svg = {}, {}, []
-    for y, row in enumerate(ROWS):
-        for x, floor in enumerate(row):
-            place[floor] = (width * (x + 1) / (len(row) + 1), 50 + step * y)
-            row_of[floor] = y
-    for n, ((source, target), count) in enumerate(sorted(counts.items())):
-        (x0, y0), (x1, y1) = place[source], place[target]
-        colour = "#4a6785" if row_of[target] > row_of[source] else "#c0392b"
-        skip = abs(row_of[target] - row_of[source])
-        bend = (skip - 1) * 95 * (1 if n % 2 else -1)
-        y0, y1 = y0 + box[1] / 2, y1 - box[1] / 2
-        middle = ((x0 + x1) / 2 + bend, (y0 + y1) / 2)
-        svg.append(f'<path d="M{x0:.0f} {y0:.0f} Q{middle[0] + bend:.0f} {middle[1]:.0f} {x1:.0f} {y1:.0f}" '
-                   f'fill="none" stroke="{colour}" stroke-opacity="0.55" '
-                   f'stroke-width="{min(1 + count / 8, 6):.1f}" marker-end="url(#arrow)"/>')
-        svg.append(f'<text x="{middle[0]:.0f}" y="{middle[1]:.0f}" class="count">{count}</text>')
-    for floor, (x, y) in place.items():
-        svg.append(f'<rect x="{x - box[0] / 2:.0f}" y="{y - box[1] / 2:.0f}" width="{box[0]}" height="{box[1]}" '
-                   'rx="8" fill="#f4f1ea" stroke="#8a8172"/>')
-        svg.append(f'<text x="{x:.0f}" y="{y - 3:.0f}" class="floor">{floor}</text>')
-        svg.append(f'<text x="{x:.0f}" y="{y + 15:.0f}" class="files">{len(files.get(floor, ()))} files</text>')
-    height = 50 + step * len(ROWS)
+        counts[pair] = counts.get(pair, 0) + 1
+    cell, left, top = 56, 110, 90
+    size = cell * len(ORDER)
+    svg = []
+
+    def text(x, y, words, more=""):
+        svg.append(f'<text x="{x}" y="{y}" {more}>{words}</text>')
+
+    for r, row in enumerate(ORDER):
+        y = top + cell * r
+        text(left - 8, y + 34, row, 'text-anchor="end"')
+        x = left + cell * r + 28
+        text(x, top - 8, row, f'transform="rotate(-40 {x} {top - 8})"')
+        for c, column in enumerate(ORDER):
+            count = counts.get((row, column), 0)
+            x = left + cell * c
+            shade = min(0.15 + count / 40, 0.9) if count else 0
+            fill = "#ddd" if c < r else "#eee8da" if c == r else "#fff"
+            colour = "#c0392b" if c < r else "#4a6785"
+            place = f'x="{x}" y="{y}" width="{cell}" height="{cell}"'
+            svg.append(f'<rect {place} fill="{fill}" stroke="#bbb"/>')
+            if count:
+                svg.append(f'<rect {place} fill="{colour}" fill-opacity="{shade:.2f}"/>')
+                text(x + 28, y + 34, count, 'text-anchor="middle"')
+    text(left, top + size + 26, "rows include columns; grey: upwards, forbidden", 'fill="#666"')
+    box = f"0 0 {left + size + 50} {top + size + 45}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif">'
+    paper = '<rect width="100%" height="100%" fill="white"/>'
     with open(out, "w", encoding="utf-8") as file:
-        file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">\n'
-                   '<style>.floor{font-size:17px;text-anchor:middle;font-weight:bold}'
-                   '.files{font-size:12px;text-anchor:middle;fill:#666}'
-                   '.count{font-size:12px;text-anchor:middle;fill:#333}</style>\n'
-                   '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-                   'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0 8 4 0 8z" fill="#4a6785"/></marker></defs>\n'
-                   '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(svg) + "\n</svg>\n")
+        file.write("\n".join([head, paper, *svg, "</svg>\n"]))
 
 
 def self_test():
