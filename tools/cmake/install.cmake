@@ -8,6 +8,8 @@ if(PUMICE_SHADERC_KIND STREQUAL "static")
 else()
   string(APPEND pumice_pc_requires_private " shaderc")
 endif()
+# Relative, so that `cmake --install --prefix` and moved folders keep working.
+file(RELATIVE_PATH pumice_pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(${CMAKE_CURRENT_LIST_DIR}/pumice.pc.in pumice.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/pumice.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
