@@ -26,56 +26,66 @@ endif()
 add_library(pumice_vulkan INTERFACE)
 target_include_directories(pumice_vulkan SYSTEM INTERFACE ${VULKAN_HEADERS} ${VOLK_HEADERS})
 
-# shaderc: static only if it links complete. Upstream's "combined" library is; distributions take glslang and
-# SPIRV-Tools out of it, so these are added where they are found (their names changed over the years).
+# shaderc: static if that links complete, else shared. Upstream's "combined" library is complete; distributions take
+# glslang and SPIRV-Tools out of it, and some link their shared one against neither, so these are added where they
+# are found (their names changed over the years).
 find_path(SHADERC_HEADERS shaderc/shaderc.h)
-find_library(SHADERC_SHARED_LIBRARY NAMES shaderc shaderc_shared)
-set(shaderc_static_libraries "")
-foreach(piece shaderc_combined glslang SPIRV MachineIndependent GenericCodeGen OGLCompiler OSDependent
-              SPIRV-Tools-opt SPIRV-Tools)
+find_library(SHADERC_SHARED NAMES shaderc shaderc_shared)
+find_library(SHADERC_COMBINED NAMES libshaderc_combined.a)
+set(pieces "")
+set(piece_names "")
+foreach(piece glslang SPIRV MachineIndependent GenericCodeGen OGLCompiler OSDependent SPIRV-Tools-opt
+              SPIRV-Tools)
   find_library(SHADERC_PIECE_${piece} NAMES lib${piece}.a)
   mark_as_advanced(SHADERC_PIECE_${piece})
   if(SHADERC_PIECE_${piece})
-    list(APPEND shaderc_static_libraries ${SHADERC_PIECE_${piece}})
-    list(APPEND shaderc_static_names -l${piece})
+    list(APPEND pieces ${SHADERC_PIECE_${piece}})
+    list(APPEND piece_names -l${piece})
   endif()
 endforeach()
-# Twice: they refer to each other.
-list(APPEND shaderc_static_libraries ${shaderc_static_libraries})
-list(APPEND shaderc_static_names ${shaderc_static_names})
 
-set(PUMICE_SHADERC_KIND "shared")
-if(PUMICE_SHADERC_STATIC AND SHADERC_PIECE_shaderc_combined)
-  include(CheckCXXSourceCompiles)
-  set(CMAKE_REQUIRED_INCLUDES ${SHADERC_HEADERS})
-  set(CMAKE_REQUIRED_LIBRARIES ${shaderc_static_libraries} Threads::Threads)
-  check_cxx_source_compiles(
-    "#include <shaderc/shaderc.h>
-     int main() {
-         shaderc_compiler_t c = shaderc_compiler_initialize();
-         shaderc_compile_options_t o = shaderc_compile_options_initialize();
-         shaderc_compilation_result_t r = shaderc_compile_into_spv(
-             c, \"\", 0, shaderc_compute_shader, \"\", \"main\", o);
-         return (int)shaderc_result_get_length(r);
-     }"
-    PUMICE_SHADERC_STATIC_COMPLETE)
-  unset(CMAKE_REQUIRED_INCLUDES)
-  unset(CMAKE_REQUIRED_LIBRARIES)
-  if(PUMICE_SHADERC_STATIC_COMPLETE)
-    set(PUMICE_SHADERC_KIND "static")
+include(CheckCXXSourceCompiles)
+# Takes the libraries if nothing has been taken yet and they link.
+macro(pumice_try_shaderc kind library name)
+  if(NOT PUMICE_SHADERC_KIND AND ${library})
+    set(CMAKE_REQUIRED_INCLUDES ${SHADERC_HEADERS})
+    # Twice: the pieces refer to each other.
+    set(CMAKE_REQUIRED_LIBRARIES ${${library}} ${ARGN} ${ARGN} Threads::Threads)
+    string(MAKE_C_IDENTIFIER "PUMICE_SHADERC_LINKS_${kind}" check)
+    check_cxx_source_compiles(
+      "#include <shaderc/shaderc.h>
+       int main() {
+           shaderc_compiler_t c = shaderc_compiler_initialize();
+           shaderc_compile_options_t o = shaderc_compile_options_initialize();
+           shaderc_compilation_result_t r = shaderc_compile_into_spv(
+               c, \"\", 0, shaderc_compute_shader, \"\", \"main\", o);
+           return (int)shaderc_result_get_length(r);
+       }"
+      ${check})
+    if(${check})
+      set(PUMICE_SHADERC_KIND ${kind})
+      set(shaderc_libraries ${${library}} ${ARGN} ${ARGN})
+      set(shaderc_names ${name})
+    endif()
+    unset(CMAKE_REQUIRED_INCLUDES)
+    unset(CMAKE_REQUIRED_LIBRARIES)
   endif()
+endmacro()
+
+unset(PUMICE_SHADERC_KIND)
+if(PUMICE_SHADERC_STATIC)
+  pumice_try_shaderc("static" SHADERC_COMBINED -lshaderc_combined ${pieces})
 endif()
-if(NOT SHADERC_HEADERS OR (PUMICE_SHADERC_KIND STREQUAL "shared" AND NOT SHADERC_SHARED_LIBRARY))
-  message(FATAL_ERROR "shaderc is missing; on Debian and Ubuntu: apt install libshaderc-dev")
+pumice_try_shaderc("shared" SHADERC_SHARED -lshaderc)
+pumice_try_shaderc("shared with static pieces" SHADERC_SHARED -lshaderc ${pieces})
+if(NOT SHADERC_HEADERS OR NOT PUMICE_SHADERC_KIND)
+  message(FATAL_ERROR "shaderc is missing, or does not link; on Debian and Ubuntu: "
+                      "apt install libshaderc-dev glslang-dev spirv-tools")
+endif()
+if(NOT PUMICE_SHADERC_KIND STREQUAL "shared")
+  list(APPEND shaderc_names ${piece_names} ${piece_names})
 endif()
 add_library(pumice_shaderc INTERFACE)
 target_include_directories(pumice_shaderc SYSTEM INTERFACE ${SHADERC_HEADERS})
-if(PUMICE_SHADERC_KIND STREQUAL "static")
-  target_link_libraries(pumice_shaderc INTERFACE ${shaderc_static_libraries})
-else()
-  target_link_libraries(pumice_shaderc INTERFACE ${SHADERC_SHARED_LIBRARY})
-endif()
-# The library cannot tell its version; cached SPIR-V is keyed by it.
-pkg_check_modules(SHADERC QUIET shaderc)
-target_compile_definitions(pumice_shaderc INTERFACE PM__SHADERC_VERSION="${SHADERC_VERSION}")
-message(STATUS "shaderc: ${PUMICE_SHADERC_KIND} ${SHADERC_VERSION}")
+target_link_libraries(pumice_shaderc INTERFACE ${shaderc_libraries})
+message(STATUS "shaderc: ${PUMICE_SHADERC_KIND}")

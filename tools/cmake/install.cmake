@@ -2,12 +2,8 @@
 
 set(pumice_pc_libs_private "-fopenmp -lpthread -ldl -lm -lstdc++")
 set(pumice_pc_requires_private "libcjson libpcre2-8 libutf8proc")
-if(PUMICE_SHADERC_KIND STREQUAL "static")
-  list(JOIN shaderc_static_names " " names)
-  string(PREPEND pumice_pc_libs_private "${names} ")
-else()
-  string(APPEND pumice_pc_requires_private " shaderc")
-endif()
+list(JOIN shaderc_names " " names)
+string(PREPEND pumice_pc_libs_private "${names} ")
 # Relative, so that `cmake --install --prefix` and moved folders keep working.
 file(RELATIVE_PATH pumice_pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(${CMAKE_CURRENT_LIST_DIR}/pumice.pc.in pumice.pc @ONLY)
