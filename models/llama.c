@@ -4,9 +4,10 @@
 #include <math.h>
 
 typedef struct layer {
-    pm__t attn_norm; /* [n_embd] */
-    pm__t wq, wk, wv,
-        wo; /* [n_head * head_dim, n_embd], 2 x [n_head_kv * head_dim, n_embd], like wq turned */
+    pm__t attn_norm;                     /* [n_embd] */
+    pm__t wq;                            /* [n_head * head_dim, n_embd] */
+    pm__t wk, wv;                        /* [n_head_kv * head_dim, n_embd] */
+    pm__t wo;                            /* [n_embd, n_head * head_dim] */
     pm__t bq, bk, bv, bo;                /* biases or NULL */
     pm__t ffn_norm;                      /* [n_embd] */
     pm__t gate, up, down;                /* 2 x [n_ff, n_embd], [n_embd, n_ff] */
@@ -21,8 +22,7 @@ typedef struct llama {
     layer *layers;                         /* [n_layer] */
 } llama;
 
-/* ---- hyper-parameters
- * ----------------------------------------------------------------------------- */
+/* ---- hyper-parameters ------------------------------------------------------------------------ */
 
 static void load_heads(pm__model_def *def, llama *m) {
     m->n_head = pm__key_u32(def, "attention.head_count", 1, 1 << 16);
@@ -70,8 +70,7 @@ static void load_rope(pm__model_def *def, llama *m) {
         m->rope.factors = pm__vector_or_null(def, m->rope.n_rot / 2, "rope_freqs.weight");
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void load_layer(pm__model_def *def, const llama *m, layer *l, uint32_t i) {
     const uint32_t n_embd = def->n_embd, n_ff = m->n_ff;
@@ -99,9 +98,7 @@ static void load_layer(pm__model_def *def, const llama *m, layer *l, uint32_t i)
 
 static void load(pm__model_def *def, void *self) {
     llama *m = self;
-    /* Each layer has at least one tensor, so an absurd count ends here. */
-    const uint32_t most_layer = (uint32_t)def->gguf->n_tensor;
-    def->n_layer = pm__key_u32(def, "block_count", 1, most_layer);
+    def->n_layer = pm__key_u32(def, "block_count", 1, PM__MOST_LAYER);
     def->n_ctx_train = pm__key_u32(def, "context_length", 1, INT32_MAX);
     def->n_embd = pm__key_u32(def, "embedding_length", 1, 1 << 20);
     m->n_ff = pm__key_u32(def, "feed_forward_length", 1, 1 << 24);
@@ -126,8 +123,7 @@ static void load(pm__model_def *def, void *self) {
         load_layer(def, m, &m->layers[i], i);
 }
 
-/* ---- forward
- * -------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static pm__t attention(pm__graph *g, const llama *m, const layer *l, pm__t x) {
     const uint32_t n_kv = m->n_head_kv * m->head_dim;

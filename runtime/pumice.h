@@ -2,7 +2,7 @@
  *
  *   1. pm_device_open    choose a Vulkan device, or "cpu"
  *   2. pm_model_open     read a GGUF file and place its weights on the device
- *   3. pm_session_open   reserve context; from here on nothing is allocated
+ *   3. pm_session_open   reserve context; from here on no device memory is taken
  *   4. pm_generate       prompt in, text out; or pm_session_eval for logits
  *
  * pumice does NOT abort, exit, print (unless a log callback is missing), read environment variables
@@ -59,8 +59,8 @@ PM_API const char *pm_last_error(void); /* "" if nothing has failed on this thre
 typedef enum pm_log_level { PM_LOG_ERROR, PM_LOG_WARN, PM_LOG_INFO, PM_LOG_DEBUG } pm_log_level;
 typedef void (*pm_log_fn)(void *user, pm_log_level level, const char *line);
 
-/* Sends lines up to level `most` to fn (NULL: stderr, the default, with PM_LOG_WARN). Process-wide.
- */
+/* Sends lines up to level `most` to fn (NULL: stderr, the default, with PM_LOG_WARN). Process-wide:
+ * to be set before other threads use the library. fn may be called by any thread that does. */
 PM_API void pm_set_log(pm_log_level most, pm_log_fn fn, void *user);
 
 /* Progress of long work: done of total units of `what`. */
@@ -102,8 +102,8 @@ typedef struct pm_device_desc {
     uint32_t submit_ms;    /* time budget of one submission; 0: 100 */
 } pm_device_desc;
 
-/* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver), ARGUMENT (`name` fits
- * several; lists them) */
+/* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver),
+ *         ARGUMENT (`name` fits several; lists them) */
 PM_API pm_status pm_device_open(const pm_device_desc *desc, pm_device **out);
 PM_API void pm_device_close(pm_device *device);
 PM_API const pm_device_info *pm_device_get_info(const pm_device *device);
@@ -231,8 +231,9 @@ PM_API uint32_t pm_session_length(const pm_session *session, uint32_t seq);
 /* Appends n tokens to a sequence.
  * ids     [n] int32, each in [0, n_vocab); none: the logits of the token that is last already
  * logits  out, [n_vocab] f32 of the last token, owned by the session, valid until the next call;
- * may be NULL cost    one pass over the weights for n_batch tokens errors  CONTEXT_FULL (nothing
- * appended), DEVICE_LOST (session is finished), ARGUMENT */
+ *         may be NULL
+ * cost    one pass over the weights for n_batch tokens
+ * errors  CONTEXT_FULL (nothing appended), DEVICE_LOST (session is finished), ARGUMENT */
 PM_API pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids, size_t n,
                                  const float **logits);
 
@@ -309,9 +310,9 @@ typedef struct pm_generation {
 
 /* Sequence 0 afterwards holds what it held, the prompt, and the tokens of answer 0; the sequences
  * of the other answers are emptied, before and after. An empty prompt goes on from what sequence 0
- * holds. A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free. errors
- * CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended), DEVICE_LOST,
- * ARGUMENT */
+ * holds. A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free.
+ * errors  CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended),
+ *         DEVICE_LOST, ARGUMENT */
 PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc,
                              pm_generation **out);
 PM_API void pm_generation_free(pm_generation *generation);

@@ -5,12 +5,10 @@
 
 #ifdef PM_GLSL
 #define PM_UINT  uint
-#define PM_INT   int
 #define PM_FLOAT float
 #else
 #include <stdint.h>
 #define PM_UINT  uint32_t
-#define PM_INT   int32_t
 #define PM_FLOAT float
 #endif
 

@@ -447,13 +447,39 @@ static void test_vocabulary(void **state) {
     pm_model_close(model);
 }
 
+/* Types that pumice cannot compute with are listed by their own names. */
+static void test_types_that_cannot_be_read(void **state) {
+    (void)state;
+    const char *path = pm__reference_path("models/real/bitllama-3M-Q4_K_M.gguf");
+    if (path == NULL)
+        skip();
+    pm_model *model = NULL;
+    const pm_model_desc desc = {.path = path, .vocab_only = true};
+    expect_ok(pm_model_open(NULL, &desc, &model));
+    pm_tensor_info tensor;
+    uint32_t n_q4_k = 0, n_q6_k = 0;
+    for (uint64_t i = 0; pm_model_get_tensor(model, i, &tensor); i++) {
+        n_q4_k += strcmp(tensor.type, "Q4_K") == 0;
+        n_q6_k += strcmp(tensor.type, "Q6_K") == 0;
+    }
+    assert_int_equal(n_q4_k, 48);
+    assert_int_equal(n_q6_k, 9);
+    pm_model_close(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories_f32),   cmocka_unit_test(test_stories_f16),
-        cmocka_unit_test(test_babyllama_f32), cmocka_unit_test(test_babyllama_f16),
-        cmocka_unit_test(test_seeds),         cmocka_unit_test(test_stop_text),
-        cmocka_unit_test(test_context_full),  cmocka_unit_test(test_info),
-        cmocka_unit_test(test_plan),          cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_stories_f32),
+        cmocka_unit_test(test_stories_f16),
+        cmocka_unit_test(test_babyllama_f32),
+        cmocka_unit_test(test_babyllama_f16),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_stop_text),
+        cmocka_unit_test(test_context_full),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_types_that_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -29,7 +29,6 @@ static struct pm__arena_block *add_block(pm__arena *arena, size_t least) {
     block->size = size;
     block->next = arena->blocks;
     arena->blocks = block;
-    arena->bytes += sizeof *block + size;
     return block;
 }
 
@@ -72,5 +71,4 @@ void pm__arena_finish(pm__arena *arena) {
         free(arena->blocks);
         arena->blocks = next;
     }
-    arena->bytes = 0;
 }

@@ -6,7 +6,6 @@
 
 typedef struct pm__arena {
     struct pm__arena_block *blocks; /* newest first */
-    size_t bytes;                   /* asked of the system so far */
 } pm__arena;
 
 /* Zeroed memory aligned to 16 bytes, or NULL (with pm__fail_memory's sentence). */

@@ -8,8 +8,8 @@
 enum { PM__HASH_START = 0 };
 
 /* 64 bits over n bytes, chained through `state` (PM__HASH_START first).
- * source  FNV-1a (RFC 9923), closed by the murmur3 finaliser so that every bit of a short key moves every
- * bit of the result */
+ * source  FNV-1a (RFC 9923), closed by the murmur3 finaliser so that every bit of a short key moves
+ *         every bit of the result */
 uint64_t pm__hash(uint64_t state, const void *data, size_t n);
 uint64_t pm__hash_string(uint64_t state, const char *text); /* with its closing zero */
 

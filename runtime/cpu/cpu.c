@@ -16,8 +16,7 @@
 static const char heap_name[] = "system memory";
 enum { ARENA_ALIGNMENT = 64 };
 
-/* ---- device
- * --------------------------------------------------------------------------------------- */
+/* ---- device ---------------------------------------------------------------------------------- */
 
 typedef struct cpu_device {
     pm_device_info info;
@@ -84,8 +83,7 @@ static void device_close(void *device) {
     free(device);
 }
 
-/* ---- weights
- * -------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 typedef struct cpu_weights {
     const cpu_device *device;
@@ -119,24 +117,18 @@ static void weights_destroy(void *weights) {
     free(weights);
 }
 
-/* ---- plan
- * ----------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 typedef struct sizes {
     uint64_t arena, caches, step;
 } sizes;
 
-static uint64_t plus(uint64_t a, uint64_t b) {
-    uint64_t out;
-    return pm__add_u64(a, b, &out) ? out : UINT64_MAX;
-}
-
 static sizes sizes_of(const pm__graph *g, const pm__limits *limits, const pm__plan *plan) {
     sizes all = {.arena = plan->arena_bytes};
     for (uint32_t i = 0; i < g->n_cache; i++)
-        all.caches = plus(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
+        all.caches = pm__add_most_u64(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
-        all.step = plus(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
+        all.step = pm__add_most_u64(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
     return all;
 }
 
@@ -154,8 +146,7 @@ static pm_status plan(void *device, const pm__model_def *def, const pm__graph *g
     return sink->buffer(sink->user, "step", heap_name, all.step);
 }
 
-/* ---- context
- * -------------------------------------------------------------------------------------- */
+/* ---- context --------------------------------------------------------------------------------- */
 
 typedef struct cpu_context {
     const cpu_weights *weights;
@@ -180,7 +171,7 @@ static pm_status reserve(void **out, uint64_t bytes, const char *what) {
 /* The system promises more than it has, so what is really free is asked for first. */
 static pm_status check_fit(const cpu_context *c) {
     const sizes all = sizes_of(c->g, &c->limits, &c->plan);
-    const uint64_t needed = plus(plus(all.arena, all.caches), all.step);
+    const uint64_t needed = pm__add_most_u64(pm__add_most_u64(all.arena, all.caches), all.step);
     const uint64_t available = free_memory(UINT64_MAX);
     if (needed <= available)
         return PM_OK;
@@ -268,8 +259,7 @@ static void context_get_info(const void *context, pm__context_info *out) {
     *out = (pm__context_info){.most_rows = c->limits.n_batch, .most_ahead = 1};
 }
 
-/* ---- between steps
- * -------------------------------------------------------------------------------- */
+/* ---- between steps --------------------------------------------------------------------------- */
 
 static pm_status need_idle(const cpu_context *c, const char *what) {
     const uint32_t n = c->n_submitted - c->n_collected;
@@ -359,8 +349,7 @@ static pm_status begin(void *context, const pm__step *step) {
     return PM_OK;
 }
 
-/* ---- steps
- * ---------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static pm_status submit(void *context) {
     cpu_context *c = context;
@@ -408,8 +397,7 @@ static pm_status read_logits(void *context, uint32_t first, uint32_t n, float *l
     return PM_OK;
 }
 
-/* ---- open
- * ----------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static const pm__backend backend = {
     .close = device_close,

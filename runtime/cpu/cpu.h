@@ -10,9 +10,9 @@ pm_status pm__cpu_open(uint32_t n_thread, pm__device_handle *out);
 const pm_device_info *pm__cpu_info(void);
 
 /* One node over plain memory, for checks of single kernels.
- * data    [inputs] base of each input: activations [rows, n_col] f32; weights as the file holds
- * them; caches [pages * PM_PAGE, n_col]; step parts in the layout of params.h out     the same for
- * the output; ADVANCE and KV_STORE also write inputs, as graph.h says */
+ * in      base of each input: activations [rows, n_col] f32; weights as the file holds them;
+ *         caches [pages * PM_PAGE, n_col] f32; step parts in the layout of params.h
+ * out     the same for the output; ADVANCE also writes inputs, as graph.h says */
 typedef struct pm__cpu_args {
     const void *in[PM__MOST_INPUTS];
     void *out;

@@ -29,10 +29,6 @@ static float element(const pm__tensor *w, const void *row, uint32_t i) {
     return block[i % info->block_n];
 }
 
-static uint32_t least(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
 void pm__cpu_embed(const pm__node *node, const pm__cpu_args *args, int n_thread) {
     (void)n_thread;
     const pm__tensor *w = node->in[0];
@@ -49,7 +45,7 @@ static void rmsnorm_row(const pm__node *node, const void *weight, const float *x
     const double scale = 1.0 / sqrt(mean + (double)node->params.rmsnorm.eps);
     for (uint32_t first = 0; first < n; first += CHUNK) {
         float w[CHUNK];
-        const uint32_t some = least(CHUNK, n - first);
+        const uint32_t some = pm__least_u32(CHUNK, n - first);
         decode(node->in[1], weight, first, some, w);
         for (uint32_t c = 0; c < some; c++)
             y[first + c] = (float)((double)x[first + c] * scale * (double)w[c]);
@@ -73,11 +69,11 @@ static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32
     const float *x = args->in[0], *residual = args->in[3];
     const double bias = node->in[2] != NULL ? (double)element(node->in[2], args->in[2], o) : 0.0;
     for (uint32_t tile = 0; tile < n_row; tile += TILE) {
-        const uint32_t rows = least(TILE, n_row - tile);
+        const uint32_t rows = pm__least_u32(TILE, n_row - tile);
         double sums[TILE] = {0};
         for (uint32_t first = 0; first < n_in; first += CHUNK) {
             float chunk[CHUNK];
-            const uint32_t some = least(CHUNK, n_in - first);
+            const uint32_t some = pm__least_u32(CHUNK, n_in - first);
             decode(w, weight, first, some, chunk);
             for (uint32_t r = 0; r < rows; r++)
                 sums[r] += pm__cpu_dot(x + (size_t)(tile + r) * n_in + first, chunk, some);
@@ -157,8 +153,7 @@ void pm__cpu_select(const pm__node *node, const pm__cpu_args *args, int n_thread
                n * sizeof(float));
 }
 
-/* ---- dispatch
- * ------------------------------------------------------------------------------------- */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
 static void (*const ops[])(const pm__node *, const pm__cpu_args *, int) = {
 #define PM_OP(NAME, name, nmse, what) [PM__OP_##NAME] = pm__cpu_##name,

@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "internal.h"
 
+#include "../base/checked.h"
 #include "../base/clock.h"
 
 #include <assert.h>
@@ -38,10 +39,6 @@ typedef struct generator {
     bool drawn; /* the first token is there */
     double start_seconds, first_seconds, first_host_seconds;
 } generator;
-
-static uint32_t least_of(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
 
 /* ---- the answers ----------------------------------------------------------------------------- */
 
@@ -154,7 +151,7 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
     uint32_t pos =
         to->n_eval > gen->sampling.repeat_last_n ? to->n_eval - gen->sampling.repeat_last_n : 0;
     while (pos < to->n_eval) {
-        const uint32_t n = least_of(to->n_eval - pos, session->limits.n_batch);
+        const uint32_t n = pm__least_u32(to->n_eval - pos, session->limits.n_batch);
         for (uint32_t i = 0; i < n; i++)
             session->rows[i] = (struct pm_step_row){
                 .token = (uint32_t)to->tokens[pos + i], .seq = seq, .pos = pos + i};
@@ -348,9 +345,9 @@ pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_gene
     for (uint32_t i = 1; i < n_answer; i++)
         pm__session_truncate(session, i, 0);
     const uint32_t room = session->n_ctx - session->sequences[0].length;
-    gen.n_most = desc->n_predict != 0 ? least_of(desc->n_predict, room) : room;
-    gen.ahead =
-        least_of(desc->run_ahead != 0 ? desc->run_ahead : DEFAULT_AHEAD, session->info.most_ahead);
+    gen.n_most = desc->n_predict != 0 ? pm__least_u32(desc->n_predict, room) : room;
+    gen.ahead = pm__least_u32(desc->run_ahead != 0 ? desc->run_ahead : DEFAULT_AHEAD,
+                              session->info.most_ahead);
     pm_status status = create_result(&gen, n_answer);
     if (status == PM_OK)
         status = run(&gen);

@@ -160,7 +160,7 @@ bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_info *out)
         return false;
     const pm__gguf_tensor *tensor = &model->gguf.tensors[i];
     *out = (pm_tensor_info){.name = tensor->name,
-                            .type = pm__type_get(tensor->type)->name,
+                            .type = pm__type_id_name(tensor->type_id),
                             .n_dim = tensor->n_dim,
                             .bytes = tensor->bytes};
     memcpy(out->shape, tensor->shape, sizeof out->shape);

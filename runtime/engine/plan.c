@@ -1,5 +1,8 @@
 #include "internal.h"
 
+#include "../base/checked.h"
+#include "../base/grow.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,18 +21,6 @@ static pm_status keep_name(report *r, const char *name, const char **out) {
     return *out != NULL ? PM_OK : PM_OUT_OF_MEMORY;
 }
 
-static pm_status grow(void **data, size_t *capacity, size_t n, size_t size) {
-    if (n < *capacity)
-        return PM_OK;
-    const size_t more = *capacity * 2 + 8;
-    void *grown = realloc(*data, more * size);
-    if (grown == NULL)
-        return pm__fail_memory("plan", more * size);
-    *data = grown;
-    *capacity = more;
-    return PM_OK;
-}
-
 /* The heap of that name, new if there is none yet: buffers and heaps come in any order. */
 static pm_status find_heap(report *r, const char *name, pm_plan_heap **out) {
     for (size_t i = 0; i < r->plan.n_heap; i++) {
@@ -37,9 +28,7 @@ static pm_status find_heap(report *r, const char *name, pm_plan_heap **out) {
         if (strcmp(r->heaps[i].name, name) == 0)
             return PM_OK;
     }
-    void *heaps = r->heaps;
-    PM_TRY(grow(&heaps, &r->heap_capacity, r->plan.n_heap, sizeof *r->heaps));
-    r->heaps = heaps;
+    PM_TRY(pm__grow("plan", &r->heaps, &r->heap_capacity, r->plan.n_heap, sizeof *r->heaps));
     pm_plan_heap heap = {0};
     PM_TRY(keep_name(r, name, &heap.name));
     *out = &r->heaps[r->plan.n_heap++];
@@ -51,13 +40,12 @@ static pm_status add_buffer(void *user, const char *name, const char *heap_name,
     report *r = user;
     pm_plan_heap *heap;
     PM_TRY(find_heap(r, heap_name, &heap));
-    void *buffers = r->buffers;
-    PM_TRY(grow(&buffers, &r->buffer_capacity, r->plan.n_buffer, sizeof *r->buffers));
-    r->buffers = buffers;
+    PM_TRY(
+        pm__grow("plan", &r->buffers, &r->buffer_capacity, r->plan.n_buffer, sizeof *r->buffers));
     pm_plan_buffer buffer = {.heap = heap->name, .bytes = bytes};
     PM_TRY(keep_name(r, name, &buffer.name));
     r->buffers[r->plan.n_buffer++] = buffer;
-    heap->needed += bytes;
+    heap->needed = pm__add_most_u64(heap->needed, bytes);
     return PM_OK;
 }
 

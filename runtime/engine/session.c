@@ -16,14 +16,6 @@ enum {
     MOST_SEQ = 1 << 10
 };
 
-static uint32_t least_of(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
-static uint32_t most_of(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 static pm_status check_most(const char *name, uint32_t value, uint32_t most) {
     if (value <= most)
         return PM_OK;
@@ -35,7 +27,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     PM_TRY(check_most("n_ctx", desc->n_ctx, MOST_CTX));
     PM_TRY(check_most("n_batch", desc->n_batch, MOST_BATCH));
     PM_TRY(check_most("n_seq", desc->n_seq, MOST_SEQ));
-    const uint32_t own = n_ctx_train != 0 ? least_of(n_ctx_train, DEFAULT_CTX) : DEFAULT_CTX;
+    const uint32_t own = n_ctx_train != 0 ? pm__least_u32(n_ctx_train, DEFAULT_CTX) : DEFAULT_CTX;
     *n_ctx = desc->n_ctx != 0 ? desc->n_ctx : own;
     if (n_ctx_train != 0 && *n_ctx > n_ctx_train)
         pm__log(PM_LOG_WARN,
@@ -47,8 +39,8 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
     limits->n_seq = n_seq;
     /* A step of generation has a row for every sequence. */
-    limits->n_batch = most_of(least_of(n_batch, *n_ctx), n_seq);
-    limits->n_out = most_of(n_seq, least_of(limits->n_batch, DEFAULT_OUT));
+    limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);
+    limits->n_out = pm__most_u32(n_seq, pm__least_u32(limits->n_batch, DEFAULT_OUT));
     return PM_OK;
 }
 
@@ -184,15 +176,15 @@ void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, s
 
 void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep) {
     pm__sequence *s = &session->sequences[seq];
-    s->length = least_of(s->length, n_keep);
-    s->n_eval = least_of(s->n_eval, s->length);
+    s->length = pm__least_u32(s->length, n_keep);
+    s->n_eval = pm__least_u32(s->n_eval, s->length);
     pm__pages_trim(&session->pages, seq, s->n_eval);
 }
 
 void pm__session_reopen_last(pm_session *session, uint32_t seq) {
     pm__sequence *s = &session->sequences[seq];
     assert(s->length > 0);
-    s->n_eval = least_of(s->n_eval, s->length - 1);
+    s->n_eval = pm__least_u32(s->n_eval, s->length - 1);
 }
 
 pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep) {

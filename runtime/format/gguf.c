@@ -22,7 +22,7 @@ struct pm__gguf_name {
     uint32_t at; /* position in keys or tensors */
 };
 
-/* ---- bytes ---- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 typedef struct cursor {
     const uint8_t *data;
@@ -97,7 +97,7 @@ static pm_status take_name(cursor *c, const char *kind, pm__span *out) {
     return PM_OK;
 }
 
-/* ---- names to positions ---- */
+/* ---- names to positions ---------------------------------------------------------------------- */
 
 static int compare_spans(pm__span a, pm__span b) {
     const int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
@@ -139,7 +139,7 @@ const pm__gguf_tensor *pm__gguf_find_tensor(const pm__gguf *gguf, const char *na
     return found != NULL ? &gguf->tensors[found->at] : NULL;
 }
 
-/* ---- header ---- */
+/* ---- header ---------------------------------------------------------------------------------- */
 
 static pm_status check_version(uint32_t version) {
     if (version == 2 || version == 3)
@@ -186,7 +186,7 @@ static pm_status read_header(pm__gguf *gguf, cursor *c) {
     return check_count(c, gguf->n_tensor, LEAST_TENSOR_BYTES, "tensors");
 }
 
-/* ---- keys ---- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static pm_status take_type(cursor *c, const pm__gguf_key *key, pm__gguf_type *out) {
     uint32_t id = 0;
@@ -277,7 +277,7 @@ static pm_status read_alignment(const pm__gguf *gguf, uint64_t *out) {
     return PM_OK;
 }
 
-/* ---- tensors ---- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int shown_of(const pm__gguf_tensor *tensor) {
     return shown((pm__span){tensor->name, strlen(tensor->name)});

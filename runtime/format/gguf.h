@@ -3,8 +3,8 @@
  *
  * Every count, length and offset is checked against the bytes that are there before anything is
  * allocated; what is allocated is in proportion to the records the file really holds. Nothing is
- * copied but the index: strings, arrays and tensor data point into the span. source  the container
- * section of the GGUF specification, github.com/ggml-org/ggml docs/gguf.md */
+ * copied but the index: strings, arrays and tensor data point into the span.
+ * source  the container section of the GGUF specification, github.com/ggml-org/ggml docs/gguf.md */
 #ifndef PM_FORMAT_GGUF_H
 #define PM_FORMAT_GGUF_H
 
@@ -52,15 +52,15 @@ typedef struct pm__gguf_key {
     pm__gguf_type type;
     pm__gguf_type element; /* of an array */
     uint64_t n;            /* elements of an array, else 1 */
-    const uint8_t
-        *value; /* unaligned; of arrays the first element; strings: 8-byte length, then bytes */
+    /* Unaligned; of arrays the first element; strings: 8-byte length, then bytes. */
+    const uint8_t *value;
     size_t value_bytes;
 } pm__gguf_key;
 
 typedef struct pm__gguf_tensor {
     const char *name; /* closed by a zero; UTF-8 without control characters */
-    pm__type
-        type; /* PM__TYPE_COUNT: pumice cannot read it yet; whoever needs the data refuses it */
+    /* PM__TYPE_COUNT: pumice cannot read it yet; whoever needs the data refuses it. */
+    pm__type type;
     uint32_t type_id; /* in the file, for pm__type_id_name */
     uint32_t n_dim;
     uint64_t shape[4]; /* innermost first, a multiple of the block; unused ones are 1 */
@@ -82,8 +82,8 @@ typedef struct pm__gguf {
 } pm__gguf;
 
 /* A file without tensors (a vocabulary), tensors of a type that pumice cannot read and bytes after
- * the last tensor are no failure. errors  BAD_FILE, OUT_OF_MEMORY; the sentence of the first begins
- * with "gguf: ". A failed init leaves nothing to finish. */
+ * the last tensor are no failure. A failed init leaves nothing to finish.
+ * errors  BAD_FILE (its sentence begins with "gguf: "), OUT_OF_MEMORY */
 pm_status pm__gguf_init(pm__gguf *gguf, const uint8_t *data, size_t size);
 void pm__gguf_finish(pm__gguf *gguf);
 

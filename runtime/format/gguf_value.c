@@ -28,7 +28,7 @@ uint32_t pm__gguf_type_bytes(pm__gguf_type type) {
     return types[type].bytes;
 }
 
-/* ---- numbers ---- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* A signed value is widened to 64 bits. */
 static bool integer(pm__gguf_type type, const uint8_t *at, uint64_t *bits, bool *negative) {
@@ -136,7 +136,7 @@ bool pm__gguf_array_f64(const pm__gguf_key *key, uint64_t i, double *out) {
     return at != NULL && number_f64(key->element, at, out);
 }
 
-/* ---- strings; their lengths were checked when the key was read ---- */
+/* ---- strings; their lengths were checked when the key was read ------------------------------- */
 
 static pm__span string_at(const uint8_t *at) {
     return (pm__span){(const char *)at + 8, (size_t)pm__load_u64(at)};
@@ -164,7 +164,7 @@ bool pm__gguf_strings(const pm__gguf_key *key, pm__arena *arena, const pm__span 
     return true;
 }
 
-/* ---- text for people ---- */
+/* ---- text for people ------------------------------------------------------------------------- */
 
 static const char ellipsis[] = "...";
 

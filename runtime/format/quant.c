@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- the list of types ---- */
+/* ---- the list of types ----------------------------------------------------------------------- */
 
 static const pm__type_info types[] = {
 #define PM_QUANT(NAME, name, id, block_n, block_bytes, chunk_n, scale_n)                           \
@@ -64,7 +64,7 @@ bool pm__type_row_bytes(pm__type type, uint64_t n_col, uint64_t *bytes) {
            pm__mul_u64(n_col / info->block_n, info->block_bytes, bytes);
 }
 
-/* ---- binary16 ---- */
+/* ---- binary16 -------------------------------------------------------------------------------- */
 
 static float float_from_bits(uint32_t bits) {
     float x;
@@ -102,7 +102,7 @@ uint16_t pm__f32_to_f16(float x) {
     return (uint16_t)(sign | ((rounded >> 13) - ((127 - 15) << 10)));
 }
 
-/* ---- decoding: [n_col] elements of a row to f32 ---- */
+/* ---- decoding: [n_col] elements of a row to f32 ---------------------------------------------- */
 
 static void decode_f32(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t i = 0; i < n_col; i++)
@@ -149,39 +149,45 @@ void pm__type_decode(pm__type type, const void *row, uint32_t n_col, float *out)
     decoders[type](row, n_col, out);
 }
 
-/* ---- packing: the planes that shaders/quant_<type>.glsl read ---- */
+/* ---- packing: the planes that shaders/quant_<type>.glsl read --------------------------------- */
 
-/* Byte i of the source is byte i % 4 of word i / 4, counted from the lowest. The words are zero
- * before. */
-static void pack_bytes(const uint8_t *bytes, size_t n, uint32_t *words) {
-    for (size_t i = 0; i < n / 4; i++)
-        words[i] = pm__load_u32(bytes + 4 * i);
-    for (size_t i = n / 4 * 4; i < n; i++)
-        words[i / 4] |= (uint32_t)bytes[i] << 8 * (i % 4);
+/* Byte i of the source is byte i % 4 of word i / 4, counted from the lowest; zeros up to the end of
+ * the last chunk. n_byte is even. */
+static void pack_plain(const uint8_t *row, size_t n_byte, uint32_t *quants) {
+    size_t i = 0;
+    for (; i < n_byte / 4; i++)
+        quants[i] = pm__load_u32(row + 4 * i);
+    if (n_byte % 4 != 0)
+        quants[i++] = pm__load_u16(row + n_byte - 2);
+    while (i % 4 != 0)
+        quants[i++] = 0;
 }
 
 static void pack_f32(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_t *scales) {
     (void)scales;
-    pack_bytes(row, 4 * (size_t)n_col, quants);
+    pack_plain(row, 4 * (size_t)n_col, quants);
 }
 
 static void pack_f16(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_t *scales) {
     (void)scales;
-    pack_bytes(row, 2 * (size_t)n_col, quants);
+    pack_plain(row, 2 * (size_t)n_col, quants);
 }
 
 static void pack_bf16(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_t *scales) {
     pack_f16(row, n_col, quants, scales);
 }
 
-/* Blocks of a binary16 scale and n_byte bytes, a multiple of 4. The bytes keep their order in the
+/* Blocks of a binary16 scale and n_byte bytes, a multiple of 16. The bytes keep their order in the
  * quants plane; the scale of block b is the low (even b) or high (odd b) half of word b / 2 of the
  * scales plane. */
 static void pack_scaled(const uint8_t *row, uint32_t n_block, uint32_t n_byte, uint32_t *quants,
                         uint32_t *scales) {
-    for (uint32_t b = 0; b < n_block; b++, row += 2 + n_byte, quants += n_byte / 4) {
-        scales[b / 2] |= (uint32_t)pm__load_u16(row) << 16 * (b % 2);
-        pack_bytes(row + 2, n_byte, quants);
+    const size_t stride = 2 + (size_t)n_byte;
+    for (uint32_t b = 0; b < n_block; b++)
+        pack_plain(row + b * stride + 2, n_byte, quants + (size_t)b * (n_byte / 4));
+    for (uint32_t b = 0; b < n_block; b += 2) {
+        const uint32_t odd = b + 1 < n_block ? pm__load_u16(row + (b + 1) * stride) : 0;
+        scales[b / 2] = pm__load_u16(row + b * stride) | odd << 16;
     }
 }
 
@@ -212,8 +218,5 @@ void pm__type_pack(pm__type type, const void *row, uint32_t n_col, uint32_t *qua
 #include "quant.def"
     };
     assert(n_col % pm__type_get(type)->block_n == 0);
-    memset(quants, 0, sizeof *quants * pm__type_quant_words(type, n_col));
-    if (pm__type_scale_words(type, n_col) != 0)
-        memset(scales, 0, sizeof *scales * pm__type_scale_words(type, n_col));
     packers[type](row, n_col, quants, scales);
 }

@@ -7,8 +7,8 @@
  *   scales  n_scale = ceil(n_col / scale_n) words a row (none for F32, F16, BF16)
  *
  * so shaders read only uint and uvec4, aligned. shaders/quant_<type>.glsl reads what the pack
- * function writes; both state the bit order. source of the block layouts: ggml's block structs as
- * described in the GGUF field. */
+ * function writes; both state the bit order.
+ * source  the block structs of ggml, whose files these are */
 #ifndef PM_FORMAT_QUANT_H
 #define PM_FORMAT_QUANT_H
 
@@ -55,8 +55,9 @@ void pm__type_decode(pm__type type, const void *row, uint32_t n_col, float *out)
 uint32_t pm__type_quant_words(pm__type type, uint32_t n_col);
 uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
 
-/* quants  out, [pm__type_quant_words] ; scales  out, [pm__type_scale_words] or NULL if there are
- * none */
+/* Only writes to its outputs, each word once: they may be memory that is slow to read.
+ * quants  out, [pm__type_quant_words]
+ * scales  out, [pm__type_scale_words], or NULL if there are none */
 void pm__type_pack(pm__type type, const void *row, uint32_t n_col, uint32_t *quants,
                    uint32_t *scales);
 

@@ -1,5 +1,7 @@
 #include "adapter.h"
 
+#include "../base/checked.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,12 +9,7 @@
 
 static const uint64_t gib = 1ull << 30;
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-/* ---- instance
- * ------------------------------------------------------------------------------------- */
+/* ---- instance -------------------------------------------------------------------------------- */
 
 /* The global entry points are the loader's trampolines and serve every instance, so they are set
  * once. */
@@ -62,8 +59,7 @@ static const char *instance_note(VkResult result) {
     switch (result) {
     case VK_ERROR_INCOMPATIBLE_DRIVER:
         return "the Vulkan loader found no driver; install one (Debian: mesa-vulkan-drivers, or "
-               "the "
-               "maker's own)";
+               "the maker's own)";
     case VK_ERROR_OUT_OF_HOST_MEMORY:
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
         return "the Vulkan drivers ran out of memory while starting";
@@ -107,8 +103,7 @@ static void instance_create(VkInstance *instance, const char **note) {
     *note = instance_note(result);
 }
 
-/* ---- one physical device
- * -------------------------------------------------------------------------- */
+/* ---- one physical device --------------------------------------------------------------------- */
 
 /* Everything asked of a driver besides what a pm__adapter keeps. */
 typedef struct adapter_query {
@@ -225,15 +220,14 @@ static void fill_caps(pm__adapter *adapter, const adapter_query *query, int time
     pm__caps *caps = &adapter->caps;
     uint64_t most = query->maintenance3.maxMemoryAllocationSize;
     if (query->maintenance4.maxBufferSize > 0)
-        most = least(most, query->maintenance4.maxBufferSize);
-    caps->most_range = least(least(limits->maxStorageBufferRange, most), 2 * gib);
-    caps->most_allocation = least(most, gib);
+        most = pm__least_u64(most, query->maintenance4.maxBufferSize);
+    caps->most_range = pm__least_u64(pm__least_u64(limits->maxStorageBufferRange, most), 2 * gib);
+    caps->most_allocation = pm__least_u64(most, gib);
     caps->offset_alignment = limits->minStorageBufferOffsetAlignment;
     if (caps->offset_alignment < 16)
         caps->offset_alignment = 16;
     caps->most_group_x = limits->maxComputeWorkGroupCount[0];
     caps->most_invocations = limits->maxComputeWorkGroupInvocations;
-    caps->shared_bytes = limits->maxComputeSharedMemorySize;
     caps->timeline = query->timeline.timelineSemaphore;
     if (timestamp_bits > 0) {
         caps->timestamp_seconds = (double)limits->timestampPeriod * 1e-9;
@@ -292,8 +286,7 @@ static pm_status adapter_init(pm__adapter *adapter, VkPhysicalDevice physical) {
     return PM_OK;
 }
 
-/* ---- all of them
- * ---------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static pm_status read_all(pm__adapters *set, VkPhysicalDevice *physicals, uint32_t n) {
     set->items = calloc(n, sizeof *set->items);

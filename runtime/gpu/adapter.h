@@ -13,10 +13,9 @@ typedef struct pm__adapter {
     uint32_t queue_family;
     pm__caps caps;
     bool unified;
-    bool memory_budget, portability; /* extensions to enable */
-    bool timeline_extension,
-        subgroup_extension; /* needed because the device's version lacks them */
-    char unusable[128];     /* why it cannot run pumice, or "" */
+    bool memory_budget, portability;             /* extensions to enable */
+    bool timeline_extension, subgroup_extension; /* to enable where the version lacks them */
+    char unusable[128];                          /* why it cannot run pumice, or "" */
 } pm__adapter;
 
 /* The physical devices of one instance, in the loader's order. */

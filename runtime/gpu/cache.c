@@ -36,8 +36,7 @@ static void warn_once(const char *path, int error) {
                 strerror(error));
 }
 
-/* ---- directory
- * ------------------------------------------------------------------------------------ */
+/* ---- directory ------------------------------------------------------------------------------- */
 
 static bool make_directories(char *path) {
     for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
@@ -94,8 +93,7 @@ void pm__shader_cache_destroy(struct pm__shader_cache *cache) {
     free(cache);
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static bool file_path(const struct pm__shader_cache *cache, const char *name,
                       char path[MOST_PATH]) {

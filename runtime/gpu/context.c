@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- layout
- * --------------------------------------------------------------------------------------- */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 static const char *const STEP = "step";
 
@@ -111,8 +110,7 @@ static pm_status lay_out(pm__gpu_context *context) {
     return add_shared(context);
 }
 
-/* ---- set-up
- * --------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static pm_status allocate(pm__gpu_context *context) {
     pm__gpu *gpu = context->device->gpu;

@@ -5,10 +5,11 @@
 #include "record.h"
 #include "weights.h"
 
-typedef enum pm__class { /* of steps by their rows; each has its own recorded program */
-                         PM__CLASS_ONE,   /* one row, one output: matrix-vector kernels */
-                         PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
-                         PM__CLASS_COUNT
+/* Of steps by their rows; each has its own recorded program. */
+typedef enum pm__class {
+    PM__CLASS_ONE,   /* one row, one output: matrix-vector kernels */
+    PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
+    PM__CLASS_COUNT
 } pm__class;
 
 typedef struct pm__class_state {
@@ -64,8 +65,7 @@ typedef struct pm__gpu_context {
 pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
                                  const pm__limits *limits, const pm__plan_sink *sink);
 
-/* Members of pm__backend; see backend.h. Weights are a pm__gpu_weights, contexts a pm__gpu_context.
- */
+/* Members of pm__backend; see backend.h. Weights are pm__gpu_weights, contexts pm__gpu_context. */
 pm_status pm__gpu_context_create(void *weights, const pm__graph *g, const pm__limits *limits,
                                  void **out);
 void pm__gpu_context_destroy(void *context);

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- results
- * -------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static pm_status fail_lost(pm__gpu *gpu, const char *what) {
     gpu->lost = true;
@@ -60,8 +59,7 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what) {
     }
 }
 
-/* ---- create
- * --------------------------------------------------------------------------------------- */
+/* ---- create ---------------------------------------------------------------------------------- */
 
 static void copy_adapter(pm__gpu *gpu, const pm__adapter *adapter) {
     gpu->physical = adapter->physical;

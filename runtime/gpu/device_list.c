@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- order
- * ---------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 static bool is_software(const pm__adapter *adapter) {
     return adapter->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
@@ -121,8 +120,7 @@ static uint32_t best_of(const pm__adapters *set) {
     return best;
 }
 
-/* ---- words
- * ---------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 PM__PRINTF(2, 3) static const char *text(pm__arena *arena, const char *fmt, ...) {
     char line[512];
@@ -219,8 +217,7 @@ pm_status pm__adapter_describe(const pm__adapters *set, uint32_t index, pm__aren
     return PM_OK;
 }
 
-/* ---- list
- * ----------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 /* What pm__gpu_list hands out is `infos`; the texts are freed with it. */
 typedef struct device_list {

@@ -1,6 +1,7 @@
 #include "lower.h"
 
 #include "../base/checked.h"
+#include "../base/grow.h"
 #include "kernels.h"
 
 #include <math.h>
@@ -8,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- drafts: one launch in the making
- * ------------------------------------------------------------- */
+/* ---- drafts: one launch in the making -------------------------------------------------------- */
 
 typedef enum access { UNUSED = 0, READ = 1, WRITE = 2 } access;
 
@@ -99,8 +99,7 @@ static void push_part(draft *d, pm__row_count rows) {
     push(d, &words, sizeof words);
 }
 
-/* ---- one function an operation
- * -------------------------------------------------------------------- */
+/* ---- one function an operation --------------------------------------------------------------- */
 
 static pm_status fill_embed(draft *d) {
     const pm__node *node = d->node;
@@ -155,8 +154,8 @@ static pm_status fill_rope(draft *d) {
         node->params.rope.head_dim % 2 != 0)
         return pm__fail(PM_UNSUPPORTED,
                         "lower: node '%s': rotation of %g of %u columns, base %g, scale %g: the "
-                        "kernel needs at most "
-                        "512 of an even number, a base of 1 or more, a scale below 6.28",
+                        "kernel needs at most 512 of an even number, a base of 1 or more, a scale "
+                        "below 6.28",
                         node->name, n_rot, node->params.rope.head_dim, base, scale);
     struct pm_push_rope words;
     split_fraction(scale / two_pi, &words.turn_hi, &words.turn_lo);
@@ -259,8 +258,7 @@ static const struct {
     [PM__OP_ADVANCE] = {fill_advance, -1},
 };
 
-/* ---- from drafts to the program
- * ------------------------------------------------------------------- */
+/* ---- from drafts to the program -------------------------------------------------------------- */
 
 /* Weights other than the matrix are read as plain floats of one part. */
 static pm_status check_vectors(const pm__lowering *in, const pm__node *node) {
@@ -295,25 +293,12 @@ static bool same_grid(const pm__grid *a, const pm__grid *b) {
            a->one == b->one && memcmp(a->others, b->others, sizeof a->others) == 0;
 }
 
-static pm_status reserve(void **items, uint32_t *capacity, uint32_t n, size_t size) {
-    if (n < *capacity)
-        return PM_OK;
-    const uint32_t wanted = *capacity == 0 ? 64 : 2 * *capacity;
-    void *grown = realloc(*items, wanted * size);
-    if (grown == NULL)
-        return pm__fail_memory("launches", wanted * size);
-    *items = grown;
-    *capacity = wanted;
-    return PM_OK;
-}
-
 static pm_status add_grid(pm__program *program, const pm__grid *grid, uint32_t *index) {
     for (*index = 0; *index < program->n_grid; ++*index)
         if (same_grid(&program->grids[*index], grid))
             return PM_OK;
-    void *items = program->grids;
-    PM_TRY(reserve(&items, &program->grid_capacity, program->n_grid, sizeof *grid));
-    program->grids = items;
+    PM_TRY(
+        pm__grow("lower", &program->grids, &program->grid_capacity, program->n_grid, sizeof *grid));
     program->grids[program->n_grid++] = *grid;
     return PM_OK;
 }
@@ -377,9 +362,8 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
     d.dispatch.cost = part_cost(in, &d);
     PM_TRY(pm__pipelines_request(in->pipelines, &d.desc, &d.dispatch.pipeline));
     PM_TRY(add_grid(out, &d.grid, &d.dispatch.grid));
-    void *items = out->dispatches;
-    PM_TRY(reserve(&items, &out->capacity, out->n_dispatch, sizeof *out->dispatches));
-    out->dispatches = items;
+    PM_TRY(pm__grow("lower", &out->dispatches, &out->capacity, out->n_dispatch,
+                    sizeof *out->dispatches));
     out->dispatches[out->n_dispatch++] = d.dispatch;
     return PM_OK;
 }

@@ -27,8 +27,11 @@ typedef struct pm__places {
 
 /* Grids that follow the rows of a step are read from device memory; begin() fills one entry for
  * each distinct grid. */
-typedef enum pm__grid_count { PM__GRID_ROWS, PM__GRID_OUTS, PM__GRID_SAMPLES } pm__grid_count;
-/* PM__GRID_SAMPLES counts n_out where the step draws tokens, else 0. */
+typedef enum pm__grid_count {
+    PM__GRID_ROWS,
+    PM__GRID_OUTS,
+    PM__GRID_SAMPLES /* n_out where the step draws tokens, else 0 */
+} pm__grid_count;
 
 typedef struct pm__grid {
     pm__grid_count count;
@@ -53,9 +56,10 @@ typedef struct pm__dispatch {
 /* All launches of one step for one class of batch. */
 typedef struct pm__program {
     pm__dispatch *dispatches;
-    uint32_t n_dispatch, capacity;
+    uint32_t n_dispatch;
     pm__grid *grids; /* distinct */
-    uint32_t n_grid, grid_capacity;
+    uint32_t n_grid;
+    size_t capacity, grid_capacity;
 } pm__program;
 
 typedef struct pm__lowering {
@@ -69,8 +73,8 @@ typedef struct pm__lowering {
 } pm__lowering;
 
 /* Chooses a kernel (kernels.def) for every node by tier, type and rows, requests its pipeline, and
- * fills bindings, constants and grid. errors  UNSUPPORTED: no kernel fits (names node, type and
- * device), OUT_OF_MEMORY */
+ * fills bindings, constants and grid.
+ * errors  UNSUPPORTED: no kernel fits (names node, type and device), OUT_OF_MEMORY */
 pm_status pm__lower(const pm__lowering *in, pm__program *out);
 void pm__program_finish(pm__program *program);
 

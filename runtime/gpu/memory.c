@@ -2,8 +2,7 @@
 
 #include "../base/log.h"
 
-/* ---- which type
- * ----------------------------------------------------------------------------------- */
+/* ---- which type ------------------------------------------------------------------------------ */
 
 enum {
     LOCAL = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
@@ -73,8 +72,7 @@ static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use 
     return n;
 }
 
-/* ---- buffers
- * -------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
                               VkMemoryRequirements *needs) {
@@ -197,8 +195,7 @@ void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer) {
     *buffer = (pm__buffer){0};
 }
 
-/* ---- plan
- * ----------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, VkDeviceSize *taken,
                           uint32_t *heap) {

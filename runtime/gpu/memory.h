@@ -5,8 +5,9 @@
 #include "device.h"
 
 typedef enum pm__memory_use {
-    PM__MEMORY_DEVICE,  /* read and written by kernels; mapped where the device's memory is the
-                           host's (unified, large BAR) */
+    /* Read and written by kernels; mapped where the host reaches the device's memory (unified, large
+     * BAR). */
+    PM__MEMORY_DEVICE,
     PM__MEMORY_UPLOAD,  /* written by the host, coherent */
     PM__MEMORY_READBACK /* read by the host, coherent and cached where possible */
 } pm__memory_use;

@@ -1,6 +1,7 @@
 #include "needs.h"
 
 #include "../base/checked.h"
+#include "../base/grow.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,14 +15,7 @@ void pm__needs_finish(pm__needs *needs) {
 
 pm_status pm__needs_add(pm__needs *needs, const char *name, VkDeviceSize bytes,
                         pm__memory_use use) {
-    if (needs->n == needs->capacity) {
-        const uint32_t capacity = needs->capacity == 0 ? 8 : needs->capacity * 2;
-        pm__need *items = realloc(needs->items, capacity * sizeof *items);
-        if (items == NULL)
-            return pm__fail_memory("gpu: plan", capacity * sizeof *items);
-        needs->items = items;
-        needs->capacity = capacity;
-    }
+    PM_TRY(pm__grow("gpu: plan", &needs->items, &needs->capacity, needs->n, sizeof *needs->items));
     pm__need *need = &needs->items[needs->n++];
     *need = (pm__need){.bytes = bytes, .use = use};
     snprintf(need->name, sizeof need->name, "%s", name);

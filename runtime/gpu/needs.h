@@ -13,7 +13,8 @@ typedef struct pm__need {
 
 typedef struct pm__needs {
     pm__need *items;
-    uint32_t n, capacity;
+    uint32_t n;
+    size_t capacity;
 } pm__needs;
 
 /* A place in the buffer of a need. */

@@ -1,5 +1,6 @@
 #include "pipeline.h"
 
+#include "../base/grow.h"
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/threads.h"
@@ -10,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the driver's cache
- * --------------------------------------------------------------------------- */
+/* ---- the driver's cache ---------------------------------------------------------------------- */
 
 static void cache_name(const pm__gpu *gpu, char name[40]) {
     const VkPhysicalDeviceProperties *p = &gpu->properties;
@@ -82,8 +82,7 @@ void pm__pipeline_cache_store(pm__gpu *gpu) {
     free(data);
 }
 
-/* ---- requests
- * ------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 pm_status pm__pipelines_init(pm__pipelines *set, pm__gpu *gpu) {
     *set = (pm__pipelines){.gpu = gpu};
@@ -157,16 +156,6 @@ static bool same_desc(const pm__pipeline_desc *a, const pm__pipeline_desc *b) {
     return memcmp(a->spec, b->spec, a->n_spec * sizeof a->spec[0]) == 0;
 }
 
-static pm_status grow(pm__pipelines *set) {
-    const uint32_t capacity = set->capacity != 0 ? set->capacity * 2 : 32;
-    pm__pipeline *items = realloc(set->items, capacity * sizeof *items);
-    if (items == NULL)
-        return pm__fail_memory("pipeline: list", capacity * sizeof *items);
-    set->items = items;
-    set->capacity = capacity;
-    return PM_OK;
-}
-
 static pm_status check_limits(const pm__gpu *gpu, const pm__pipeline_desc *desc) {
     if (desc->n_spec == 0 || desc->spec[0] <= gpu->caps.most_invocations)
         return PM_OK;
@@ -185,8 +174,7 @@ pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *des
     }
     PM_TRY(check_limits(set->gpu, desc));
     PM_TRY(need_layout(set, desc->n_binding));
-    if (set->n == set->capacity)
-        PM_TRY(grow(set));
+    PM_TRY(pm__grow("pipeline: list", &set->items, &set->capacity, set->n, sizeof *set->items));
     set->items[set->n] = (pm__pipeline){
         .desc = *desc,
         .layout = set->layouts[desc->n_binding],
@@ -196,8 +184,7 @@ pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *des
     return PM_OK;
 }
 
-/* ---- build
- * ---------------------------------------------------------------------------------------- */
+/* ---- build ----------------------------------------------------------------------------------- */
 
 typedef struct build {
     pm__pipelines *set;

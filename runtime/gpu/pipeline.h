@@ -28,7 +28,8 @@ typedef struct pm__pipeline {
 typedef struct pm__pipelines {
     pm__gpu *gpu;
     pm__pipeline *items;
-    uint32_t n, capacity;
+    uint32_t n;
+    size_t capacity;
     VkDescriptorSetLayout set_layouts[PM__MOST_BINDINGS + 1]; /* by number of bindings */
     VkPipelineLayout layouts[PM__MOST_BINDINGS + 1]; /* push range: all PM__MOST_PUSH_WORDS words */
 } pm__pipelines;
@@ -44,8 +45,8 @@ void pm__pipelines_finish(pm__pipelines *set);
 /* Index of the pipeline of this description; equal descriptions share one. Compiles nothing yet. */
 pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *desc, uint32_t *index);
 /* Compiles what was requested and is not built, on gpu->n_thread threads, and writes the pipeline
- * cache. progress is called on this thread only. errors  those of pm__shader_compile; FAILURE names
- * the kernel */
+ * cache. progress is called on this thread only.
+ * errors  those of pm__shader_compile; FAILURE names the kernel */
 pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user);
 
 #endif

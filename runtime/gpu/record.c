@@ -16,8 +16,7 @@ static double budget(const pm__recording *recording) {
     return recording->desc.queue->gpu->submit_seconds;
 }
 
-/* ---- descriptors
- * ---------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 static pm_status create_pool(pm__recording *recording) {
     pm__gpu *gpu = recording->desc.queue->gpu;
@@ -72,8 +71,7 @@ static pm_status write_set(pm__recording *recording, const pm__dispatch *dispatc
     return PM_OK;
 }
 
-/* ---- hazards
- * -------------------------------------------------------------------------------------- */
+/* ---- hazards --------------------------------------------------------------------------------- */
 
 static bool overlap(const pm__region *a, const pm__region *b) {
     return a->buffer == b->buffer && a->offset < b->offset + b->bytes &&
@@ -106,8 +104,7 @@ static bool conflict_with_any(const pm__program *program, uint32_t first, uint32
     return false;
 }
 
-/* ---- recording
- * ------------------------------------------------------------------------------------ */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 static void kernel_barrier(pm__gpu *gpu, VkCommandBuffer commands) {
     const VkMemoryBarrier barrier = {
@@ -206,8 +203,7 @@ static pm_status record_all(pm__recording *recording) {
     return PM_OK;
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static pm_status create_queries(pm__recording *recording) {
     pm__gpu *gpu = recording->desc.queue->gpu;
@@ -255,8 +251,7 @@ void pm__recording_finish(pm__recording *recording) {
     *recording = (pm__recording){0};
 }
 
-/* ---- running and learning
- * ------------------------------------------------------------------------- */
+/* ---- running and learning -------------------------------------------------------------------- */
 
 pm_status pm__recording_submit(pm__recording *recording, uint32_t n_row) {
     pm__queue *queue = recording->desc.queue;

@@ -19,8 +19,7 @@
 
 enum { MOST_SOURCES = 32, MOST_SOURCE_BYTES = 1 << 20, MOST_NAME = 128 };
 
-/* ---- sources
- * -------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 typedef struct source {
     char name[MOST_NAME];
@@ -65,6 +64,7 @@ static pm_status read_stream(FILE *file, const char *path, source *out) {
 static pm_status read_from_disk(const char *dir, source *out) {
     char path[4096];
     const int n = snprintf(path, sizeof path, "%s/%s", dir, out->name);
+    errno = ENAMETOOLONG;
     FILE *file = n > 0 && n < (int)sizeof path ? fopen(path, "rb") : NULL;
     if (file == NULL)
         return pm__fail(PM_FAILURE, "shader: %s/%s: %s (PUMICE_SHADER_DIR)", dir, out->name,
@@ -148,8 +148,7 @@ static pm_status load_sources(source_set *set, const char *file) {
     return PM_OK;
 }
 
-/* ---- key
- * ------------------------------------------------------------------------------------------ */
+/* ---- key ------------------------------------------------------------------------------------- */
 
 /* shaderc cannot tell its version. Linked statically, it is the one known at build time; a shared
  * library may be replaced at any time, so its file stands for it. */
@@ -182,8 +181,7 @@ static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
     return state;
 }
 
-/* ---- compiler
- * ------------------------------------------------------------------------------------- */
+/* ---- compiler -------------------------------------------------------------------------------- */
 
 static shaderc_include_result *resolve_include(void *user, const char *requested, int type,
                                                const char *requesting, size_t depth) {
@@ -272,8 +270,7 @@ static pm_status compile(pm__gpu *gpu, source_set *set, const pm__shader_desc *d
     return status;
 }
 
-/* ---- cache
- * ---------------------------------------------------------------------------------------- */
+/* ---- cache ----------------------------------------------------------------------------------- */
 
 static uint32_t *read_cached(const pm__gpu *gpu, const char *name, size_t *n_word) {
     size_t n_byte;

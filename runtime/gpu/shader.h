@@ -12,8 +12,9 @@ typedef struct pm__shader_desc {
 } pm__shader_desc;
 
 /* The key of the cache is a hash of all text included, the defines, the compiler's version and
- * ours. words   out, malloc'ed errors  FAILURE: the compiler's first message with file and line.
- * Thread-safe. */
+ * ours. Thread-safe.
+ * words   out, malloc'ed, [n_word]
+ * errors  FAILURE: the compiler's first message with file and line */
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word);
 

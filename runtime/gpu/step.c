@@ -5,8 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- the mirror
- * ----------------------------------------------------------------------------------- */
+/* ---- the mirror ------------------------------------------------------------------------------ */
 
 static char *mirror_at(pm__gpu_context *context, const pm__spot *spot) {
     return (char *)context->buffers[context->mirror].map + spot->offset;
@@ -123,8 +122,7 @@ static void mark_settings(pm__gpu_context *context) {
     context->pages_high = 0;
 }
 
-/* ---- copies
- * --------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static pm_status begin_load(pm__gpu_context *context) {
     pm__queue *queue = &context->device->queue;
@@ -183,8 +181,7 @@ pm_status pm__gpu_context_read_logits(void *self, uint32_t first, uint32_t n, fl
     return PM_OK;
 }
 
-/* ---- steps
- * ---------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     pm__gpu_context *context = self;

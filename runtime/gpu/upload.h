@@ -26,7 +26,8 @@ pm_status pm__uploader_init(pm__uploader *uploader, pm__queue *queue, VkDeviceSi
 void pm__uploader_finish(pm__uploader *uploader);
 
 /* Makes sure that pieces of `bytes` together can be placed, which may send off what was placed
- * before. errors  DEVICE_LOST and the like of the slots before */
+ * before.
+ * errors  DEVICE_LOST and the like of the slots before */
 pm_status pm__uploader_room(pm__uploader *uploader, VkDeviceSize bytes);
 /* Where to write `bytes` (a multiple of 4) that belong at `offset` of `target`; to be filled before
  * more room is asked for. */

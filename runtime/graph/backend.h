@@ -19,8 +19,9 @@ typedef struct pm__step {
     uint32_t n_row;
     const uint32_t *outs; /* [n_out] rows whose logits are wanted, ascending */
     uint32_t n_out;       /* may be 0 */
-    bool sample; /* draw a token for each output; needed for a submit() without begin() after this
-                    one, which also needs n_out == n_row */
+    /* Draw a token for each output. A submit() without begin() after this step needs it, and
+     * n_out == n_row. */
+    bool sample;
 } pm__step;
 
 typedef struct pm__plan_sink {
@@ -33,8 +34,10 @@ typedef struct pm__context_info {
     uint32_t n_dispatch; /* of a step of one row; 0: not a GPU */
     uint32_t n_barrier;
     uint32_t n_submit;
-    uint32_t most_rows;  /* rows of a step that keep it within the time budget, 1 to n_batch; changes as steps are measured */
     uint32_t most_ahead; /* steps that may be submitted and not collected, at most PM_RING */
+    /* Rows of a step that keep it within the time budget, 1 to n_batch; changes as steps are
+     * measured. */
+    uint32_t most_rows;
 } pm__context_info;
 
 typedef struct pm__backend {
@@ -62,11 +65,13 @@ typedef struct pm__backend {
                            const uint32_t *pages);
     /* Copies one page of every cache. */
     pm_status (*copy_page)(void *context, uint32_t from, uint32_t to);
-    /* Loads the rows, and their tokens into the history; also where no submit() but another begin() follows, which is how
-     * the engine gives a sequence that shares the pages of another its history. */
+    /* Loads the rows, and their tokens into the history; also where no submit() but another begin()
+     * follows, which is how the engine gives a sequence that shares the pages of another its
+     * history. */
     pm_status (*begin)(void *context, const pm__step *step);
 
-    /* The first submit() of a context is step 0, the next one step 1, and so on (pm_step_head.step, pm_step_drawn.step). */
+    /* The first submit() of a context is step 0, the next one step 1, and so on (pm_step_head.step,
+     * pm_step_drawn.step). */
     pm_status (*submit)(void *context);
     /* Waits for the oldest step that is submitted and not collected. drawn: out, [n_out of the
      * step], zeros if it did not sample. */

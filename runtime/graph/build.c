@@ -1,6 +1,8 @@
 /* build.c: appends nodes. Every shape is checked here, so executors trust a closed graph. */
 #include "build.h"
 
+#include "../base/grow.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,19 +46,12 @@ void pm__graph_scope(pm__graph *g, const char *fmt, ...) {
         g->status = PM_OUT_OF_MEMORY;
 }
 
-/* Room for one more of `size` bytes each; the array may move. */
-static bool grow(pm__graph *g, void **items, uint32_t n, uint32_t *capacity, size_t size) {
-    if (n < *capacity)
-        return true;
-    const uint32_t more = *capacity == 0 ? 64 : *capacity * 2;
-    void *bigger = realloc(*items, more * size);
-    if (bigger == NULL) {
-        g->status = pm__fail_memory("graph", more * size);
-        return false;
-    }
-    *items = bigger;
-    *capacity = more;
-    return true;
+/* Room for one more in an array of the graph. */
+static bool grow(pm__graph *g, void *array, size_t *capacity, uint32_t n, size_t size) {
+    const pm_status status = pm__grow("graph", array, capacity, n, size);
+    if (status != PM_OK)
+        g->status = status;
+    return status == PM_OK;
 }
 
 static const char *full_name(pm__graph *g, const char *name) {
@@ -83,8 +78,7 @@ static pm__t add_tensor(pm__graph *g, const pm__tensor *like) {
 }
 
 static pm__t add_activation(pm__graph *g, const char *name, pm__row_count rows, uint32_t n_col) {
-    if (!grow(g, (void **)&g->activations, g->n_activation, &g->activation_capacity,
-              sizeof g->activations[0]))
+    if (!grow(g, &g->activations, &g->activation_capacity, g->n_activation, sizeof *g->activations))
         return NULL;
     const pm__tensor tensor = {.name = name,
                                .kind = PM__ACTIVATION,
@@ -127,15 +121,13 @@ static pm__t step(pm__graph *g, pm__step_part part) {
 
 /* Appends the node; a step part that could not be made shows in the status. */
 static pm__t add_node(pm__graph *g, const pm__node *node) {
-    if (g->status != PM_OK ||
-        !grow(g, (void **)&g->nodes, g->n_node, &g->node_capacity, sizeof g->nodes[0]))
+    if (g->status != PM_OK || !grow(g, &g->nodes, &g->node_capacity, g->n_node, sizeof *g->nodes))
         return NULL;
     g->nodes[g->n_node++] = *node;
     return node->out;
 }
 
-/* ---- checks: each sets the status and gives false
- * ------------------------------------------------- */
+/* ---- checks: each sets the status and gives false -------------------------------------------- */
 
 static bool is_activation(pm__graph *g, const char *name, const char *what, pm__t x) {
     if (x != NULL && x->kind == PM__ACTIVATION)
@@ -177,8 +169,7 @@ static bool is_cache(pm__graph *g, const char *name, pm__t cache, uint32_t n_col
                cache != NULL ? cache->name : "(none)", cache != NULL ? cache->n_col : 0);
 }
 
-/* ---- operations
- * ----------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* The node's name and a new activation for its output. */
 static bool begin(pm__graph *g, pm__node *node, pm__row_count rows, uint32_t n_col) {
@@ -253,8 +244,7 @@ pm__t pm__cache(pm__graph *g, const char *name, uint32_t n_col) {
         return NULL;
     }
     const char *full = full_name(g, name);
-    if (full == NULL ||
-        !grow(g, (void **)&g->caches, g->n_cache, &g->cache_capacity, sizeof g->caches[0]))
+    if (full == NULL || !grow(g, &g->caches, &g->cache_capacity, g->n_cache, sizeof *g->caches))
         return NULL;
     const pm__tensor tensor = {
         .name = full, .kind = PM__CACHE, .type = PM__TYPE_F32, .n_col = n_col, .index = g->n_cache};
@@ -322,8 +312,7 @@ pm__t pm__select(pm__graph *g, const char *name, pm__t x) {
     return begin(g, &node, PM__ROWS_OUT, x->n_col) ? add_node(g, &node) : NULL;
 }
 
-/* ---- close
- * ---------------------------------------------------------------------------------------- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 /* Tokens that are drawn must be tokens that can be embedded. */
 static bool vocabularies_fit(pm__graph *g, pm__t logits) {

@@ -39,8 +39,7 @@ typedef struct pm__attention_desc {
     uint32_t n_head, n_head_kv, head_dim; /* query head h reads key head h / (n_head / n_head_kv) */
     float scale;
 } pm__attention_desc;
-/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245, causal: row at pos sees positions 0..pos
- */
+/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos */
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                     const pm__attention_desc *desc);
 

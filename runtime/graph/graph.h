@@ -92,8 +92,8 @@ enum { PM__MOST_INPUTS = 6, PM__MOST_HEAD_DIM = 1024 };
  *   ADD       0 a, 1 b
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
- *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written), 3 step ring
- * (written); out: step rows
+ *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written),
+ *             3 step ring (written); out: step rows
  *
  * SAMPLE and ADVANCE do nothing where head.n_sample is 0. ADVANCE puts drawn token i, of batch row
  * r = outs[i], at position pos + 1 of the history of the row's sequence (left out if that is past
@@ -115,15 +115,15 @@ typedef struct pm__cost {
 typedef struct pm__graph {
     pm__arena arena;
     pm__node *nodes;
-    uint32_t n_node, node_capacity;
+    uint32_t n_node;
     const pm__tensor **activations;
-    uint32_t n_activation, activation_capacity;
+    uint32_t n_activation;
     const pm__tensor **caches;
-    uint32_t n_cache, cache_capacity;
+    uint32_t n_cache;
+    size_t node_capacity, activation_capacity, cache_capacity;
     const pm__tensor *step[PM__STEP_PART_COUNT];
     const pm__tensor *logits;
-    pm_status
-        status; /* of the first builder call that failed; later ones do nothing and return NULL */
+    pm_status status;  /* of the first builder call that failed; later ones return NULL */
     const char *scope; /* prefix of node names, "blk.3." */
 } pm__graph;
 

@@ -18,8 +18,7 @@ static const pm__arch *const archs[] = {
 #undef PM_MODEL
 };
 
-/* ---- keys
- * ----------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 enum { MOST_NAME = 128 };
 
@@ -122,8 +121,7 @@ void pm__key_refuse(pm__model_def *def, const char *key, const char *why) {
         pm__fail(PM_UNSUPPORTED, "model: %s.%s is %s: %s", def->arch->name, key, value, why);
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static const pm__gguf_tensor *find_tensor(const pm__model_def *def, const char *fmt, va_list args) {
     char name[MOST_NAME];
@@ -146,10 +144,10 @@ static pm__t claim(pm__model_def *def, const pm__gguf_tensor *t, uint32_t n_row,
                                t->name, pm__type_id_name(t->type_id));
         return NULL;
     }
-    def->claimed[t - def->gguf->tensors] = true;
-    for (uint32_t i = 0; i < def->n_weight; i++)
-        if (def->weights[i].data == t->data && strcmp(def->weights[i].tensor.name, t->name) == 0)
-            return &def->weights[i].tensor;
+    uint32_t *claim = &def->claims[t - def->gguf->tensors];
+    if (*claim != PM__CLAIM_NONE && *claim != PM__CLAIM_IGNORED)
+        return &def->weights[*claim].tensor;
+    *claim = def->n_weight;
     pm__weight *w = &def->weights[def->n_weight];
     *w = (pm__weight){.tensor = {.name = t->name,
                                  .kind = PM__WEIGHT,
@@ -170,7 +168,6 @@ static void missing_tensor(pm__model_def *def, const char *fmt, va_list args) {
         def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
 }
 
-/* Defines a claiming function; va_list is used twice, so it is taken twice. */
 pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
@@ -218,8 +215,8 @@ void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) {
     va_start(args, fmt);
     const pm__gguf_tensor *t = find_tensor(def, fmt, args);
     va_end(args);
-    if (t != NULL)
-        def->claimed[t - def->gguf->tensors] = true;
+    if (t != NULL && def->claims[t - def->gguf->tensors] == PM__CLAIM_NONE)
+        def->claims[t - def->gguf->tensors] = PM__CLAIM_IGNORED;
 }
 
 uint32_t pm__tensor_rows(pm__model_def *def, const char *name) {
@@ -234,8 +231,7 @@ uint32_t pm__tensor_rows(pm__model_def *def, const char *name) {
     return def->status == PM_OK ? (uint32_t)t->shape[1] : 1;
 }
 
-/* ---- whole
- * ---------------------------------------------------------------------------------------- */
+/* ---- whole ----------------------------------------------------------------------------------- */
 
 static pm_status find_arch(pm__model_def *def) {
     const pm__gguf_key *key = pm__gguf_find_key(def->gguf, "general.architecture");
@@ -262,7 +258,7 @@ static pm_status find_arch(pm__model_def *def) {
 
 static pm_status all_claimed(const pm__model_def *def) {
     for (uint64_t i = 0; i < def->gguf->n_tensor; i++)
-        if (!def->claimed[i])
+        if (def->claims[i] == PM__CLAIM_NONE)
             return pm__fail(PM_UNSUPPORTED,
                             "model: tensor '%s' has no place in architecture %s as it is built "
                             "here; without it the model would be wrong",
@@ -276,12 +272,14 @@ static pm_status load(pm__model_def *def) {
     if (gguf->n_tensor == 0 || gguf->n_tensor > INT32_MAX)
         return pm__fail(PM_BAD_FILE, "model: the file has %" PRIu64 " tensors", gguf->n_tensor);
     /* All at once: claimed tensors are pointed at. */
-    def->weight_capacity = (uint32_t)gguf->n_tensor;
-    def->weights = pm__arena_array(&def->arena, def->weight_capacity, sizeof def->weights[0]);
-    def->claimed = pm__arena_array(&def->arena, def->weight_capacity, sizeof def->claimed[0]);
+    const uint32_t n = (uint32_t)gguf->n_tensor;
+    def->weights = pm__arena_array(&def->arena, n, sizeof def->weights[0]);
+    def->claims = pm__arena_array(&def->arena, n, sizeof def->claims[0]);
     def->self = pm__arena_alloc(&def->arena, def->arch->self_bytes);
-    if (def->weights == NULL || def->claimed == NULL || def->self == NULL)
+    if (def->weights == NULL || def->claims == NULL || def->self == NULL)
         return PM_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        def->claims[i] = PM__CLAIM_NONE;
     def->arch->load(def, def->self);
     PM_TRY(def->status);
     return all_claimed(def);

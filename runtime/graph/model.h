@@ -13,16 +13,23 @@ typedef struct pm__weight {
     const uint8_t *data; /* in the file map, rows as the file holds them */
 } pm__weight;
 
+enum {
+    PM__MOST_LAYER = 1024 /* the largest model of the field has 126 */
+};
+
+#define PM__CLAIM_NONE    UINT32_MAX       /* of a tensor that nobody has asked for */
+#define PM__CLAIM_IGNORED (UINT32_MAX - 1) /* one that the forward pass does not need */
+
 typedef struct pm__model_def {
     const pm__arch *arch;
     const pm__gguf *gguf;
     void *self; /* the architecture's own struct */
     pm__weight *weights;
-    uint32_t n_weight, weight_capacity;
+    uint32_t n_weight;
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer; /* every architecture fills these */
     pm__arena arena;
     pm_status status; /* sticky, as in pm__graph */
-    bool *claimed;    /* [gguf->n_tensor] */
+    uint32_t *claims; /* [gguf->n_tensor] index of its weight, or a PM__CLAIM_... */
 } pm__model_def;
 
 /* An architecture: a file in models/ and a row in models/models.def. */
@@ -36,8 +43,8 @@ struct pm__arch {
 };
 
 /* Finds the architecture and lets it load.
- * errors  UNSUPPORTED (architecture, or a tensor nobody claimed: names it), BAD_FILE, OUT_OF_MEMORY
- */
+ * errors  UNSUPPORTED (names the architecture, or a tensor that nobody claimed), BAD_FILE,
+ *         OUT_OF_MEMORY */
 pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
 void pm__model_def_finish(pm__model_def *def);
 pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g); /* init, build, close */

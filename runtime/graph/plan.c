@@ -136,39 +136,34 @@ void pm__plan_finish(pm__plan *plan) {
     *plan = (pm__plan){0};
 }
 
-/* Limits come from the user and sizes from the file: what overflows becomes a size that no memory
- * can serve. */
-static uint64_t times(uint64_t a, uint64_t b) {
-    uint64_t out;
-    return pm__mul_u64(a, b, &out) ? out : UINT64_MAX;
-}
-
 uint32_t pm__limits_pages(const pm__limits *limits) {
-    const uint64_t pages = times(limits->n_seq, pm__ceil_div(limits->n_ctx, PM_PAGE));
+    const uint64_t pages = pm__mul_most_u64(limits->n_seq, pm__ceil_div(limits->n_ctx, PM_PAGE));
     return pages < UINT32_MAX ? (uint32_t)pages : UINT32_MAX;
 }
 
 uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache) {
-    const uint64_t positions = times(pm__limits_pages(limits), PM_PAGE);
-    return times(positions, times(cache->n_col, sizeof(float)));
+    const uint64_t positions = pm__mul_most_u64(pm__limits_pages(limits), PM_PAGE);
+    return pm__mul_most_u64(positions, pm__mul_most_u64(cache->n_col, sizeof(float)));
 }
 
 uint64_t pm__limits_step_bytes(const pm__limits *limits, pm__step_part part) {
     switch (part) {
     case PM__STEP_ROWS:
-        return sizeof(struct pm_step_head) + times(limits->n_batch, sizeof(struct pm_step_row));
+        return pm__add_most_u64(sizeof(struct pm_step_head),
+                                pm__mul_most_u64(limits->n_batch, sizeof(struct pm_step_row)));
     case PM__STEP_OUTS:
-        return times(limits->n_out, sizeof(uint32_t));
+        return pm__mul_most_u64(limits->n_out, sizeof(uint32_t));
     case PM__STEP_PAGES:
-        return times(pm__limits_pages(limits), sizeof(uint32_t));
+        return pm__mul_most_u64(pm__limits_pages(limits), sizeof(uint32_t));
     case PM__STEP_HISTORY:
-        return times(times(limits->n_seq, limits->n_ctx), sizeof(uint32_t));
+        return pm__mul_most_u64(pm__mul_most_u64(limits->n_seq, limits->n_ctx), sizeof(uint32_t));
     case PM__STEP_SAMPLERS:
-        return times(limits->n_seq, sizeof(struct pm_step_sampler));
+        return pm__mul_most_u64(limits->n_seq, sizeof(struct pm_step_sampler));
     case PM__STEP_DRAWN:
-        return times(limits->n_out, sizeof(struct pm_step_drawn));
+        return pm__mul_most_u64(limits->n_out, sizeof(struct pm_step_drawn));
     case PM__STEP_RING:
-        return times(times(PM_RING, limits->n_out), sizeof(struct pm_step_drawn));
+        return pm__mul_most_u64(pm__mul_most_u64(PM_RING, limits->n_out),
+                                sizeof(struct pm_step_drawn));
     case PM__STEP_PART_COUNT:
         break;
     }

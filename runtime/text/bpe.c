@@ -36,8 +36,7 @@ typedef struct encoding {
     pm__ids *out;
 } encoding;
 
-/* ---- the alphabet -----------------------------------------------------------------------------
- */
+/* ---- the alphabet ---------------------------------------------------------------------------- */
 
 static bool stands_for_itself(uint32_t byte) {
     return (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
@@ -96,8 +95,7 @@ static pm_status read_pieces(pm__tokenizer *tokenizer, const bpe *own) {
     return PM_OK;
 }
 
-/* ---- merges -----------------------------------------------------------------------------------
- */
+/* ---- merges ---------------------------------------------------------------------------------- */
 
 static uint32_t slot_of(const bpe *own, int32_t left, int32_t right) {
     const int32_t pair[2] = {left, right};
@@ -211,8 +209,7 @@ void pm__bpe_finish(pm__tokenizer *tokenizer) {
     tokenizer->own = NULL;
 }
 
-/* ---- encoding ---------------------------------------------------------------------------------
- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 static bool find_pair(const void *user, const pm__symbol *left, const pm__symbol *right,
                       pm__merge *merge) {

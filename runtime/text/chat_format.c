@@ -24,8 +24,7 @@ typedef struct reader {
     size_t n; /* bytes of form */
 } reader;
 
-/* ---- normal form -------------------------------------------------------------------------------
- */
+/* ---- normal form ----------------------------------------------------------------------------- */
 
 static bool put(reader *in, const char *text, size_t n) {
     if (n > MAX_TEMPLATE - in->n)
@@ -261,8 +260,7 @@ static bool read_template(reader *in) {
     return true;
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------
- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static bool skip(const char **form, const char *text) {
     const size_t n = strlen(text);
@@ -386,8 +384,7 @@ bool pm__chat_format_is_chatml(const char *chat_template, size_t n) {
     return read_template(&in) && is_plain_form(in.form);
 }
 
-/* ---- rendering ---------------------------------------------------------------------------------
- */
+/* ---- rendering ------------------------------------------------------------------------------- */
 
 static bool contains(const char *text, size_t n, const char *what) {
     const size_t size = strlen(what);

@@ -2,6 +2,7 @@
 
 #include "vocabulary.h"
 
+#include "../base/grow.h"
 #include "../base/utf8.h"
 
 #include <stdlib.h>
@@ -23,14 +24,7 @@ void pm__detokenizer_finish(pm__detokenizer *detokenizer) {
 }
 
 static pm_status reserve(pm__detokenizer *detokenizer, size_t n) {
-    if (n <= detokenizer->capacity)
-        return PM_OK;
-    char *grown = realloc(detokenizer->text, n);
-    if (grown == NULL)
-        return pm__fail_memory("detokenizer", n);
-    detokenizer->text = grown;
-    detokenizer->capacity = n;
-    return PM_OK;
+    return pm__reserve("detokenizer", &detokenizer->text, &detokenizer->capacity, n, 1);
 }
 
 /* Copies whole characters of bytes[0, n) to out, U+FFFD for broken ones, and returns the bytes

@@ -1,31 +1,12 @@
 #include "merge.h"
 
+#include "../base/grow.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
-pm_status pm__grow(void **items, size_t *capacity, size_t n, size_t size) {
-    if (n < *capacity)
-        return PM_OK;
-    const size_t more = *capacity + *capacity / 2 + 64;
-    if (more > SIZE_MAX / size)
-        return pm__fail_memory("tokenizer", SIZE_MAX);
-    void *grown = realloc(*items, more * size);
-    if (grown == NULL)
-        return pm__fail_memory("tokenizer", more * size);
-    *items = grown;
-    *capacity = more;
-    return PM_OK;
-}
-
 pm_status pm__merger_reserve(pm__merger *merger, size_t n) {
-    if (n <= merger->buffer_capacity)
-        return PM_OK;
-    char *grown = realloc(merger->buffer, n);
-    if (grown == NULL)
-        return pm__fail_memory("tokenizer", n);
-    merger->buffer = grown;
-    merger->buffer_capacity = n;
-    return PM_OK;
+    return pm__reserve("tokenizer", &merger->buffer, &merger->buffer_capacity, n, 1);
 }
 
 void pm__merger_finish(pm__merger *merger) {
@@ -37,9 +18,8 @@ void pm__merger_finish(pm__merger *merger) {
 
 pm_status pm__merger_add(pm__merger *merger, uint32_t start, uint32_t size, int32_t id) {
     assert(size > 0 && merger->n_symbol < PM__NO_SYMBOL);
-    void *symbols = merger->symbols;
-    PM_TRY(pm__grow(&symbols, &merger->symbol_capacity, merger->n_symbol, sizeof(pm__symbol)));
-    merger->symbols = symbols;
+    PM_TRY(pm__grow("tokenizer", &merger->symbols, &merger->symbol_capacity, merger->n_symbol,
+                    sizeof *merger->symbols));
     const uint32_t i = (uint32_t)merger->n_symbol++;
     if (i > 0)
         merger->symbols[i - 1].next = i;
@@ -56,9 +36,8 @@ static bool before(pm__merge a, pm__merge b) {
 }
 
 static pm_status push(pm__merger *merger, pm__merge merge) {
-    void *heap = merger->heap;
-    PM_TRY(pm__grow(&heap, &merger->heap_capacity, merger->n_heap, sizeof merge));
-    merger->heap = heap;
+    PM_TRY(
+        pm__grow("tokenizer", &merger->heap, &merger->heap_capacity, merger->n_heap, sizeof merge));
     size_t at = merger->n_heap++;
     while (at > 0 && before(merge, merger->heap[(at - 1) / 2])) {
         merger->heap[at] = merger->heap[(at - 1) / 2];

@@ -45,7 +45,4 @@ pm_status pm__merger_run(pm__merger *merger, pm__merge_find find, const void *us
 pm_status pm__merger_reserve(pm__merger *merger, size_t n);
 void pm__merger_finish(pm__merger *merger);
 
-/* Room for one more in an array that grows by half: *items is moved, *capacity raised. */
-pm_status pm__grow(void **items, size_t *capacity, size_t n, size_t size);
-
 #endif

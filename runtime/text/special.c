@@ -1,5 +1,7 @@
 #include "vocabulary.h"
 
+#include "../base/grow.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,9 +51,8 @@ void pm__specials_mark_turns(pm__tokenizer *tokenizer) {
 }
 
 static pm_status add_node(pm__specials *specials, uint8_t byte, uint32_t *out) {
-    void *nodes = specials->nodes;
-    PM_TRY(pm__grow(&nodes, &specials->capacity, specials->n, sizeof *specials->nodes));
-    specials->nodes = nodes;
+    PM_TRY(pm__grow("tokenizer", &specials->nodes, &specials->capacity, specials->n,
+                    sizeof *specials->nodes));
     if (specials->n >= UINT32_MAX)
         return pm__fail(PM_BAD_FILE, "tokenizer: the special pieces have too many bytes");
     *out = (uint32_t)specials->n++;

@@ -1,6 +1,6 @@
 /* spm.c: SentencePiece BPE. The pair whose piece has the best score is joined first; what is no
- * piece in the end is written byte by byte. Blanks are U+2581 inside pieces. source
- * arXiv:1808.06226; scores and flags as GGUF files carry them */
+ * piece in the end is written byte by byte. Blanks are U+2581 inside pieces.
+ * source  arXiv:1808.06226; scores and flags as GGUF files carry them */
 #include "vocabulary.h"
 
 #include "../base/utf8.h"

@@ -2,6 +2,7 @@
 
 #include "vocabulary.h"
 
+#include "../base/grow.h"
 #include "../base/log.h"
 
 #include <stdlib.h>
@@ -14,13 +15,10 @@ static const pm__tokenizer_kind kinds[] = {
 #undef PM_TOKENIZER
 };
 
-/* ---- ids --------------------------------------------------------------------------------------
- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 pm_status pm__ids_push(pm__ids *ids, int32_t id) {
-    void *data = ids->data;
-    PM_TRY(pm__grow(&data, &ids->capacity, ids->n, sizeof *ids->data));
-    ids->data = data;
+    PM_TRY(pm__grow("tokenizer", &ids->data, &ids->capacity, ids->n, sizeof *ids->data));
     ids->data[ids->n++] = id;
     return PM_OK;
 }
@@ -30,8 +28,7 @@ void pm__ids_finish(pm__ids *ids) {
     *ids = (pm__ids){0};
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static pm_status read_kind(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     static const char name[] = "tokenizer.ggml.model";
@@ -136,8 +133,7 @@ void pm__tokenizer_destroy(pm__tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* ---- questions --------------------------------------------------------------------------------
- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 uint32_t pm__tokenizer_n_vocab(const pm__tokenizer *tokenizer) {
     return tokenizer->n_vocab;
@@ -176,8 +172,7 @@ pm__span pm__tokenizer_piece(const pm__tokenizer *tokenizer, int32_t id, bool sp
     return tokenizer->pieces[id];
 }
 
-/* ---- encoding ---------------------------------------------------------------------------------
- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 static pm_status encode_parts(const pm__tokenizer *tokenizer, pm__merger *merger, pm__span text,
                               pm__ranges data, pm__ids *out) {

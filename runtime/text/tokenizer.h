@@ -10,13 +10,14 @@
 
 typedef struct pm__tokenizer pm__tokenizer;
 
-typedef enum pm__piece_kind { /* values of tokenizer.ggml.token_type */
-                              PM__PIECE_NORMAL = 1,
-                              PM__PIECE_UNKNOWN = 2,
-                              PM__PIECE_CONTROL = 3,
-                              PM__PIECE_USER = 4,
-                              PM__PIECE_UNUSED = 5,
-                              PM__PIECE_BYTE = 6
+/* Values of tokenizer.ggml.token_type. */
+typedef enum pm__piece_kind {
+    PM__PIECE_NORMAL = 1,
+    PM__PIECE_UNKNOWN = 2,
+    PM__PIECE_CONTROL = 3,
+    PM__PIECE_USER = 4,
+    PM__PIECE_UNUSED = 5,
+    PM__PIECE_BYTE = 6
 } pm__piece_kind;
 
 /* Growing list of ids. */
