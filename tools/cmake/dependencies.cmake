@@ -88,4 +88,7 @@ endif()
 add_library(pumice_shaderc INTERFACE)
 target_include_directories(pumice_shaderc SYSTEM INTERFACE ${SHADERC_HEADERS})
 target_link_libraries(pumice_shaderc INTERFACE ${shaderc_libraries})
-message(STATUS "shaderc: ${PUMICE_SHADERC_KIND}")
+# The library cannot tell its version; cached SPIR-V is keyed by it.
+pkg_check_modules(SHADERC QUIET shaderc)
+target_compile_definitions(pumice_shaderc INTERFACE PM__SHADERC_VERSION="${SHADERC_VERSION}")
+message(STATUS "shaderc: ${PUMICE_SHADERC_KIND} ${SHADERC_VERSION}")
