@@ -49,6 +49,7 @@ typedef struct pm__gpu {
     pm__arena texts;
     char heap_names[VK_MAX_MEMORY_HEAPS][24];
     bool unified;       /* the device's memory is the host's */
+    bool unmapped;      /* device memory is not mapped even where it could be; for tests */
     bool memory_budget; /* VK_EXT_memory_budget */
     uint32_t n_thread;
     double submit_seconds; /* time budget of one submission */

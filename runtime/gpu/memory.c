@@ -157,11 +157,12 @@ static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryR
     return pm__gpu_check(gpu, result, buffer->name);
 }
 
-static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, uint32_t type) {
+static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use, uint32_t type) {
     PM_TRY(pm__gpu_check(gpu,
                          gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0),
                          buffer->name));
-    if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE)
+    if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE ||
+        (use == PM__MEMORY_DEVICE && gpu->unmapped))
         return PM_OK;
     return pm__gpu_check(
         gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
@@ -174,7 +175,7 @@ static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use us
     PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs),
                          buffer->name));
     PM_TRY(allocate_best(gpu, buffer, &needs, use, &type));
-    return bind_and_map(gpu, buffer, type);
+    return bind_and_map(gpu, buffer, use, type);
 }
 
 pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,

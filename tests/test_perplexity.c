@@ -1,0 +1,123 @@
+/* ctest: model */
+/* test_perplexity.c: a long text in windows, as the field counts perplexity, against llama.cpp's
+ * figure.
+ *
+ * The text is tokenised once, with BOS. Windows of N_CTX tokens lie end to end; the first token of
+ * each is replaced by BOS, and the second half is scored: positions N_CTX / 2 .. N_CTX - 2 each
+ * predict the token after them. The part of a window at the end is left out. PUMICE_TEST_FULL in
+ * the environment scores all windows on the device under test too, not only on the CPU path. */
+#include "base/file_map.h"
+#include "reference.h"
+#include "whole.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_BYTE = 60000, N_CTX = 256, FIRST_WINDOWS = 6 };
+
+static const double EXPECTED = 150.9130; /* llama.cpp, CPU, F32; with the models' README */
+static const char *const MODEL = "models/real/stories260K-f32.gguf";
+
+typedef struct score {
+    const int32_t *ids; /* of the window */
+    uint32_t n_vocab, n;
+    double nll;
+} score;
+
+static pm_status add(void *user, size_t i, const float *logits) {
+    score *s = user;
+    if (i < N_CTX / 2 || i == N_CTX - 1)
+        return PM_OK;
+    s->nll += pm__logsumexp(logits, s->n_vocab) - (double)logits[s->ids[i + 1]];
+    s->n++;
+    return PM_OK;
+}
+
+static int32_t *tokenize(const pm_model *model, size_t *n) {
+    const char *path = pm__reference_path("models/text/wikitext-2-raw.test.txt");
+    if (path == NULL)
+        return NULL;
+    pm__file_map file;
+    pm__expect_ok(pm__file_map_init(&file, path));
+    assert_true(file.size >= N_BYTE);
+    const pm_tokenize_desc desc = {
+        .text = (const char *)file.data, .n_byte = N_BYTE, .add_special = true};
+    int32_t *ids = calloc(N_BYTE + 1, sizeof *ids);
+    assert_non_null(ids);
+    pm__expect_ok(pm_tokenize(model, &desc, ids, N_BYTE + 1, n));
+    pm__file_map_finish(&file);
+    return ids;
+}
+
+/* Perplexity of the first `most` windows; 0: all. */
+static double measure(pm_device *device, size_t most) {
+    pm_model *model = pm__whole_model(device, MODEL);
+    if (model == NULL)
+        skip();
+    size_t n = 0;
+    int32_t *ids = tokenize(model, &n);
+    if (ids == NULL)
+        skip();
+    const pm_model_info *info = pm_model_get_info(model);
+    pm_session *session = pm__whole_session(model, N_CTX, N_CTX, 1);
+    size_t n_window = n / N_CTX;
+    assert_true(n_window > FIRST_WINDOWS);
+    if (most != 0)
+        n_window = most;
+    score s = {.n_vocab = info->n_vocab};
+    for (size_t w = 0; w < n_window; w++) {
+        s.ids = ids + w * N_CTX;
+        ids[w * N_CTX] = info->bos;
+        pm__expect_ok(pm_session_rewind(session, 0, 0));
+        pm__expect_ok(pm_session_eval_all(session, 0, s.ids, N_CTX, add, &s));
+    }
+    assert_int_equal(s.n, n_window * (N_CTX / 2 - 1));
+    const double perplexity = exp(s.nll / s.n);
+    printf("%s: %zu windows, perplexity %.4f\n", pm_device_get_info(device)->name, n_window,
+           perplexity);
+    pm_session_close(session);
+    pm_model_close(model);
+    free(ids);
+    return perplexity;
+}
+
+static void assert_within(double mine, double expected, double part) {
+    if (!(fabs(mine - expected) <= part * expected))
+        fail_msg("perplexity %.4f, expected %.4f", mine, expected);
+}
+
+static void test_cpu(void **state) {
+    (void)state;
+    pm_device *cpu = pm__whole_cpu();
+    assert_within(measure(cpu, 0), EXPECTED, 2e-3);
+    pm_device_close(cpu);
+}
+
+static void test_device(void **state) {
+    (void)state;
+    pm_device *device = pm__whole_device();
+    if (device == NULL)
+        skip();
+    if (getenv("PUMICE_TEST_FULL") != NULL) {
+        assert_within(measure(device, 0), EXPECTED, 2e-3);
+    } else {
+        pm_device *cpu = pm__whole_cpu();
+        assert_within(measure(device, FIRST_WINDOWS), measure(cpu, FIRST_WINDOWS), 1e-5);
+        pm_device_close(cpu);
+    }
+    pm_device_close(device);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
