@@ -88,6 +88,16 @@ typedef struct side {
     tally tally;
 } side;
 
+/* What the tokens of the prompt cost, each given those before it. */
+static void check_nll(const cJSON *expected, const pm__id_list *ids, const float *logits,
+                      uint32_t n_vocab) {
+    double nll = 0;
+    for (uint32_t i = 0; i + 1 < ids->n; i++, logits += n_vocab)
+        nll += pm__logsumexp(logits, n_vocab) - (double)logits[ids->data[i + 1]];
+    if (ids->n > 1)
+        assert_true(fabs(nll / (ids->n - 1) - expected->valuedouble) <= 1e-4);
+}
+
 /* Gives the logits of the prompt, [n, n_vocab]. */
 static float *check_prompt(side *on, const cJSON *prompt) {
     pm__id_list expected, ids;
@@ -102,6 +112,7 @@ static float *check_prompt(side *on, const cJSON *prompt) {
     uint32_t i = 0;
     for (const cJSON *position = positions->child; position != NULL; position = position->next)
         check_position(&on->tally, position, logits + (size_t)i++ * n_vocab, n_vocab);
+    check_nll(cJSON_GetObjectItem(prompt, "nll_per_token"), &ids, logits, n_vocab);
     check_greedy(&on->tally, on->session, prompt);
     return logits;
 }
