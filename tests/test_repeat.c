@@ -28,8 +28,8 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static const char PROMPT[] = "Once upon a time, there was a little girl named Lily. She had a big "
-                             "red ball and liked to play with it in the park every day.";
+static const char PROMPT[] = "Once upon a time, there was a little girl named Lily. She had a "
+                             "red ball.";
 
 static void assert_same(const pm_generation *a, const pm_generation *b) {
     const pm_answer *x = &a->answers[0], *y = &b->answers[0];
@@ -47,8 +47,8 @@ static pm_generation *run_once(pm_model *model, uint32_t n_batch, float temperat
     pm_session *session = pm__whole_session(model, 160, n_batch, 1);
     pm__id_list ids;
     pm__whole_tokenize(model, PROMPT, &ids);
-    pm_generation *out = pm__whole_answer(session, &ids, 24, temperature, run_ahead);
-    assert_int_equal(out->answers[0].n_token, 24);
+    pm_generation *out = pm__whole_answer(session, &ids, 18, temperature, run_ahead);
+    assert_int_equal(out->answers[0].n_token, 18);
     assert_int_not_equal(out->answers[0].logits_hash, 0);
     pm_session_close(session);
     return out;
@@ -57,7 +57,7 @@ static pm_generation *run_once(pm_model *model, uint32_t n_batch, float temperat
 static void test_runs(void **state) {
     (void)state;
     enum { N_RUN = 20 };
-    static const uint32_t aheads[] = {1, 4, 8}, batches[] = {7, 32, 512};
+    static const uint32_t aheads[] = {1, 4, 8}, batches[] = {7, 16, 512};
     if (device == NULL)
         skip();
     pm_model *model = pm__whole_model(device, "models/real/stories260K-f32.gguf");
