@@ -93,8 +93,7 @@ void pm__full_barrier(pm__gpu *gpu, VkCommandBuffer commands) {
                                  &barrier, 0, NULL, 0, NULL);
 }
 
-/* ---- folders
- * -------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 void pm__folder_init(char path[PM__FOLDER_SIZE]) {
     const char *tmp = getenv("TMPDIR");

@@ -43,8 +43,7 @@ void pm__harness_finish(pm__harness *harness) {
     *harness = (pm__harness){0};
 }
 
-/* ---- a stage: the buffer, divided among the operands
- * ----------------------------------------------- */
+/* ---- a stage: the buffer, divided among the operands ----------------------------------------- */
 
 /* Bytes of the buffer that hold all or a part of an operand. */
 typedef struct spot {
@@ -174,8 +173,7 @@ static pm_status lay_out(stage *s) {
     return PM_OK;
 }
 
-/* ---- one run
- * --------------------------------------------------------------------------------------- */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 static void write_grids(const stage *s) {
     const uint32_t counts[] = {[PM__GRID_ROWS] = s->trial->n_row,

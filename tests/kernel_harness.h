@@ -39,8 +39,9 @@ typedef struct pm__trial {
 
 /* Lowers the node and runs it `times` times from the same data. Every operand lies between guards
  * of 0xff bytes (as floats, NaNs) that the kernel's bindings reach into, so that reading or writing
- * past an end shows. errors  CHECK_FAILED: a guard was written, or a run left other bits than the
- * first; those of lowering and running */
+ * past an end shows.
+ * errors  CHECK_FAILED: a guard was written, or a run left other bits than the first; those of
+ *         lowering and running */
 pm_status pm__harness_run(pm__harness *harness, pm__trial *trial, int times);
 
 #endif

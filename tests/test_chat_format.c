@@ -194,7 +194,7 @@ static void refusals_say_why(void **state) {
     assert_null(chat.text);
 }
 
-/* ---- real templates ---- */
+/* ---- real templates -------------------------------------------------------------------------- */
 
 static char *read_text(const char *path, size_t *n) {
     pm__file_map map;

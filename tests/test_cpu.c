@@ -1,5 +1,6 @@
 /* test_cpu.c: the reference executor's operations against formulas written out once more, and its
- * backend's rules. ctest: quick */
+ * backend's rules.
+ * ctest: quick */
 #include "cpu/cpu.h"
 #include "graph/build.h"
 #include "graph/sampling.h"
@@ -13,8 +14,7 @@
 
 #include <cmocka.h>
 
-/* ---- material
- * ------------------------------------------------------------------------------------- */
+/* ---- material -------------------------------------------------------------------------------- */
 
 /* Values in [-1, 1), one in 50 a hundred times that. */
 static float noise(uint32_t i, uint32_t seed) {
@@ -78,8 +78,7 @@ static void run(const pm__node *node, const void *const *in, void *out) {
     pm__cpu_run_node(node, &args);
 }
 
-/* ---- operations
- * ----------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static void test_embed(void **state) {
     (void)state;
@@ -339,8 +338,7 @@ static void test_select(void **state) {
     free(xs);
 }
 
-/* ---- a model of our own on the backend
- * ------------------------------------------------------------ */
+/* ---- a model of our own on the backend ------------------------------------------------------- */
 
 enum { VOCAB = 23, EMBD = 8 };
 
@@ -512,8 +510,7 @@ static void test_rules(void **state) {
     toy_close(&t);
 }
 
-/* ---- plan and device
- * ------------------------------------------------------------------------------ */
+/* ---- plan and device ------------------------------------------------------------------------- */
 
 typedef struct sink {
     uint64_t weights, activations, caches, step, heap_bytes;

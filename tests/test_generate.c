@@ -1,6 +1,7 @@
 /* test_generate.c: whole models through the public API, against ids and logits made by another
- * implementation. ctest: model PUMICE_TEST_DEVICE names the device (as --device), else the CPU
- * path. */
+ * implementation.
+ * PUMICE_TEST_DEVICE names the device (as --device), else the CPU path.
+ * ctest: model */
 #include "pumice.h"
 
 #include "base/file_map.h"

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-/* ---- writing files ---- */
+/* ---- writing files --------------------------------------------------------------------------- */
 
 typedef struct blob {
     uint8_t *data;
@@ -106,7 +106,7 @@ static void put_data(blob *b, size_t alignment, size_t n) {
     put_zeros(b, n);
 }
 
-/* ---- expectations; the parser sees memory that ends where the file does ---- */
+/* ---- expectations; the parser sees memory that ends where the file does ---------------------- */
 
 static pm_status parse(const uint8_t *data, size_t size, pm__gguf *gguf, uint8_t **copy) {
     *copy = malloc(size != 0 ? size : 1);
@@ -178,7 +178,7 @@ static uint64_t touch_everything(const pm__gguf *gguf) {
     return sum;
 }
 
-/* ---- header ---- */
+/* ---- header ---------------------------------------------------------------------------------- */
 
 static void headers_are_checked(void **state) {
     (void)state;
@@ -222,7 +222,7 @@ static void counts_are_checked_before_anything_is_allocated(void **state) {
     expect_bad(many, "at most 262144");
 }
 
-/* ---- keys ---- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static void expect_bad_key_name(const char *name, size_t n, const char *part) {
     blob b = start(3, 0, 1);
@@ -329,7 +329,7 @@ static void sentences_cut_long_names_between_characters(void **state) {
     expect_bad(b, "\xe4\xbd\xa0' has the unknown value type 13");
 }
 
-/* ---- alignment ---- */
+/* ---- alignment ------------------------------------------------------------------------------- */
 
 static blob aligned(pm__gguf_type type, uint64_t alignment, size_t n) {
     blob b = start(3, 0, 1);
@@ -359,7 +359,7 @@ static void alignments_are_checked(void **state) {
     }
 }
 
-/* ---- tensors ---- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void expect_bad_tensor(uint32_t n_dim, const uint64_t *shape, uint32_t type, uint64_t offset,
                               const char *part) {
@@ -489,7 +489,7 @@ static void tensor_names_are_checked(void **state) {
     }
 }
 
-/* ---- values ---- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static blob values_file(void) {
     blob b = start(2, 0, 14);
@@ -630,7 +630,7 @@ static void a_hundred_thousand_keys_are_found_at_once(void **state) {
     assert_true(pm__clock_seconds() - before < 2.0);
 }
 
-/* ---- files made elsewhere ---- */
+/* ---- files made elsewhere -------------------------------------------------------------------- */
 
 typedef void each_file(const char *name, const uint8_t *data, size_t size);
 

@@ -16,8 +16,7 @@
 
 #include <cmocka.h>
 
-/* ---- machines without Vulkan
- * ---------------------------------------------------------------------- */
+/* ---- machines without Vulkan ----------------------------------------------------------------- */
 
 /* Runs body in a process of its own; its result is the number of the line that failed, or 0. */
 static void in_child(int (*body)(void)) {
@@ -98,8 +97,7 @@ static void broken_driver(void **state) {
     in_child(with_broken_driver);
 }
 
-/* ---- machines made up
- * ----------------------------------------------------------------------------- */
+/* ---- machines made up ------------------------------------------------------------------------ */
 
 static pm__adapter make_adapter(VkPhysicalDeviceType type, VkDriverId driver, uint8_t uuid,
                                 uint64_t bytes) {
@@ -181,8 +179,7 @@ static void software_only(void **state) {
     pm__arena_finish(&texts);
 }
 
-/* ---- the devices here
- * ----------------------------------------------------------------------------- */
+/* ---- the devices here ------------------------------------------------------------------------ */
 
 static void listed(void **state) {
     (void)state;

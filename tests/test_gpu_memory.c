@@ -12,8 +12,7 @@
 
 #include <cmocka.h>
 
-/* ---- bytes there and back
- * ------------------------------------------------------------------------- */
+/* ---- bytes there and back -------------------------------------------------------------------- */
 
 enum { N_BYTE = 70001 * 4 };
 
@@ -66,8 +65,7 @@ static void round_trip(void **state) {
     pm__each_gpu("", check_round_trip);
 }
 
-/* ---- failures
- * ------------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 static struct VolkDeviceTable real;
 static int n_alive; /* buffers and memories */
@@ -181,8 +179,7 @@ static void sizes(void **state) {
     pm__each_gpu("", check_sizes);
 }
 
-/* ---- machines made up
- * ----------------------------------------------------------------------------- */
+/* ---- machines made up ------------------------------------------------------------------------ */
 
 enum {
     L = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,

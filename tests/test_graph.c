@@ -91,8 +91,7 @@ static void test_layer(void **state) {
     pm__graph_finish(&f.g);
 }
 
-/* ---- access
- * --------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 static bool has(const pm__tensor *const *list, uint32_t n, const pm__tensor *t) {
     for (uint32_t i = 0; i < n; i++)
@@ -147,8 +146,7 @@ static void test_access(void **state) {
     pm__graph_finish(&f.g);
 }
 
-/* ---- cost
- * ----------------------------------------------------------------------------------------- */
+/* ---- cost ------------------------------------------------------------------------------------ */
 
 static void test_cost(void **state) {
     (void)state;
@@ -172,8 +170,7 @@ static void test_cost(void **state) {
     pm__graph_finish(&f.g);
 }
 
-/* ---- refusals
- * ------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 /* Each breaks one thing of the layer; the sentence names the node. */
 static void break_norm(fixture *f) {

@@ -29,8 +29,7 @@ typedef struct suite {
     int n_case, n_failed, n_skipped;
 } suite;
 
-/* ---- random data
- * ----------------------------------------------------------------------------------- */
+/* ---- random data ----------------------------------------------------------------------------- */
 
 static uint64_t state;
 
@@ -77,8 +76,7 @@ static void fill_weight(const pm__tensor *t, bool positive, unsigned char *data,
         fill_block(t->type, positive, data + at);
 }
 
-/* ---- a case
- * ---------------------------------------------------------------------------------------- */
+/* ---- a case ---------------------------------------------------------------------------------- */
 
 typedef struct kernel_case {
     char name[128];
@@ -266,8 +264,7 @@ static void trial_finish(pm__trial *trial) {
     }
 }
 
-/* ---- comparing
- * ------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 /* Runs the reference over copies, which become expected[operand]. */
 static void run_reference(const kernel_case *c, pm__trial *trial, unsigned char **expected) {
@@ -389,8 +386,7 @@ static void run_case(suite *s, kernel_case *c, const char *fmt, ...) {
     pm__graph_finish(&c->graph);
 }
 
-/* ---- cases, operation by operation
- * ----------------------------------------------------------------- */
+/* ---- cases, operation by operation ----------------------------------------------------------- */
 
 static bool takes_rows(const suite *s, uint32_t n) {
     return n >= s->kernel->least_rows && (s->kernel->most_rows == 0 || n <= s->kernel->most_rows);
@@ -659,8 +655,7 @@ static void (*const cases[PM__OP_COUNT])(suite *s) = {
 #undef PM_OP
 };
 
-/* ---- one test a device and kernel
- * ------------------------------------------------------------------ */
+/* ---- one test a device and kernel ------------------------------------------------------------ */
 
 /* A kernel is chosen where its tier is the highest, so the tiers above it are taken away meanwhile.
  */
@@ -680,8 +675,7 @@ static void test_kernel(void **context) {
     assert_true(s->n_case + s->n_skipped > 0);
 }
 
-/* ---- what lowering refuses
- * ------------------------------------------------------------------------- */
+/* ---- what lowering refuses ------------------------------------------------------------------- */
 
 static void expect_refusal(suite *s, kernel_case *c, pm_status status, const char *part) {
     pm__trial trial;
@@ -732,8 +726,7 @@ static void test_refusals(void **context) {
     *caps = all;
 }
 
-/* ---- all devices
- * ----------------------------------------------------------------------------------- */
+/* ---- all devices ----------------------------------------------------------------------------- */
 
 typedef struct plan {
     pm__harness *harnesses; /* [n_device] */

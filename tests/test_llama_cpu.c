@@ -1,5 +1,6 @@
-/* test_llama_cpu.c: whole models on the reference executor against logits and texts made by another
- * implementation. ctest: model */
+/* test_llama_cpu.c: whole models on the reference executor against logits and texts made by
+ * another implementation.
+ * ctest: model */
 #include "base/file_map.h"
 #include "cpu/cpu.h"
 #include "format/gguf.h"
@@ -102,8 +103,7 @@ static uint32_t read_ids(const cJSON *list, uint32_t *ids, uint32_t most) {
     return n;
 }
 
-/* ---- logits and greedy texts
- * ---------------------------------------------------------------------- */
+/* ---- logits and greedy texts ----------------------------------------------------------------- */
 
 typedef struct tally {
     double most, error, power; /* largest difference; squares of differences and of references */
@@ -201,8 +201,7 @@ static void test_babyllama_f16(void **state) {
     check_model("babyllama-tok105-F16", "babyllama-tok105-f16");
 }
 
-/* ---- small models of every kind of Llama
- * ----------------------------------------------------------- */
+/* ---- small models of every kind of Llama ----------------------------------------------------- */
 
 static void check_kind(const char *name) {
     char relative[128];
@@ -264,8 +263,7 @@ static void test_llama3(void **state) {
     check_kind("llama3");
 }
 
-/* ---- the same bits
- * -------------------------------------------------------------------------------- */
+/* ---- the same bits --------------------------------------------------------------------------- */
 
 /* Neither the number of threads nor the rows that share a step may show in the logits. */
 static void test_same_bits(void **state) {
@@ -292,8 +290,7 @@ static void test_same_bits(void **state) {
         free(logits[w]);
 }
 
-/* ---- hostile hyper-parameters
- * --------------------------------------------------------------------- */
+/* ---- hostile hyper-parameters ---------------------------------------------------------------- */
 
 static pm_status load_file(const char *path) {
     pm__file_map file;

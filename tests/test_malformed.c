@@ -1,5 +1,6 @@
 /* test_malformed.c: damaged and hostile model files through the public API: a status and a
- * sentence, never a crash. ctest: quick */
+ * sentence, never a crash.
+ * ctest: quick */
 #include "pumice.h"
 
 #include "reference.h"

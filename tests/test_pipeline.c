@@ -76,8 +76,7 @@ static pm__pipeline_desc make_desc(const char *file, uint32_t group, uint32_t ad
     return desc;
 }
 
-/* ---- run
- * ------------------------------------------------------------------------------------------ */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 enum { N = 1009, CANARY = 0x5a5a5a5a, N_SPACE = 1200 };
 
@@ -169,8 +168,7 @@ static void check_sum(pm__gpu *gpu, const pm__pipeline *pipeline) {
     assert_memory_equal(y, wanted, sizeof y);
 }
 
-/* ---- cases
- * ---------------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static uint64_t last_done, last_total;
 

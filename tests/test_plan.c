@@ -1,5 +1,6 @@
 /* test_plan.c: activations that live at the same time never share memory, and sizes follow
- * shaders/params.h. ctest: quick */
+ * shaders/params.h.
+ * ctest: quick */
 #include "graph/build.h"
 #include "graph/plan.h"
 #include "graph/sampling.h"

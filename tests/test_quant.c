@@ -35,7 +35,7 @@ static uint32_t next_random(void) {
     return (uint32_t)(random_state >> 32);
 }
 
-/* ---- binary16 ---- */
+/* ---- binary16 -------------------------------------------------------------------------------- */
 
 /* Of a half that is no NaN, by its definition. */
 static double half_value(uint16_t half) {
@@ -98,7 +98,7 @@ static void floats_narrow_to_the_nearest_half(void **state) {
         check_narrowing(float_of(next_random() % 0x7f800001));
 }
 
-/* ---- the list of types ---- */
+/* ---- the list of types ----------------------------------------------------------------------- */
 
 static void every_id_is_known_or_refused_by_name(void **state) {
     (void)state;
@@ -154,7 +154,7 @@ static void row_bytes_are_checked(void **state) {
     assert_false(pm__type_row_bytes(PM__TYPE_Q8_0, UINT64_MAX - 31, &bytes));
 }
 
-/* ---- decoding, against ggml's own decoder ---- */
+/* ---- decoding, against ggml's own decoder ---------------------------------------------------- */
 
 static void *read_reference(const char *name, size_t n) {
     char relative[160];
@@ -226,7 +226,7 @@ static void vectors_decode_bit_for_bit(void **state) {
         assert_int_equal(n_checked[type], 3); /* main, cover, edge */
 }
 
-/* ---- planes: a reader that sees words only, as the shaders do ---- */
+/* ---- planes: a reader that sees words only, as the shaders do -------------------------------- */
 
 static float low_half(uint32_t word) {
     return (float)half_value((uint16_t)(word & 0xffff));

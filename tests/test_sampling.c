@@ -1,5 +1,6 @@
 /* test_sampling.c: the random numbers against published vectors; the sampler against one that
- * sorts, and its draws against the probabilities they are meant to have. ctest: quick */
+ * sorts, and its draws against the probabilities they are meant to have.
+ * ctest: quick */
 #include "cpu/cpu.h"
 #include "graph/sampling.h"
 
@@ -12,8 +13,7 @@
 
 #include <cmocka.h>
 
-/* ---- random numbers and hashes
- * -------------------------------------------------------------------- */
+/* ---- random numbers and hashes --------------------------------------------------------------- */
 
 /* source  kat_vectors of Random123, doi 10.1145/2063384.2063405 */
 static void test_philox_vectors(void **state) {
@@ -65,8 +65,7 @@ static void test_float_key(void **state) {
     assert_int_equal(pm__float_key(-NAN), pm__float_key(-INFINITY));
 }
 
-/* ---- one draw
- * ------------------------------------------------------------------------------------- */
+/* ---- one draw -------------------------------------------------------------------------------- */
 
 enum { MOST_VOCAB = 2048, N_CTX = 32768 };
 
@@ -111,8 +110,7 @@ static struct pm_step_drawn run(const scene *s) {
     return drawn;
 }
 
-/* ---- against sorting
- * ------------------------------------------------------------------------------ */
+/* ---- against sorting ------------------------------------------------------------------------- */
 
 static int downwards(const void *pa, const void *pb) {
     const float a = *(const float *)pa, b = *(const float *)pb;
@@ -245,8 +243,7 @@ static void test_against_sorting(void **state) {
     }
 }
 
-/* ---- distributions
- * -------------------------------------------------------------------------------- */
+/* ---- distributions --------------------------------------------------------------------------- */
 
 /* Chi-square of n draws at positions 0..n-1 against probabilities; degrees: tokens that can be
  * drawn, less one. */
@@ -317,8 +314,7 @@ static void test_distributions(void **state) {
     }
 }
 
-/* ---- edges
- * ---------------------------------------------------------------------------------------- */
+/* ---- edges ----------------------------------------------------------------------------------- */
 
 static void set_logits(scene *s, const float *logits, uint32_t n) {
     s->n_vocab = n;

@@ -91,8 +91,7 @@ static void cache_path(const bench *b, char path[2 * PM__FOLDER_SIZE]) {
     snprintf(path, 2 * PM__FOLDER_SIZE, "%s/%s", b->cache, name);
 }
 
-/* ---- hits
- * ----------------------------------------------------------------------------------------- */
+/* ---- hits ------------------------------------------------------------------------------------ */
 
 static void hit(void **state) {
     bench *b = *state;
@@ -141,8 +140,7 @@ static void keys(void **state) {
     assert_string_not_equal(plain, other);
 }
 
-/* ---- damage
- * --------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static long file_length(const char *path) {
     struct stat info;
@@ -211,8 +209,7 @@ static void renamed(void **state) {
     assert_null(pm__cache_read(b->gpu.shaders, "b", &n_byte));
 }
 
-/* ---- two at once
- * ---------------------------------------------------------------------------------- */
+/* ---- two at once ----------------------------------------------------------------------------- */
 
 enum { N_WRITE = 200, N_PAYLOAD = 50001 };
 
@@ -256,8 +253,7 @@ static void two_writers(void **state) {
     pm__folder_find(b->cache, "shared", name); /* no temporary file is left */
 }
 
-/* ---- directories
- * ---------------------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------------------- */
 
 static int n_warning;
 
@@ -310,8 +306,7 @@ static void default_directory(void **state) {
     free(home);
 }
 
-/* ---- messages
- * ------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static void expect_message(bench *b, const char *word) {
     code result = {0};
@@ -334,8 +329,7 @@ static void messages(void **state) {
     expect_message(b, "double.comp is not in this library");
 }
 
-/* ---- the sources in the library
- * ------------------------------------------------------------------- */
+/* ---- the sources in the library -------------------------------------------------------------- */
 
 static void embedded(void **state) {
     (void)state;
@@ -354,8 +348,7 @@ static void embedded(void **state) {
     }
 }
 
-/* ---- pipeline caches
- * ------------------------------------------------------------------------------ */
+/* ---- pipeline caches ------------------------------------------------------------------------- */
 
 static char pipeline_folder[PM__FOLDER_SIZE];
 

@@ -62,7 +62,7 @@ static void expect(const pm__vocabulary *vocabulary, const char *text, size_t n,
     expect(vocabulary, text, strlen(text), special, (const int32_t[]){__VA_ARGS__},                \
            sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
-/* ---- reference ids ---- */
+/* ---- reference ids --------------------------------------------------------------------------- */
 
 static const struct {
     const char *file, *texts;
@@ -215,7 +215,7 @@ static void defaults_stand_for_what_a_file_leaves_out(void **state) {
     pm__vocabulary_close(&b);
 }
 
-/* ---- special pieces ---- */
+/* ---- special pieces -------------------------------------------------------------------------- */
 
 static void control_text_is_text_unless_asked_for(void **state) {
     (void)state;
@@ -276,7 +276,7 @@ static void no_text_of_a_user_becomes_a_control_piece(void **state) {
         skip();
 }
 
-/* ---- small vocabularies ---- */
+/* ---- small vocabularies ---------------------------------------------------------------------- */
 
 #define BLANK "\xe2\x96\x81"
 
@@ -418,7 +418,7 @@ static void bpe_without_pre_warns_and_uses_the_default(void **state) {
     pm__vocabulary_close(&bpe);
 }
 
-/* ---- vocabularies that are wrong ---- */
+/* ---- vocabularies that are wrong ------------------------------------------------------------- */
 
 static void add_none(pm__writer *out) {
     (void)out;
@@ -606,7 +606,7 @@ static void ids_out_of_range_in_real_files_are_refused(void **state) {
     }
 }
 
-/* ---- long texts ---- */
+/* ---- long texts ------------------------------------------------------------------------------ */
 
 static char *repeat(const char *pattern, size_t n) {
     const size_t size = strlen(pattern);

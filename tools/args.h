@@ -1,5 +1,4 @@
-/* args.h: the options of all subcommands, from options.def, and how a command line becomes values.
- */
+/* args.h: the options of all subcommands (options.def), and how a command line becomes values. */
 #ifndef PM_TOOLS_ARGS_H
 #define PM_TOOLS_ARGS_H
 
@@ -46,7 +45,8 @@ typedef struct pm__command {
 #define PM__ARGS_MESSAGE 512
 
 /* Reads argv[0..argc) (program and subcommand already taken off) into *out, which holds the
- * defaults. message  out, one sentence if false is returned */
+ * defaults.
+ * message  out, one sentence if false is returned */
 bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__options *out,
                     char message[PM__ARGS_MESSAGE]);
 

@@ -19,7 +19,7 @@ typedef struct chat {
     bool leave, broken; /* broken: standard output takes no more */
 } chat;
 
-/* ---- answers ---- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static bool on_text(void *user, uint32_t answer, const char *text, size_t n_byte) {
     chat *c = user;
@@ -92,7 +92,7 @@ static int answer(chat *c) {
     return code;
 }
 
-/* ---- commands ---- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static int do_help(chat *c, const char *argument);
 
@@ -175,7 +175,7 @@ static int do_slash(chat *c, const char *line) {
         (int)(n < 40 ? n : 40), line);
 }
 
-/* ---- the loop ---- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static int take_line(chat *c, const char *line, size_t n_byte) {
     if (n_byte == 0) {

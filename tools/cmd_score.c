@@ -137,7 +137,8 @@ static int score_window(scoring *s, const int32_t *ids, size_t n_id, size_t firs
 
 /* The field's usual perplexity: full windows, each beginning with BOS in place of its first token;
  * the first half is context. A tail shorter than a window is left out. A text that fits is scored
- * whole. n_kept  out, ids that were evaluated */
+ * whole.
+ * n_kept  out, ids that were evaluated */
 static int score_ids(scoring *s, int32_t *ids, size_t n_id, size_t *n_kept) {
     const size_t n_ctx = pm_session_n_ctx(s->cli->session);
     *n_kept = n_id;

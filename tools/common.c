@@ -34,7 +34,7 @@ int pm__cli_status(pm_status status) {
                          sentence[0] ? sentence : pm_status_text(status));
 }
 
-/* ---- models ---- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 /* The folder this program lies in; false where the system does not tell. */
 static bool program_folder(const char *program, char folder[PATH_SIZE]) {
@@ -127,7 +127,7 @@ void pm__cli_close(pm__cli *cli) {
     *cli = (pm__cli){0};
 }
 
-/* ---- texts ---- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static int read_all(int fd, const char *shown, char **text, size_t *n_byte) {
     size_t capacity = 65536, n = 0;
@@ -252,7 +252,7 @@ int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, siz
     return tokenize_all(&from, capacity, ids, n_id);
 }
 
-/* ---- generation ---- */
+/* ---- generation ------------------------------------------------------------------------------ */
 
 void pm__cli_seed(pm__options *options) {
     if (options->given[PM__OPT_SEED]) {
@@ -286,7 +286,7 @@ pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t
     return desc;
 }
 
-/* ---- interruption ---- */
+/* ---- interruption ---------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupts;
 static volatile sig_atomic_t

@@ -72,7 +72,7 @@ void pm__cli_seed(pm__options *options);
 pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t *prompt,
                                        size_t n_prompt);
 
-/* ---- interruption ---- */
+/* ---- interruption ---------------------------------------------------------------------------- */
 
 /* From now on SIGINT and SIGTERM are counted; the third kills. SIGPIPE becomes a write error. */
 void pm__interrupt_catch(void);

@@ -84,7 +84,7 @@ int pm__conversation_system(pm__conversation *c, const char *content) {
     return 0;
 }
 
-/* ---- files ---- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 int pm__conversation_save(const pm__conversation *c, const char *path) {
     cJSON *document = cJSON_CreateArray();
@@ -158,7 +158,7 @@ int pm__conversation_load(pm__conversation *c, const char *path) {
     return code;
 }
 
-/* ---- the session ---- */
+/* ---- the session ----------------------------------------------------------------------------- */
 
 int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, size_t *n_id,
                             size_t *n_keep) {

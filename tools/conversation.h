@@ -28,7 +28,8 @@ int pm__conversation_load(pm__conversation *c, const char *path);
 
 /* Renders the conversation with an open answer and rewinds the session to what it shares with it,
  * so that only the rest has to be evaluated: ids + *n_keep. Always leaves at least one id to
- * evaluate. ids  malloc'ed, all ids of the conversation [n_id] */
+ * evaluate.
+ * ids  malloc'ed, all ids of the conversation [n_id] */
 int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, size_t *n_id,
                             size_t *n_keep);
 /* Notes what the session holds after an answer: the prompt's ids (taken over) and the answer's

@@ -19,7 +19,7 @@ struct pm__line_reader {
     size_t capacity;
 };
 
-/* ---- where the history lies ---- */
+/* ---- where the history lies ------------------------------------------------------------------ */
 
 /* Makes the folders of `path` that are missing; ours alone, since messages are private. */
 static bool make_folders(char *path) {
@@ -52,7 +52,7 @@ static void find_history(char path[PATH_SIZE]) {
     }
 }
 
-/* ---- libedit ---- */
+/* ---- libedit --------------------------------------------------------------------------------- */
 
 static char *prompt(EditLine *editor) {
     static char text[] = "> ";

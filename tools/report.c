@@ -11,7 +11,7 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* ---- the device ---- */
+/* ---- the device ------------------------------------------------------------------------------ */
 
 const pm_tier_info *pm__report_tier(const pm_device_info *info) {
     for (size_t i = info->n_tier; i > 0; i--) {
@@ -34,7 +34,7 @@ void pm__report_device(const pm_device_info *info) {
     fprintf(stderr, "; %s\n", info->why);
 }
 
-/* ---- progress ---- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     pm__progress *progress = user;
@@ -69,7 +69,7 @@ void pm__report_progress_end(pm__progress *progress) {
     *progress = (pm__progress){0};
 }
 
-/* ---- generations ---- */
+/* ---- generations ----------------------------------------------------------------------------- */
 
 const char *pm__report_stop(pm_stop stop) {
     static const char *const names[] = {"eos", "length", "stop", "cancelled"};
@@ -119,7 +119,7 @@ const char *pm__report_bytes(uint64_t n) {
     return text;
 }
 
-/* ---- JSON ---- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Bytes of the UTF-8 character at text, 0 if there is none: overlong forms and surrogates are none.
  */

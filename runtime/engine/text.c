@@ -11,7 +11,7 @@ static pm_status give(const pm__ids *list, int32_t *ids, size_t capacity, size_t
     if (ids == NULL || list->n == 0)
         return PM_OK;
     if (list->n > capacity)
-        return pm__fail(PM_FAILURE, "tokenize: the text has %zu tokens, there is room for %zu",
+        return pm__fail(PM_FAILURE, "tokenizer: the text has %zu tokens, there is room for %zu",
                         list->n, capacity);
     memcpy(ids, list->data, list->n * sizeof *ids);
     return PM_OK;
@@ -32,7 +32,8 @@ pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32
 pm_status pm_token_text(const pm_model *model, int32_t id, bool special, const char **text,
                         size_t *n_byte) {
     if (id < 0 || (uint32_t)id >= model->info.n_vocab)
-        return pm__fail(PM_ARGUMENT, "token %d, the vocabulary has %u", id, model->info.n_vocab);
+        return pm__fail(PM_ARGUMENT, "tokenizer: token %d, the vocabulary has %u", id,
+                        model->info.n_vocab);
     const pm__span span = pm__tokenizer_piece(model->tokenizer, id, special);
     *text = span.size > 0 ? span.data : "";
     *n_byte = span.size;

@@ -15,7 +15,7 @@ pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
         .queueFamilyIndex = gpu->queue_family,
     };
     PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateCommandPool(gpu->device, &pool, NULL, &queue->pool),
-                         "command pool"));
+                         "gpu: command pool"));
     const VkSemaphoreTypeCreateInfo type = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
         .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
@@ -26,7 +26,7 @@ pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
     };
     return pm__gpu_check(gpu,
                          gpu->vk.vkCreateSemaphore(gpu->device, &semaphore, NULL, &queue->timeline),
-                         "timeline semaphore");
+                         "gpu: timeline semaphore");
 }
 
 void pm__queue_finish(pm__queue *queue) {
@@ -48,7 +48,7 @@ pm_status pm__queue_allocate(pm__queue *queue, uint32_t n, VkCommandBuffer *comm
         .commandBufferCount = n,
     };
     return pm__gpu_check(gpu, gpu->vk.vkAllocateCommandBuffers(gpu->device, &info, commands),
-                         "command buffers");
+                         "gpu: command buffers");
 }
 
 pm_status pm__queue_begin(pm__queue *queue, VkCommandBuffer commands, bool reusable) {
@@ -58,18 +58,18 @@ pm_status pm__queue_begin(pm__queue *queue, VkCommandBuffer commands, bool reusa
                           : VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
     };
     return pm__gpu_check(queue->gpu, queue->gpu->vk.vkBeginCommandBuffer(commands, &info),
-                         "begin of a command buffer");
+                         "gpu: begin of a command buffer");
 }
 
 pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands) {
     return pm__gpu_check(queue->gpu, queue->gpu->vk.vkEndCommandBuffer(commands),
-                         "end of a command buffer");
+                         "gpu: end of a command buffer");
 }
 
 pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands) {
     pm__gpu *gpu = queue->gpu;
     if (gpu->lost)
-        return pm__gpu_check(gpu, VK_ERROR_DEVICE_LOST, "submission");
+        return pm__gpu_check(gpu, VK_ERROR_DEVICE_LOST, "gpu: submission");
     const uint64_t value = queue->submitted + 1;
     const VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
@@ -85,7 +85,7 @@ pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands) {
         .pSignalSemaphores = &queue->timeline,
     };
     PM_TRY(pm__gpu_check(gpu, gpu->vk.vkQueueSubmit(gpu->queue, 1, &submit, VK_NULL_HANDLE),
-                         "submission"));
+                         "gpu: submission"));
     queue->submitted = value;
     return PM_OK;
 }
@@ -102,7 +102,7 @@ pm_status pm__queue_wait(pm__queue *queue, uint64_t value) {
     for (;;) {
         const VkResult result = gpu->vk.vkWaitSemaphores(gpu->device, &wait, WAIT_NANOSECONDS);
         if (result != VK_TIMEOUT)
-            return pm__gpu_check(gpu, result, "wait for the device");
+            return pm__gpu_check(gpu, result, "gpu: wait for the device");
         if (pm__clock_seconds() - start > SILENCE_SECONDS) {
             gpu->lost = true;
             return pm__fail(PM_DEVICE_LOST,

@@ -36,7 +36,7 @@ static pm_status create_pool(pm__recording *recording) {
     };
     return pm__gpu_check(gpu,
                          gpu->vk.vkCreateDescriptorPool(gpu->device, &info, NULL, &recording->pool),
-                         "descriptor pool");
+                         "gpu: descriptor pool");
 }
 
 static pm_status write_set(pm__recording *recording, const pm__dispatch *dispatch,
@@ -49,7 +49,7 @@ static pm_status write_set(pm__recording *recording, const pm__dispatch *dispatc
         .pSetLayouts = &recording->desc.pipelines->items[dispatch->pipeline].set_layout,
     };
     PM_TRY(pm__gpu_check(gpu, gpu->vk.vkAllocateDescriptorSets(gpu->device, &info, set),
-                         "descriptor set"));
+                         "gpu: descriptor set"));
     VkDescriptorBufferInfo buffers[PM__MOST_BINDINGS];
     VkWriteDescriptorSet writes[PM__MOST_BINDINGS];
     for (uint32_t i = 0; i < dispatch->n_binding; i++) {
@@ -216,7 +216,7 @@ static pm_status create_queries(pm__recording *recording) {
     };
     return pm__gpu_check(gpu,
                          gpu->vk.vkCreateQueryPool(gpu->device, &info, NULL, &recording->queries),
-                         "timestamps");
+                         "gpu: timestamps");
 }
 
 pm_status pm__recording_init(pm__recording *recording, const pm__recording_desc *desc) {
@@ -277,7 +277,7 @@ static pm_status read_timestamps(pm__recording *recording) {
             gpu->vk.vkGetQueryPoolResults(gpu->device, recording->queries, 2 * s, 2, sizeof ticks,
                                           ticks, sizeof ticks[0],
                                           VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
-            "timestamps"));
+            "gpu: timestamps"));
         const uint64_t passed = (ticks[1] - ticks[0]) & gpu->caps.timestamp_mask;
         recording->segments[s].seconds = (double)passed * gpu->caps.timestamp_seconds;
     }

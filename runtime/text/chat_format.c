@@ -15,19 +15,19 @@
 #define CLOSE   "\x04"
 #define TURN    "<|im_start|>" ROLE "\n" CONTENT "<|im_end|>\n"
 
-enum { MAX_TEMPLATE = 4096 };
+enum { MOST_TEMPLATE = 4096 };
 
 typedef struct reader {
     const char *begin, *at, *end;
     char variable[32]; /* of the loop over the messages */
-    char form[MAX_TEMPLATE + 1];
+    char form[MOST_TEMPLATE + 1];
     size_t n; /* bytes of form */
 } reader;
 
 /* ---- normal form ----------------------------------------------------------------------------- */
 
 static bool put(reader *in, const char *text, size_t n) {
-    if (n > MAX_TEMPLATE - in->n)
+    if (n > MOST_TEMPLATE - in->n)
         return false;
     memcpy(in->form + in->n, text, n);
     in->n += n;
@@ -115,7 +115,7 @@ static bool read_field(reader *in, const char **mark) {
 
 /* Terms joined by + or ~, up to }} or -}}. */
 static bool read_output(reader *in) {
-    char text[MAX_TEMPLATE];
+    char text[MOST_TEMPLATE];
     for (;;) {
         size_t n;
         const char *mark;
@@ -282,7 +282,7 @@ static bool is_turn(const char *text, size_t n, const char *role) {
 }
 
 static const char *const roles[] = {"system", "user", "assistant"};
-enum { ALL_ROLES = 7, MAX_BRANCHES = 4 };
+enum { ALL_ROLES = 7, MOST_BRANCHES = 4 };
 
 typedef struct part {
     const char *text, *role; /* NULL: of any role */
@@ -318,7 +318,7 @@ static bool skip_text(const char **form, part *out) {
 static bool read_branches(const char **form, size_t role, part *branches, size_t *n) {
     unsigned seen = 0;
     bool is_last = false;
-    for (*n = 0; *n < MAX_BRANCHES; (*n)++) {
+    for (*n = 0; *n < MOST_BRANCHES; (*n)++) {
         part *branch = &branches[*n];
         branch->role = is_last ? NULL : roles[role];
         if (!skip_text(form, branch))
@@ -339,7 +339,7 @@ static bool read_branches(const char **form, size_t role, part *branches, size_t
 
 /* The body of the loop: a turn, the same or in part the same for all roles. */
 static bool skip_body(const char **form) {
-    part prefix, suffix, branches[MAX_BRANCHES];
+    part prefix, suffix, branches[MOST_BRANCHES];
     size_t n, role;
     if (!skip_text(form, &prefix))
         return false;
@@ -348,7 +348,7 @@ static bool skip_body(const char **form) {
     if (!read_branches(form, role, branches, &n) || !skip_text(form, &suffix))
         return false;
     for (size_t i = 0; i < n; i++) {
-        char whole[MAX_TEMPLATE + 1];
+        char whole[MOST_TEMPLATE + 1];
         const part *branch = &branches[i];
         memcpy(whole, prefix.text, prefix.n);
         memcpy(whole + prefix.n, branch->text, branch->n);
@@ -376,7 +376,7 @@ static bool is_plain_form(const char *form) {
 }
 
 bool pm__chat_format_is_chatml(const char *chat_template, size_t n) {
-    if (n > MAX_TEMPLATE)
+    if (n > MOST_TEMPLATE)
         return false;
     if (n > 0 && chat_template[n - 1] == '\n')
         n--; /* Jinja does not keep the last line end */

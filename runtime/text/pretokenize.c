@@ -10,7 +10,7 @@
 #include <pcre2.h>
 
 enum {
-    MAX_EXPRESSIONS = 4,
+    MOST_EXPRESSIONS = 4,
     HEAP_LIMIT_KIB = 64 * 1024,
     /* Backtracking steps granted per byte of the text: the expressions need about two. */
     STEPS_PER_BYTE = 64,
@@ -20,7 +20,7 @@ enum {
 typedef struct row {
     const char *name;
     bool adds_bos, takes_whole;
-    const char *expressions[MAX_EXPRESSIONS]; /* NULL after the last */
+    const char *expressions[MOST_EXPRESSIONS]; /* NULL after the last */
 } row;
 
 static const row rows[] = {
@@ -32,14 +32,14 @@ static const row rows[] = {
 struct pm__pretokenizer {
     const row *row;
     size_t n_expression;
-    pcre2_code *expressions[MAX_EXPRESSIONS];
+    pcre2_code *expressions[MOST_EXPRESSIONS];
 };
 
 /* One call of split: several may run at once on one pre-tokenizer. */
 typedef struct splitting {
     const pm__pretokenizer *pretokenizer;
     pcre2_match_context *limits;
-    pcre2_match_data *matches[MAX_EXPRESSIONS];
+    pcre2_match_data *matches[MOST_EXPRESSIONS];
     pm__word_fn word;
     void *user;
 } splitting;
@@ -47,7 +47,7 @@ typedef struct splitting {
 void pm__pretokenizer_destroy(pm__pretokenizer *pretokenizer) {
     if (pretokenizer == NULL)
         return;
-    for (size_t i = 0; i < MAX_EXPRESSIONS; i++)
+    for (size_t i = 0; i < MOST_EXPRESSIONS; i++)
         pcre2_code_free(pretokenizer->expressions[i]);
     free(pretokenizer);
 }
@@ -87,7 +87,7 @@ pm_status pm__pretokenizer_create(const char *name, size_t n, pm__pretokenizer *
     if (pretokenizer == NULL)
         return pm__fail_memory("tokenizer", sizeof *pretokenizer);
     pretokenizer->row = found;
-    while (pretokenizer->n_expression < MAX_EXPRESSIONS &&
+    while (pretokenizer->n_expression < MOST_EXPRESSIONS &&
            found->expressions[pretokenizer->n_expression] != NULL) {
         const size_t i = pretokenizer->n_expression++;
         const pm_status status = compile(found->expressions[i], &pretokenizer->expressions[i]);
@@ -180,7 +180,7 @@ pm_status pm__pretokenizer_split(const pm__pretokenizer *pretokenizer, const cha
     pm_status status = prepare(&split, n);
     if (status == PM_OK)
         status = divide_runs(&split, text, n);
-    for (size_t i = 0; i < MAX_EXPRESSIONS; i++)
+    for (size_t i = 0; i < MOST_EXPRESSIONS; i++)
         pcre2_match_data_free(split.matches[i]);
     pcre2_match_context_free(split.limits);
     return status;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* No special text of the field comes near; it bounds the work at each byte of a text. */
-enum { MAX_SPECIAL_BYTES = 512 };
+enum { MOST_SPECIAL_BYTES = 512 };
 
 /* Files name one or two ends; chat models use others beside them. */
 static const char *const end_texts[] = {
@@ -100,11 +100,11 @@ pm_status pm__specials_init(pm__tokenizer *tokenizer) {
             continue;
         if (text.size == 0)
             continue;
-        if (text.size > MAX_SPECIAL_BYTES)
+        if (text.size > MOST_SPECIAL_BYTES)
             return pm__fail(PM_BAD_FILE,
                             "tokenizer: special piece %u has %zu bytes, more than the %d a special "
                             "piece may have",
-                            i, text.size, MAX_SPECIAL_BYTES);
+                            i, text.size, MOST_SPECIAL_BYTES);
         PM_TRY(add_text(&tokenizer->specials, text, (int32_t)i, kind == PM__PIECE_USER));
     }
     return PM_OK;
