@@ -45,18 +45,15 @@ static bool fail(const parser *p, const char *fmt, ...) {
 }
 
 static bool takes(const pm__command *command, size_t id) {
-    for (size_t i = 0; i < command->spec->n_option; i++) {
-        if (command->spec->options[i] == id) {
+    for (size_t i = 0; i < command->spec->n_option; i++)
+        if (command->spec->options[i] == id)
             return true;
-        }
-    }
     return id == PM__OPT_HELP;
 }
 
 static bool whole_number(const char *text, uint64_t *out) {
-    if (!isdigit((unsigned char)text[0])) {
+    if (!isdigit((unsigned char)text[0]))
         return false;
-    }
     char *end = NULL;
     errno = 0;
     const unsigned long long value = strtoull(text, &end, 10);
@@ -66,9 +63,8 @@ static bool whole_number(const char *text, uint64_t *out) {
 
 static bool real_number(const char *text, double *out) {
     char *end = NULL;
-    if (text[0] == '\0' || isspace((unsigned char)text[0])) {
+    if (text[0] == '\0' || isspace((unsigned char)text[0]))
         return false;
-    }
     *out = strtod(text, &end);
     return *end == '\0' && isfinite(*out);
 }
@@ -82,9 +78,8 @@ static bool set_number(const parser *p, const option *o, const char *shown, cons
         memset(field, 0, o->type == U64 ? sizeof(uint64_t) : sizeof(uint32_t));
         return true;
     }
-    if (o->type == F32 ? !real_number(text, &value) : !whole_number(text, &whole)) {
+    if (o->type == F32 ? !real_number(text, &value) : !whole_number(text, &whole))
         return fail(p, "%s: '%s' is not a %snumber", shown, text, o->type == F32 ? "" : "whole ");
-    }
     value = o->type == F32 ? value : (double)whole;
     if (value < o->least || value > o->most) {
         return fail(p, "%s: %s is not between %.16g and %.16g%s%s", shown, text, o->least, o->most,
@@ -113,12 +108,10 @@ static bool set(const parser *p, const option *o, const char *shown, const char 
         memcpy(field, &text, sizeof text);
         return true;
     case LIST:
-        if (text[0] == '\0') {
+        if (text[0] == '\0')
             return fail(p, "%s: the text is empty", shown);
-        }
-        if (p->out->n_stop == PM__MOST_STOP) {
+        if (p->out->n_stop == PM__MOST_STOP)
             return fail(p, "%s: given more than %d times", shown, PM__MOST_STOP);
-        }
         p->out->stop[p->out->n_stop++] = text;
         return true;
     default:
@@ -131,17 +124,15 @@ static const option *find(const char *name, size_t n_name, char letter) {
     for (size_t i = 0; i < PM__N_OPT; i++) {
         const bool same_name = name && strlen(options[i].name) == n_name &&
                                strncmp(options[i].name, name, n_name) == 0;
-        if (same_name || (letter && options[i].letter == letter)) {
+        if (same_name || (letter && options[i].letter == letter))
             return &options[i];
-        }
     }
     return NULL;
 }
 
 static bool know(const parser *p, const option *o, const char *shown) {
-    if (o && takes(p->command, (size_t)(o - options))) {
+    if (o && takes(p->command, (size_t)(o - options)))
         return true;
-    }
     return fail(p,
                 o ? "option %s is not for this command; see pumice help %s"
                   : "unknown option %s; see pumice help %s",
@@ -150,13 +141,12 @@ static bool know(const parser *p, const option *o, const char *shown) {
 
 /* The value of an option that needs one: the rest of its word, or the next word. */
 static bool value_of(parser *p, const char *shown, const char *rest, const char **value) {
-    if (rest) {
+    if (rest)
         *value = rest;
-    } else if (p->next < p->argc) {
+    else if (p->next < p->argc)
         *value = p->argv[p->next++];
-    } else {
+    else
         return fail(p, "option %s needs a value", shown);
-    }
     return true;
 }
 
@@ -166,12 +156,10 @@ static bool parse_long(parser *p, const char *word) {
     char shown[64];
     snprintf(shown, sizeof shown, "%.*s", (int)(n_shown < 60 ? n_shown : 60), word);
     const option *o = find(word + 2, n_shown - 2, '\0');
-    if (!know(p, o, shown)) {
+    if (!know(p, o, shown))
         return false;
-    }
-    if (o->type == FLAG) {
+    if (o->type == FLAG)
         return equals ? fail(p, "option %s takes no value", shown) : set(p, o, shown, NULL);
-    }
     const char *value = NULL;
     return value_of(p, shown, equals ? equals + 1 : NULL, &value) && set(p, o, shown, value);
 }
@@ -181,16 +169,14 @@ static bool parse_letters(parser *p, const char *word) {
     for (const char *c = word + 1; *c; c++) {
         const char shown[3] = {'-', *c, '\0'};
         const option *o = find(NULL, 0, *c);
-        if (!know(p, o, shown)) {
+        if (!know(p, o, shown))
             return false;
-        }
         if (o->type != FLAG) {
             const char *value = NULL;
             return value_of(p, shown, c[1] ? c + 1 : NULL, &value) && set(p, o, shown, value);
         }
-        if (!set(p, o, shown, NULL)) {
+        if (!set(p, o, shown, NULL))
             return false;
-        }
     }
     return true;
 }
@@ -212,9 +198,8 @@ bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__optio
             return false;
         }
     }
-    if (out->prompt && out->file) {
+    if (out->prompt && out->file)
         return fail(&p, "-p and -f are two texts; give one of them");
-    }
     return true;
 }
 
@@ -239,9 +224,8 @@ static void print_wrapped(FILE *to, const char *text, size_t indent) {
 void pm__args_help(const pm__command *command, FILE *to) {
     fprintf(to, "usage: pumice %s [OPTION]...\n\n%s\n\n", command->name, command->summary);
     for (size_t id = 0; id < PM__N_OPT; id++) {
-        if (!takes(command, id)) {
+        if (!takes(command, id))
             continue;
-        }
         const option *o = &options[id];
         char names[64];
         const int n = o->letter ? snprintf(names, sizeof names, "-%c, ", o->letter)
@@ -263,9 +247,8 @@ void pm__args_words(const pm__command *command, FILE *to) {
         if (takes(command, id)) {
             fprintf(to, "%s--%s", space, options[id].name);
             space = " ";
-            if (options[id].letter) {
+            if (options[id].letter)
                 fprintf(to, " -%c", options[id].letter);
-            }
         }
     }
 }

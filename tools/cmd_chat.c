@@ -54,9 +54,8 @@ static int keep_answer(chat *c, pm_generation *generation, int32_t *ids, size_t 
     const char *zero = memchr(answer->text, '\0', answer->n_byte);
     const size_t n_byte = zero ? (size_t)(zero - answer->text) : answer->n_byte;
     PM__CHECK(pm__conversation_add(&c->conversation, "assistant", answer->text, n_byte));
-    if (fputc('\n', stdout) == EOF || fflush(stdout) != 0 || c->broken) {
+    if (fputc('\n', stdout) == EOF || fflush(stdout) != 0 || c->broken)
         return pm__cli_error(PM__EXIT_FAILURE, "chat: standard output cannot be written");
-    }
     say_end(c, answer);
     return 0;
 }
@@ -66,9 +65,8 @@ static int answer(chat *c) {
     int32_t *ids = NULL;
     size_t n_id = 0, n_keep = 0;
     int code = pm__conversation_prompt(&c->conversation, &c->cli, &ids, &n_id, &n_keep);
-    if (code != 0) {
+    if (code != 0)
         return code;
-    }
     pm_generate_desc desc = pm__cli_generate_desc(c->options, ids + n_keep, n_id - n_keep);
     desc.on_text = on_text;
     desc.user = c;
@@ -77,9 +75,8 @@ static int answer(chat *c) {
     desc.sampling = &sampling;
     pm_generation *generation = NULL;
     const pm_status status = pm_generate(c->cli.session, &desc, &generation);
-    if (status == PM_OK) {
+    if (status == PM_OK)
         return keep_answer(c, generation, ids, n_id);
-    }
     free(ids);
     code = pm__cli_status(status);
     if (status == PM_CONTEXT_FULL) {
@@ -111,12 +108,12 @@ static int do_system(chat *c, const char *argument) {
 
 static int do_save(chat *c, const char *argument) {
     return argument[0] ? pm__conversation_save(&c->conversation, argument)
-                       : pm__cli_error(PM__EXIT_USAGE, "/save needs the name of a file");
+                       : pm__cli_error(PM__EXIT_ARGUMENT, "/save needs the name of a file");
 }
 
 static int do_load(chat *c, const char *argument) {
     return argument[0] ? pm__conversation_load(&c->conversation, argument)
-                       : pm__cli_error(PM__EXIT_USAGE, "/load needs the name of a file");
+                       : pm__cli_error(PM__EXIT_ARGUMENT, "/load needs the name of a file");
 }
 
 static int do_stats(chat *c, const char *argument) {
@@ -126,9 +123,8 @@ static int do_stats(chat *c, const char *argument) {
             " answers, %zu tokens in %.1f s\n",
             c->conversation.n, pm_session_length(c->cli.session, 0),
             pm_session_n_ctx(c->cli.session), c->n_answer, c->n_token, c->seconds);
-    if (c->last) {
+    if (c->last)
         pm__report_generation(c->last);
-    }
     return 0;
 }
 
@@ -154,9 +150,8 @@ static const struct {
 static int do_help(chat *c, const char *argument) {
     (void)c;
     (void)argument;
-    for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++) {
+    for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++)
         fprintf(stderr, "%s\n", slashes[i].help);
-    }
     fputs("Ctrl-C        stop the answer; a line that begins with a space is never a command\n",
           stderr);
     return 0;
@@ -164,13 +159,11 @@ static int do_help(chat *c, const char *argument) {
 
 static int do_slash(chat *c, const char *line) {
     const size_t n = strcspn(line, " ");
-    for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++) {
-        if (strlen(slashes[i].name) == n && strncmp(slashes[i].name, line, n) == 0) {
+    for (size_t i = 0; i < sizeof slashes / sizeof slashes[0]; i++)
+        if (strlen(slashes[i].name) == n && strncmp(slashes[i].name, line, n) == 0)
             return slashes[i].run(c, line + n + strspn(line + n, " "));
-        }
-    }
     return pm__cli_error(
-        PM__EXIT_USAGE,
+        PM__EXIT_ARGUMENT,
         "unknown command '%.*s'; /help lists them, and a space before it sends it as text",
         (int)(n < 40 ? n : 40), line);
 }
@@ -178,17 +171,15 @@ static int do_slash(chat *c, const char *line) {
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static int take_line(chat *c, const char *line, size_t n_byte) {
-    if (n_byte == 0) {
+    if (n_byte == 0)
         return 0;
-    }
-    if (memchr(line, '\0', n_byte)) {
+    if (memchr(line, '\0', n_byte))
         return pm__cli_error(PM__EXIT_BAD_FILE, "chat: the message has a zero byte");
-    }
     /* libedit's line still has its newline behind n_byte. */
     char *text = malloc(n_byte + 1);
-    if (!text) {
-        return pm__cli_error(PM__EXIT_MEMORY, "chat: no memory for a message of %zu bytes", n_byte);
-    }
+    if (!text)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "chat: no memory for a message of %zu bytes",
+                             n_byte);
     memcpy(text, line, n_byte);
     text[n_byte] = '\0';
     int code = 0;
@@ -199,9 +190,8 @@ static int take_line(chat *c, const char *line, size_t n_byte) {
         if (code == 0) {
             code = answer(c);
             if (code != 0 && c->conversation.messages[c->conversation.n - 1].content &&
-                strcmp(c->conversation.messages[c->conversation.n - 1].role, "user") == 0) {
+                strcmp(c->conversation.messages[c->conversation.n - 1].role, "user") == 0)
                 pm__conversation_drop(&c->conversation);
-            }
         }
     }
     free(text);
@@ -220,9 +210,8 @@ static bool interrupted_twice(bool *once) {
     const bool twice = pm__interrupts() > 1 || *once;
     *once = true;
     pm__interrupt_clear();
-    if (!twice) {
+    if (!twice)
         fputs("pumice: once more Ctrl-C leaves\n", stderr);
-    }
     return twice;
 }
 
@@ -233,24 +222,20 @@ static int loop(chat *c) {
         const char *line = NULL;
         size_t n_byte = 0;
         const pm__line kind = pm__line_reader_next(c->reader, &line, &n_byte);
-        if (kind == PM__LINE_END) {
+        if (kind == PM__LINE_END)
             break;
-        }
-        if (kind == PM__LINE_FAILED) {
+        if (kind == PM__LINE_FAILED)
             return pm__cli_error(PM__EXIT_BAD_FILE, "chat: standard input cannot be read");
-        }
         if (kind == PM__LINE_INTERRUPTED) {
-            if (!terminal || interrupted_twice(&interrupted)) {
-                return PM__EXIT_INTERRUPTED;
-            }
+            if (!terminal || interrupted_twice(&interrupted))
+                return PM__EXIT_CANCELLED;
             continue;
         }
         interrupted = false;
         const int code = take_line(c, line, n_byte);
         if (pm__interrupts()) {
-            if (!terminal || interrupted_twice(&interrupted)) {
-                return PM__EXIT_INTERRUPTED;
-            }
+            if (!terminal || interrupted_twice(&interrupted))
+                return PM__EXIT_CANCELLED;
         } else if (!goes_on(c, code)) {
             return code;
         }
@@ -267,9 +252,8 @@ static int start(chat *c) {
                              "chat: the model has no chat template; pumice run completes "
                              "plain text with it");
     }
-    if (c->options->system) {
+    if (c->options->system)
         PM__CHECK(pm__conversation_system(&c->conversation, c->options->system));
-    }
     fprintf(stderr, "pumice: %s, context %" PRIu32 ", seed %" PRIu64 "%s\n",
             info->name[0] ? info->name : info->architecture, pm_session_n_ctx(c->cli.session),
             c->options->sampling.seed,
@@ -282,12 +266,10 @@ static int run_chat(pm__options *options) {
     pm__cli_seed(options);
     pm__interrupt_catch();
     int code = start(&c);
-    if (code == 0) {
+    if (code == 0)
         code = loop(&c);
-    }
-    if (c.last) {
+    if (c.last)
         pm__report_generation(c.last);
-    }
     pm_generation_free(c.last);
     pm__conversation_finish(&c.conversation);
     pm__line_reader_destroy(c.reader);

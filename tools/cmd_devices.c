@@ -26,27 +26,22 @@ static cJSON *device_json(const pm_device_info *info) {
 static int print_json(const pm_device_info *list, size_t n, const char *note) {
     cJSON *document = cJSON_CreateObject();
     cJSON *devices = cJSON_AddArrayToObject(document, "devices");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         cJSON_AddItemToArray(devices, device_json(&list[i]));
-    }
-    if (note[0]) {
+    if (note[0])
         cJSON_AddStringToObject(document, "note", note);
-    }
     return pm__json_print(document);
 }
 
 static void print_device(const pm_device_info *info) {
     printf("%" PRIu32 "  %s (%s)\n", info->index, info->name, info->kind);
-    if (info->driver[0]) {
+    if (info->driver[0])
         printf("   driver    %s\n", info->driver);
-    }
-    if (info->api[0]) {
+    if (info->api[0])
         printf("   api       Vulkan %s\n", info->api);
-    }
     printf("   memory    %s\n", pm__report_bytes(info->memory_bytes));
-    if (info->subgroup_max) {
+    if (info->subgroup_max)
         printf("   subgroup  %" PRIu32 " to %" PRIu32 "\n", info->subgroup_min, info->subgroup_max);
-    }
     for (size_t i = 0; i < info->n_tier; i++) {
         printf("   tier      %-10s %-3s %s\n", info->tiers[i].tier,
                info->tiers[i].available ? "yes" : "no", info->tiers[i].why);
@@ -63,12 +58,10 @@ static int devices(pm__options *options) {
     if (options->json) {
         code = print_json(list, n, note);
     } else {
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++)
             print_device(&list[i]);
-        }
-        if (note[0]) {
+        if (note[0])
             fprintf(stderr, "pumice: %s\n", note);
-        }
     }
     pm_device_list_free(list);
     return code;

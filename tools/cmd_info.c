@@ -19,15 +19,12 @@ static size_t count_types(const pm_model *model, uint64_t n_tensor, type_count c
     pm_tensor_info tensor;
     for (uint64_t i = 0; i < n_tensor && pm_model_get_tensor(model, i, &tensor); i++) {
         size_t k = 0;
-        while (k < n && strcmp(counts[k].type, tensor.type) != 0) {
+        while (k < n && strcmp(counts[k].type, tensor.type) != 0)
             k++;
-        }
-        if (k == MOST_TYPE) {
+        if (k == MOST_TYPE)
             break;
-        }
-        if (k == n) {
+        if (k == n)
             counts[n++] = (type_count){tensor.type, 0, 0};
-        }
         counts[k].n_tensor++;
         counts[k].bytes += tensor.bytes;
     }
@@ -42,9 +39,8 @@ static cJSON *tensors_json(const pm_model *model, uint64_t n) {
         cJSON_AddItemToObject(tensor, "name", pm__json_text(info.name, strlen(info.name)));
         cJSON_AddStringToObject(tensor, "type", info.type);
         cJSON *shape = cJSON_AddArrayToObject(tensor, "shape");
-        for (uint32_t d = 0; d < info.n_dim; d++) {
+        for (uint32_t d = 0; d < info.n_dim; d++)
             cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)info.shape[d]));
-        }
         cJSON_AddNumberToObject(tensor, "bytes", (double)info.bytes);
         cJSON_AddItemToArray(tensors, tensor);
     }
@@ -77,16 +73,14 @@ static int print_json(const pm_model *model, bool with_tensors) {
                    {"bos", info->bos},
                    {"eos", info->eos},
                    {"eot", info->eot}};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         cJSON_AddNumberToObject(document, numbers[i].name, numbers[i].value);
-    }
     cJSON *keys = cJSON_AddObjectToObject(document, "keys");
     const char *key = NULL;
     char value[VALUE_SIZE];
     for (uint64_t i = 0; i < info->n_key && pm_model_get_key(model, i, &key, value, sizeof value);
-         i++) {
+         i++)
         add_text(keys, key, value);
-    }
     type_count counts[MOST_TYPE];
     const size_t n_type = count_types(model, info->n_tensor, counts);
     cJSON *types = cJSON_AddArrayToObject(document, "types");
@@ -97,9 +91,8 @@ static int print_json(const pm_model *model, bool with_tensors) {
         cJSON_AddNumberToObject(type, "bytes", (double)counts[i].bytes);
         cJSON_AddItemToArray(types, type);
     }
-    if (with_tensors) {
+    if (with_tensors)
         cJSON_AddItemToObject(document, "tensors", tensors_json(model, info->n_tensor));
-    }
     return pm__json_print(document);
 }
 
@@ -120,9 +113,8 @@ static void print_tensors(const pm_model *model, uint64_t n) {
 /* Values come from the file: a control character must not reach the terminal. */
 static void print_value(const char *name, const char *value) {
     printf("%-40s ", name);
-    for (const char *c = value; *c; c++) {
+    for (const char *c = value; *c; c++)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-    }
     putchar('\n');
 }
 
@@ -148,22 +140,19 @@ static void print_text(const pm_model *model, bool with_tensors) {
     const char *key = NULL;
     char value[VALUE_SIZE];
     for (uint64_t i = 0; i < info->n_key && pm_model_get_key(model, i, &key, value, sizeof value);
-         i++) {
+         i++)
         print_value(key, value);
-    }
-    if (with_tensors) {
+    if (with_tensors)
         print_tensors(model, info->n_tensor);
-    }
 }
 
 static int info(pm__options *options) {
     pm__cli cli = {0};
     int code = pm__cli_open(&cli, options, PM__NEED_VOCAB);
-    if (code == 0 && options->json) {
+    if (code == 0 && options->json)
         code = print_json(cli.model, options->tensors);
-    } else if (code == 0) {
+    else if (code == 0)
         print_text(cli.model, options->tensors);
-    }
     pm__cli_close(&cli);
     return code;
 }

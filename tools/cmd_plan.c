@@ -43,14 +43,14 @@ static int plan_session(const pm__cli *cli) {
     pm_plan *plan = NULL;
     PM__CHECK(pm__cli_status(pm_session_plan(cli->model, &desc, &plan)));
     int code = 0;
-    if (cli->options->json) {
+    if (cli->options->json)
         code = print_json(plan);
-    } else {
+    else
         print_table(plan);
-    }
     if (code == 0 && !plan->fits) {
-        code = pm__cli_error(PM__EXIT_MEMORY, "plan: it does not fit; try a smaller -c or -b, or a "
-                                              "smaller model");
+        code = pm__cli_error(PM__EXIT_OUT_OF_MEMORY,
+                             "plan: it does not fit; try a smaller -c or -b, or a "
+                             "smaller model");
     }
     pm_plan_free(plan);
     return code;
@@ -59,9 +59,8 @@ static int plan_session(const pm__cli *cli) {
 static int plan(pm__options *options) {
     pm__cli cli = {0};
     int code = pm__cli_open(&cli, options, PM__NEED_PLAN);
-    if (code == 0) {
+    if (code == 0)
         code = plan_session(&cli);
-    }
     pm__cli_close(&cli);
     return code;
 }

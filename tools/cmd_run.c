@@ -29,12 +29,11 @@ static int plain_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_
                                    .add_special = !options->no_bos,
                                    .parse_special = options->parse_special};
     if (options->system) {
-        return pm__cli_error(PM__EXIT_USAGE, "run: --system needs a chat template, and %s",
+        return pm__cli_error(PM__EXIT_ARGUMENT, "run: --system needs a chat template, and %s",
                              options->raw ? "--raw uses none" : "the model has none");
     }
-    if (!options->raw) {
+    if (!options->raw)
         fputs("pumice: the model has no chat template; completing the plain text\n", stderr);
-    }
     return pm__cli_tokenize(cli->model, &desc, ids, n_id);
 }
 
@@ -42,11 +41,10 @@ static int plain_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_
 static int prompt_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_t **ids,
                       size_t *n_id) {
     const pm__options *options = cli->options;
-    if (options->raw || !pm_model_get_info(cli->model)->chat_template) {
+    if (options->raw || !pm_model_get_info(cli->model)->chat_template)
         return plain_ids(cli, text, n_byte, ids, n_id);
-    }
     if (options->no_bos || options->parse_special) {
-        return pm__cli_error(PM__EXIT_USAGE,
+        return pm__cli_error(PM__EXIT_ARGUMENT,
                              "run: %s needs --raw: the model has a chat template, and all special "
                              "tokens come from it",
                              options->no_bos ? "--no-bos" : "--parse-special");
@@ -85,9 +83,8 @@ static int print_json(const pm__cli *cli, const pm_generate_desc *desc,
             cJSON_AddItemToArray(answers, answer);
         }
     }
-    for (size_t i = 0; i < generation->n_answer; i++) {
+    for (size_t i = 0; i < generation->n_answer; i++)
         n_token += generation->answers[i].n_token;
-    }
     cJSON_AddItemToObject(document, "prompt_tokens", pm__json_ids(desc->prompt, desc->n_prompt));
     cJSON_AddNumberToObject(document, "prompt_seconds", generation->prompt_seconds);
     cJSON_AddNumberToObject(document, "generate_seconds", generation->generate_seconds);
@@ -121,24 +118,20 @@ static int generate(const pm__cli *cli, const int32_t *ids, size_t n_id) {
     desc.user = &out;
     pm_generation *generation = NULL;
     const pm_status status = pm_generate(cli->session, &desc, &generation);
-    if (out.last != '\n' && !out.broken) {
+    if (out.last != '\n' && !out.broken)
         out.broken |= fputc('\n', stdout) == EOF || fflush(stdout) != 0;
-    }
-    if (status != PM_OK) {
+    if (status != PM_OK)
         return pm__cli_status(status);
-    }
     int code = 0;
-    if (options->json) {
+    if (options->json)
         code = print_json(cli, &desc, generation);
-    } else if (!out.stream) {
+    else if (!out.stream)
         print_answers(cli, generation, &out);
-    }
     pm__report_generation(generation);
     pm_generation_free(generation);
-    if (code == 0 && out.broken) {
+    if (code == 0 && out.broken)
         code = pm__cli_error(PM__EXIT_FAILURE, "run: standard output cannot be written");
-    }
-    return pm__interrupts() ? PM__EXIT_INTERRUPTED : code;
+    return pm__interrupts() ? PM__EXIT_CANCELLED : code;
 }
 
 static int run(pm__options *options) {
@@ -149,12 +142,10 @@ static int run(pm__options *options) {
     pm__cli_seed(options);
     pm__interrupt_catch();
     int code = pm__cli_read_text(options, true, &text, &n_byte);
-    if (code == 0) {
+    if (code == 0)
         code = pm__cli_open(&cli, options, PM__NEED_SESSION);
-    }
-    if (code == 0) {
+    if (code == 0)
         code = prompt_ids(&cli, text, n_byte, &ids, &n_id);
-    }
     if (code == 0) {
         fprintf(stderr, "pumice: %zu prompt tokens, context %" PRIu32 ", seed %" PRIu64 "\n", n_id,
                 pm_session_n_ctx(cli.session), options->sampling.seed);

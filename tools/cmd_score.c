@@ -27,13 +27,11 @@ typedef struct scoring {
 
 static double log_sum_exp(const float *logits, uint32_t n) {
     float most = logits[0];
-    for (uint32_t i = 1; i < n; i++) {
+    for (uint32_t i = 1; i < n; i++)
         most = logits[i] > most ? logits[i] : most;
-    }
     double sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         sum += exp((double)logits[i] - (double)most);
-    }
     return (double)most + log(sum);
 }
 
@@ -41,13 +39,11 @@ static double log_sum_exp(const float *logits, uint32_t n) {
 static void find_top(scoring *s, const float *logits) {
     uint32_t n = 0;
     for (uint32_t id = 0; id < s->n_vocab; id++) {
-        if (n == s->n_top && logits[id] <= s->top[n - 1].logit) {
+        if (n == s->n_top && logits[id] <= s->top[n - 1].logit)
             continue;
-        }
         uint32_t at = n < s->n_top ? n++ : n - 1;
-        for (; at > 0 && s->top[at - 1].logit < logits[id]; at--) {
+        for (; at > 0 && s->top[at - 1].logit < logits[id]; at--)
             s->top[at] = s->top[at - 1];
-        }
         s->top[at] = (candidate){(int32_t)id, logits[id]};
     }
 }
@@ -71,14 +67,12 @@ static void print_position(const scoring *s, size_t i, bool scored, double logpr
     } else {
         printf("%8" PRId32 " ", s->ids[i + 1]);
         printf(scored ? "%12.5f" : "           -", logprob);
-        if (pm_token_text(s->cli->model, s->ids[i + 1], true, &text, &n_byte) == PM_OK) {
+        if (pm_token_text(s->cli->model, s->ids[i + 1], true, &text, &n_byte) == PM_OK)
             print_quoted(text, n_byte);
-        }
     }
     putchar('\n');
-    for (uint32_t k = 0; k < s->n_top; k++) {
+    for (uint32_t k = 0; k < s->n_top; k++)
         printf("    best %8" PRId32 " %12.5f\n", s->top[k].id, (double)s->top[k].logit);
-    }
 }
 
 static void add_position(const scoring *s, double logsumexp) {
@@ -105,9 +99,8 @@ static pm_status on_logits(void *user, size_t i, const float *logits) {
         s->nll_squared += logprob * logprob;
         s->n_scored++;
     }
-    if (s->n_top) {
+    if (s->n_top)
         find_top(s, logits);
-    }
     if (s->positions) {
         add_position(s, logsumexp);
         if (i + 1 < s->n_id) {
@@ -124,15 +117,13 @@ static int score_window(scoring *s, const int32_t *ids, size_t n_id, size_t firs
     s->ids = ids;
     s->n_id = n_id;
     s->first = first;
-    if (s->positions && s->done > 0) {
+    if (s->positions && s->done > 0)
         cJSON_AddItemToArray(s->logprobs, cJSON_CreateNull()); /* the first token of a window */
-    }
     pm_status status = pm_session_rewind(s->cli->session, 0, 0);
-    if (status == PM_OK) {
+    if (status == PM_OK)
         status = pm_session_eval_all(s->cli->session, 0, ids, n_id, on_logits, s);
-    }
     s->done += n_id;
-    return status == PM_CANCELLED ? PM__EXIT_INTERRUPTED : pm__cli_status(status);
+    return status == PM_CANCELLED ? PM__EXIT_CANCELLED : pm__cli_status(status);
 }
 
 /* The field's usual perplexity: full windows, each beginning with BOS in place of its first token;
@@ -142,9 +133,8 @@ static int score_window(scoring *s, const int32_t *ids, size_t n_id, size_t firs
 static int score_ids(scoring *s, int32_t *ids, size_t n_id, size_t *n_kept) {
     const size_t n_ctx = pm_session_n_ctx(s->cli->session);
     *n_kept = n_id;
-    if (n_id <= n_ctx) {
+    if (n_id <= n_ctx)
         return n_id ? score_window(s, ids, n_id, 0) : 0;
-    }
     const int32_t bos = pm_model_get_info(s->cli->model)->bos;
     const bool has_bos = bos >= 0 && ids[0] == bos;
     const size_t n_window = n_id / n_ctx;
@@ -210,20 +200,17 @@ static int score_text(const pm__cli *cli, const char *text, size_t n_byte) {
     if (options->json) {
         s.positions = cJSON_CreateArray();
         s.logprobs = cJSON_CreateArray();
-        if (s.logprobs && n_id) {
+        if (s.logprobs && n_id)
             cJSON_AddItemToArray(s.logprobs, cJSON_CreateNull());
-        }
     }
     int code = s.top && (!options->json || (s.positions && s.logprobs))
                    ? score_ids(&s, ids, n_id, &n_kept)
-                   : pm__cli_error(PM__EXIT_MEMORY,
+                   : pm__cli_error(PM__EXIT_OUT_OF_MEMORY,
                                    "score: no memory for the %" PRIu32 " best tokens", s.n_top);
-    if (code == 0 && options->json) {
+    if (code == 0 && options->json)
         code = print_json(&s, ids, n_kept);
-    }
-    if (code == 0) {
+    if (code == 0)
         print_sum(&s);
-    }
     cJSON_Delete(s.positions);
     cJSON_Delete(s.logprobs);
     free(s.top);
@@ -237,12 +224,10 @@ static int score(pm__options *options) {
     size_t n_byte = 0;
     pm__interrupt_catch();
     int code = pm__cli_read_text(options, false, &text, &n_byte);
-    if (code == 0) {
+    if (code == 0)
         code = pm__cli_open(&cli, options, PM__NEED_SESSION);
-    }
-    if (code == 0) {
+    if (code == 0)
         code = score_text(&cli, text, n_byte);
-    }
     free(text);
     pm__cli_close(&cli);
     return code;

@@ -28,11 +28,10 @@ static int print_json(const pm_model *model, const int32_t *ids, size_t n) {
 static void print_piece(const char *text, size_t n_byte) {
     for (size_t i = 0; i < n_byte; i++) {
         const unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c == 0x7f || c == '\'' || c == '\\') {
+        if (c < 0x20 || c == 0x7f || c == '\'' || c == '\\')
             printf(c == '\n' ? "\\n" : c == '\'' ? "\\'" : c == '\\' ? "\\\\" : "\\x%02x", c);
-        } else {
+        else
             putchar(c);
-        }
     }
 }
 
@@ -61,9 +60,8 @@ static int encode(const pm__cli *cli, const char *text, size_t n_byte) {
     if (options->json) {
         code = print_json(cli->model, ids, n_id);
     } else if (options->ids) {
-        for (size_t i = 0; i < n_id; i++) {
+        for (size_t i = 0; i < n_id; i++)
             printf(i ? " %" PRId32 : "%" PRId32, ids[i]);
-        }
         putchar('\n');
     } else {
         code = print_table(cli->model, ids, n_id);
@@ -104,17 +102,14 @@ static int tokenize(pm__options *options) {
     char *text = NULL;
     size_t n_byte = 0;
     int code = pm__cli_read_text(options, false, &text, &n_byte);
-    if (code == 0) {
+    if (code == 0)
         code = pm__cli_open(&cli, options, PM__NEED_VOCAB);
-    }
-    if (code == 0) {
+    if (code == 0)
         code = options->decode ? decode(&cli, text, n_byte) : encode(&cli, text, n_byte);
-    }
     free(text);
     pm__cli_close(&cli);
-    if (code == 0 && fflush(stdout) != 0) {
+    if (code == 0 && fflush(stdout) != 0)
         code = pm__cli_error(PM__EXIT_FAILURE, "tokenize: standard output cannot be written");
-    }
     return code;
 }
 

@@ -26,9 +26,8 @@ int pm__cli_error(int exit_code, const char *fmt, ...) {
 }
 
 int pm__cli_status(pm_status status) {
-    if (status == PM_OK) {
+    if (status == PM_OK)
         return 0;
-    }
     const char *sentence = pm_last_error();
     return pm__cli_error(pm_status_exit_code(status), "%s",
                          sentence[0] ? sentence : pm_status_text(status));
@@ -39,17 +38,14 @@ int pm__cli_status(pm_status status) {
 /* The folder this program lies in; false where the system does not tell. */
 static bool program_folder(const char *program, char folder[PATH_SIZE]) {
     ssize_t n = readlink("/proc/self/exe", folder, PATH_SIZE - 1);
-    if (n < 0 && strchr(program, '/')) {
+    if (n < 0 && strchr(program, '/'))
         n = snprintf(folder, PATH_SIZE, "%s", program);
-    }
-    if (n <= 0 || n >= PATH_SIZE) {
+    if (n <= 0 || n >= PATH_SIZE)
         return false;
-    }
     folder[n] = '\0';
     char *slash = strrchr(folder, '/');
-    if (!slash) {
+    if (!slash)
         return false;
-    }
     *slash = '\0';
     return true;
 }
@@ -63,9 +59,8 @@ static bool find_bundled(const char *program, char path[PATH_SIZE]) {
     if (program_folder(program, folder)) {
         for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
             const int n = snprintf(path, PATH_SIZE, "%s/%s", folder, places[i]);
-            if (n > 0 && n < PATH_SIZE && access(path, R_OK) == 0) {
+            if (n > 0 && n < PATH_SIZE && access(path, R_OK) == 0)
                 return true;
-            }
         }
     }
     snprintf(path, PATH_SIZE, "%s", PUMICE_DATA_DIR "/pebble.gguf");
@@ -134,12 +129,11 @@ static int read_all(int fd, const char *shown, char **text, size_t *n_byte) {
     char *bytes = malloc(capacity);
     while (bytes) {
         const ssize_t got = read(fd, bytes + n, capacity - n - 1);
-        if (got < 0 && errno == EINTR && !pm__interrupts()) {
+        if (got < 0 && errno == EINTR && !pm__interrupts())
             continue;
-        }
         if (got < 0) {
             free(bytes);
-            return errno == EINTR ? PM__EXIT_INTERRUPTED
+            return errno == EINTR ? PM__EXIT_CANCELLED
                                   : pm__cli_error(PM__EXIT_BAD_FILE, "cannot read %s: %s", shown,
                                                   strerror(errno));
         }
@@ -156,15 +150,15 @@ static int read_all(int fd, const char *shown, char **text, size_t *n_byte) {
         }
         if (capacity - n < 2) {
             char *more = realloc(bytes, capacity * 2);
-            if (!more) {
+            if (!more)
                 break;
-            }
             bytes = more;
             capacity *= 2;
         }
     }
     free(bytes);
-    return pm__cli_error(PM__EXIT_MEMORY, "no memory to read %s (%zu bytes so far)", shown, n);
+    return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory to read %s (%zu bytes so far)", shown,
+                         n);
 }
 
 int pm__cli_read_file(const char *path, char **text, size_t *n_byte) {
@@ -176,9 +170,8 @@ int pm__cli_read_file(const char *path, char **text, size_t *n_byte) {
         return read_all(STDIN_FILENO, "standard input", text, n_byte);
     }
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return pm__cli_error(PM__EXIT_BAD_FILE, "cannot open %s: %s", path, strerror(errno));
-    }
     const int code = read_all(fd, path, text, n_byte);
     close(fd);
     return code;
@@ -188,16 +181,15 @@ int pm__cli_read_text(const pm__options *options, bool trim, char **text, size_t
     if (options->prompt) {
         *n_byte = strlen(options->prompt);
         *text = malloc(*n_byte + 1);
-        if (!*text) {
-            return pm__cli_error(PM__EXIT_MEMORY, "no memory for a text of %zu bytes", *n_byte);
-        }
+        if (!*text)
+            return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for a text of %zu bytes",
+                                 *n_byte);
         memcpy(*text, options->prompt, *n_byte + 1);
         return 0;
     }
     PM__CHECK(pm__cli_read_file(options->file, text, n_byte));
-    if (trim && *n_byte > 0 && (*text)[*n_byte - 1] == '\n') {
+    if (trim && *n_byte > 0 && (*text)[*n_byte - 1] == '\n')
         (*text)[--*n_byte] = '\0';
-    }
     return 0;
 }
 
@@ -225,9 +217,8 @@ static int tokenize_all(const source *from, size_t capacity, int32_t **ids, size
         *ids = malloc(capacity * sizeof **ids);
         status = *ids ? tokenize(from, *ids, capacity, n_id) : PM_OUT_OF_MEMORY;
     }
-    if (!*ids) {
-        return pm__cli_error(PM__EXIT_MEMORY, "no memory for %zu token ids", capacity);
-    }
+    if (!*ids)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for %zu token ids", capacity);
     if (status != PM_OK) {
         free(*ids);
         *ids = NULL;
@@ -246,18 +237,16 @@ int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, siz
                           int32_t **ids, size_t *n_id) {
     const source from = {.model = model, .messages = messages, .n_message = n};
     size_t capacity = 64;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         capacity += strlen(messages[i].content) + 64; /* of the template */
-    }
     return tokenize_all(&from, capacity, ids, n_id);
 }
 
 /* ---- generation ------------------------------------------------------------------------------ */
 
 void pm__cli_seed(pm__options *options) {
-    if (options->given[PM__OPT_SEED]) {
+    if (options->given[PM__OPT_SEED])
         return;
-    }
     /* 32 bits: short enough to type again. */
     uint32_t seed = 0;
     const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -266,9 +255,8 @@ void pm__cli_seed(pm__options *options) {
         clock_gettime(CLOCK_REALTIME, &now);
         seed = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec ^ (uint32_t)getpid();
     }
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
-    }
     options->sampling.seed = seed;
 }
 
@@ -299,9 +287,8 @@ static bool settled;
 static void on_signal(int signal_number) {
     interrupts += signal_number == SIGTERM ? 2 : 1;
     deliveries++;
-    if (deliveries >= 3) {
+    if (deliveries >= 3)
         _exit(128 + signal_number);
-    }
 }
 
 void pm__interrupt_catch(void) {

@@ -11,21 +11,17 @@
 #define PM__TOOL_PRINTF(fmt, args)
 #endif
 
-enum {
-    PM__EXIT_FAILURE = 1,
-    PM__EXIT_USAGE = 2,
-    PM__EXIT_BAD_FILE = 3,
-    PM__EXIT_MEMORY = 5,
-    PM__EXIT_INTERRUPTED = 130
-};
+/* PM__EXIT_BAD_FILE and so on, as pumice.h lists them. */
+#define PM__EXIT_ROW(name, value, exit_code, text) PM__EXIT_##name = exit_code,
+enum { PM_STATUS_LIST(PM__EXIT_ROW) PM__EXIT_END };
+#undef PM__EXIT_ROW
 
 /* Forwards an exit code that is not 0. */
 #define PM__CHECK(expr)                                                                            \
     do {                                                                                           \
         const int pm__check_code = (expr);                                                         \
-        if (pm__check_code != 0) {                                                                 \
+        if (pm__check_code != 0)                                                                   \
             return pm__check_code;                                                                 \
-        }                                                                                          \
     } while (0)
 
 /* Says the sentence on stderr and returns exit_code. */

@@ -15,9 +15,8 @@ static void free_message(pm_message *message) {
 
 void pm__conversation_clear(pm__conversation *c, bool keep_system) {
     const size_t first = keep_system && c->n > 0 && c->messages[0].role == roles[0] ? 1 : 0;
-    while (c->n > first) {
+    while (c->n > first)
         pm__conversation_drop(c);
-    }
 }
 
 void pm__conversation_finish(pm__conversation *c) {
@@ -28,17 +27,14 @@ void pm__conversation_finish(pm__conversation *c) {
 }
 
 void pm__conversation_drop(pm__conversation *c) {
-    if (c->n > 0) {
+    if (c->n > 0)
         free_message(&c->messages[--c->n]);
-    }
 }
 
 static const char *known_role(const char *role) {
-    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
-        if (strcmp(roles[i], role) == 0) {
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+        if (strcmp(roles[i], role) == 0)
             return roles[i];
-        }
-    }
     return NULL;
 }
 
@@ -55,7 +51,8 @@ int pm__conversation_add(pm__conversation *c, const char *role, const char *cont
     }
     if (!copy || c->n == c->capacity) {
         free(copy);
-        return pm__cli_error(PM__EXIT_MEMORY, "chat: no memory for a message of %zu bytes", n_byte);
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "chat: no memory for a message of %zu bytes",
+                             n_byte);
     }
     memcpy(copy, content, n_byte);
     copy[n_byte] = '\0';
@@ -101,9 +98,8 @@ int pm__conversation_save(const pm__conversation *c, const char *path) {
     FILE *file = text ? fopen(path, "w") : NULL;
     bool written = file && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
     const bool opened = file != NULL;
-    if (file && fclose(file) != 0) {
+    if (file && fclose(file) != 0)
         written = false;
-    }
     const int reason = errno;
     cJSON_free(text);
     if (!written) {
@@ -140,9 +136,8 @@ int pm__conversation_load(pm__conversation *c, const char *path) {
                    : pm__cli_error(PM__EXIT_BAD_FILE, "%s is not a JSON list of messages", path);
     const cJSON *message = NULL;
     cJSON_ArrayForEach(message, document) {
-        if (code == 0) {
+        if (code == 0)
             code = add_from_json(&loaded, message, path);
-        }
     }
     cJSON_Delete(document);
     if (code == 0) {
@@ -164,9 +159,8 @@ int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, si
                             size_t *n_keep) {
     PM__CHECK(pm__cli_tokenize_chat(cli->model, c->messages, c->n, ids, n_id));
     size_t keep = 0;
-    while (keep < c->n_held && keep + 1 < *n_id && c->held[keep] == (*ids)[keep]) {
+    while (keep < c->n_held && keep + 1 < *n_id && c->held[keep] == (*ids)[keep])
         keep++;
-    }
     const pm_status status = pm_session_rewind(cli->session, 0, (uint32_t)keep);
     if (status != PM_OK) {
         free(*ids);
@@ -185,12 +179,11 @@ int pm__conversation_hold(pm__conversation *c, int32_t *ids, size_t n_id, const 
     c->n_held = 0;
     if (!held) {
         free(ids);
-        return pm__cli_error(PM__EXIT_MEMORY, "chat: no memory for %zu ids",
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "chat: no memory for %zu ids",
                              n_id + answer->n_token);
     }
-    if (answer->n_token) {
+    if (answer->n_token)
         memcpy(held + n_id, answer->tokens, answer->n_token * sizeof *held);
-    }
     c->n_held = n_id + answer->n_token;
     return 0;
 }

@@ -27,9 +27,8 @@ static bool make_folders(char *path) {
         *slash = '\0';
         const bool there = mkdir(path, 0700) == 0 || errno == EEXIST;
         *slash = '/';
-        if (!there) {
+        if (!there)
             return false;
-        }
     }
     return true;
 }
@@ -39,11 +38,10 @@ static void find_history(char path[PATH_SIZE]) {
     const char *state = getenv("XDG_STATE_HOME");
     const char *home = getenv("HOME");
     int n = -1;
-    if (state && state[0] == '/') {
+    if (state && state[0] == '/')
         n = snprintf(path, PATH_SIZE, "%s/pumice/chat_history", state);
-    } else if (home && home[0] == '/') {
+    else if (home && home[0] == '/')
         n = snprintf(path, PATH_SIZE, "%s/.local/state/pumice/chat_history", home);
-    }
     if (n <= 0 || n >= PATH_SIZE || !make_folders(path)) {
         fputs("pumice: no folder for the history of lines (XDG_STATE_HOME, HOME); it ends with "
               "this chat\n",
@@ -68,21 +66,17 @@ static int read_character(EditLine *editor, wchar_t *out) {
     for (;;) {
         char byte = 0;
         const ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n == 0) {
+        if (n == 0)
             return 0;
-        }
-        if (n < 0 && errno == EINTR && !pm__interrupts()) {
+        if (n < 0 && errno == EINTR && !pm__interrupts())
             continue; /* a resized window, or a stop and go */
-        }
-        if (n < 0) {
+        if (n < 0)
             return -1;
-        }
         const size_t used = mbrtowc(out, &byte, 1, &state);
-        if (used == (size_t)-1) {
+        if (used == (size_t)-1)
             state = (mbstate_t){0};
-        } else if (used != (size_t)-2) {
+        else if (used != (size_t)-2)
             return 1;
-        }
     }
 }
 
@@ -91,9 +85,8 @@ static bool open_editor(pm__line_reader *reader) {
     /* The editor draws on stderr: stdout may be a file, and has answers alone. */
     reader->editor = el_init("pumice", stdin, stderr, stderr);
     reader->history = history_init();
-    if (!reader->editor || !reader->history) {
+    if (!reader->editor || !reader->history)
         return false;
-    }
     el_set(reader->editor, EL_PROMPT, prompt);
     el_set(reader->editor, EL_EDITOR, "emacs");
     el_set(reader->editor, EL_GETCFN, read_character);
@@ -101,9 +94,8 @@ static bool open_editor(pm__line_reader *reader) {
     history(reader->history, &event, H_SETUNIQUE, 1);
     el_set(reader->editor, EL_HIST, history, reader->history);
     find_history(reader->history_path);
-    if (reader->history_path[0]) {
+    if (reader->history_path[0])
         history(reader->history, &event, H_LOAD, reader->history_path); /* none yet is no failure */
-    }
     return true;
 }
 
@@ -119,20 +111,17 @@ int pm__line_reader_create(pm__line_reader **out) {
 }
 
 void pm__line_reader_destroy(pm__line_reader *reader) {
-    if (!reader) {
+    if (!reader)
         return;
-    }
     HistEvent event;
     if (reader->history && reader->history_path[0]) {
         history(reader->history, &event, H_SAVE, reader->history_path);
         chmod(reader->history_path, 0600);
     }
-    if (reader->editor) {
+    if (reader->editor)
         el_end(reader->editor);
-    }
-    if (reader->history) {
+    if (reader->history)
         history_end(reader->history);
-    }
     free(reader->line);
     free(reader);
 }
@@ -149,9 +138,8 @@ static pm__line next_edited(pm__line_reader *reader, const char **line, size_t *
         return pm__interrupts() ? PM__LINE_INTERRUPTED : PM__LINE_END;
     }
     HistEvent event;
-    if (n > 1) {
+    if (n > 1)
         history(reader->history, &event, H_ENTER, text);
-    }
     *line = text;
     *n_byte = (size_t)n - (text[n - 1] == '\n');
     return PM__LINE_TEXT;
@@ -167,10 +155,8 @@ static pm__line next_plain(pm__line_reader *reader, const char **line, size_t *n
     }
     *line = reader->line;
     *n_byte = (size_t)n;
-    while (*n_byte > 0 &&
-           (reader->line[*n_byte - 1] == '\n' || reader->line[*n_byte - 1] == '\r')) {
+    while (*n_byte > 0 && (reader->line[*n_byte - 1] == '\n' || reader->line[*n_byte - 1] == '\r'))
         --*n_byte;
-    }
     reader->line[*n_byte] = '\0';
     return PM__LINE_TEXT;
 }

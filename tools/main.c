@@ -17,11 +17,9 @@ static const pm__command commands[] = {
 #define N_COMMAND (sizeof commands / sizeof commands[0])
 
 static const pm__command *find(const char *name) {
-    for (size_t i = 0; i < N_COMMAND; i++) {
-        if (strcmp(commands[i].name, name) == 0) {
+    for (size_t i = 0; i < N_COMMAND; i++)
+        if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
-        }
-    }
     return NULL;
 }
 
@@ -29,9 +27,8 @@ static void print_usage(FILE *to) {
     fputs("usage: pumice COMMAND [OPTION]...\n\nLarge language models on any GPU with a Vulkan "
           "driver.\n\n",
           to);
-    for (size_t i = 0; i < N_COMMAND; i++) {
+    for (size_t i = 0; i < N_COMMAND; i++)
         fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    }
     fputs("\n`pumice help COMMAND` lists the options of a command; `pumice --version` says which "
           "pumice this is.\n"
           "Exit codes: 0 success, 1 failure, 2 usage, 3 bad input file, 4 no suitable device, 5 "
@@ -41,7 +38,8 @@ static void print_usage(FILE *to) {
 }
 
 static int unknown(const char *name) {
-    return pm__cli_error(PM__EXIT_USAGE, "unknown command '%s'; pumice help lists them all", name);
+    return pm__cli_error(PM__EXIT_ARGUMENT, "unknown command '%s'; pumice help lists them all",
+                         name);
 }
 
 static int help(int argc, char **argv) {
@@ -50,11 +48,10 @@ static int help(int argc, char **argv) {
         return 0;
     }
     const pm__command *command = find(argv[0]);
-    if (!command) {
+    if (!command)
         return unknown(argv[0]);
-    }
     if (argc > 1) {
-        return pm__cli_error(PM__EXIT_USAGE, "unexpected argument '%s' after help %s", argv[1],
+        return pm__cli_error(PM__EXIT_ARGUMENT, "unexpected argument '%s' after help %s", argv[1],
                              argv[0]);
     }
     pm__args_help(command, stdout);
@@ -67,9 +64,8 @@ static int words(int argc, char **argv) {
     if (command) {
         pm__args_words(command, stdout);
     } else {
-        for (size_t i = 0; i < N_COMMAND; i++) {
+        for (size_t i = 0; i < N_COMMAND; i++)
             printf("%s ", commands[i].name);
-        }
         fputs("help --help --version --list-devices", stdout);
     }
     putchar('\n');
@@ -85,9 +81,8 @@ static void log_line(void *user, pm_log_level level, const char *line) {
 static int run(const char *program, const pm__command *command, int argc, char **argv) {
     pm__options options = {.program = program, .sampling = pm_sampling_default()};
     char message[PM__ARGS_MESSAGE];
-    if (!pm__args_parse(command, argc, argv, &options, message)) {
-        return pm__cli_error(PM__EXIT_USAGE, "%s", message);
-    }
+    if (!pm__args_parse(command, argc, argv, &options, message))
+        return pm__cli_error(PM__EXIT_ARGUMENT, "%s", message);
     if (options.help) {
         pm__args_help(command, stdout);
         return 0;
@@ -101,17 +96,15 @@ int main(int argc, char **argv) {
     setlocale(LC_CTYPE, ""); /* for line editing; numbers keep their point */
     if (argc < 2) {
         print_usage(stderr);
-        return PM__EXIT_USAGE;
+        return PM__EXIT_ARGUMENT;
     }
     const char *name = argv[1];
     char **rest = argv + 2;
     const int n_rest = argc - 2;
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return help(n_rest, rest);
-    }
-    if (strcmp(name, "--completion-words") == 0) {
+    if (strcmp(name, "--completion-words") == 0)
         return words(n_rest, rest);
-    }
     if (strcmp(name, "--version") == 0 && n_rest == 0) {
         puts("pumice " PM_VERSION);
         return 0;

@@ -14,23 +14,19 @@ static double now(void) {
 /* ---- the device ------------------------------------------------------------------------------ */
 
 const pm_tier_info *pm__report_tier(const pm_device_info *info) {
-    for (size_t i = info->n_tier; i > 0; i--) {
-        if (info->tiers[i - 1].available) {
+    for (size_t i = info->n_tier; i > 0; i--)
+        if (info->tiers[i - 1].available)
             return &info->tiers[i - 1];
-        }
-    }
     return NULL;
 }
 
 void pm__report_device(const pm_device_info *info) {
     const pm_tier_info *tier = pm__report_tier(info);
     fprintf(stderr, "pumice: device %s (%s)", info->name, info->kind);
-    if (info->driver[0]) {
+    if (info->driver[0])
         fprintf(stderr, ", driver %s", info->driver);
-    }
-    if (tier) {
+    if (tier)
         fprintf(stderr, ", tier %s (%s)", tier->tier, tier->why);
-    }
     fprintf(stderr, "; %s\n", info->why);
 }
 
@@ -40,13 +36,11 @@ void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t t
     pm__progress *progress = user;
     const double time = now();
     const bool terminal = isatty(STDERR_FILENO);
-    if (progress->shown_at <= 0) {
+    if (progress->shown_at <= 0)
         progress->shown_at = time;
-    }
     /* Work that ends before anybody wonders is not worth a bar. */
-    if (time - progress->shown_at < (terminal ? 0.1 : 5.0)) {
+    if (time - progress->shown_at < (terminal ? 0.1 : 5.0))
         return;
-    }
     progress->shown_at = time;
     const double part = total ? (double)done / (double)total : 0;
     if (!terminal) {
@@ -54,18 +48,16 @@ void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t t
         return;
     }
     char bar[31];
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 30; i++)
         bar[i] = part * 30 > i ? '#' : '.';
-    }
     bar[30] = '\0';
     fprintf(stderr, "\r\033[K%s [%s] %3.0f%%", what, bar, 100 * part);
     progress->on_screen = true;
 }
 
 void pm__report_progress_end(pm__progress *progress) {
-    if (progress->on_screen) {
+    if (progress->on_screen)
         fputs("\r\033[K", stderr);
-    }
     *progress = (pm__progress){0};
 }
 
@@ -89,9 +81,8 @@ double pm__report_rate(const pm_generation *generation) {
 
 void pm__report_generation(const pm_generation *generation) {
     size_t n_token = 0;
-    for (size_t i = 0; i < generation->n_answer; i++) {
+    for (size_t i = 0; i < generation->n_answer; i++)
         n_token += generation->answers[i].n_token;
-    }
     const double rate = pm__report_rate(generation);
     fprintf(stderr, "%zu token%s", n_token, n_token == 1 ? "" : "s");
     if (rate > 0) {
@@ -132,18 +123,14 @@ static size_t utf8_length(const unsigned char *text, size_t n) {
         {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
         {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (text[0] < forms[i].lead_least || text[0] > forms[i].lead_most) {
+        if (text[0] < forms[i].lead_least || text[0] > forms[i].lead_most)
             continue;
-        }
         if (forms[i].length > n || (forms[i].length > 1 && (text[1] < forms[i].second_least ||
-                                                            text[1] > forms[i].second_most))) {
+                                                            text[1] > forms[i].second_most)))
             return 0;
-        }
-        for (size_t k = 2; k < forms[i].length; k++) {
-            if ((text[k] & 0xc0) != 0x80) {
+        for (size_t k = 2; k < forms[i].length; k++)
+            if ((text[k] & 0xc0) != 0x80)
                 return 0;
-            }
-        }
         return forms[i].length;
     }
     return 0;
@@ -152,9 +139,8 @@ static size_t utf8_length(const unsigned char *text, size_t n) {
 cJSON *pm__json_text(const char *text, size_t n_byte) {
     static const char replacement[] = "\xef\xbf\xbd";
     char *clean = n_byte < SIZE_MAX / 4 ? malloc(3 * n_byte + 1) : NULL;
-    if (!clean) {
+    if (!clean)
         return NULL;
-    }
     size_t n = 0;
     for (size_t i = 0; i < n_byte;) {
         const size_t length = utf8_length((const unsigned char *)text + i, n_byte - i);
@@ -170,9 +156,8 @@ cJSON *pm__json_text(const char *text, size_t n_byte) {
 
 cJSON *pm__json_ids(const int32_t *ids, size_t n) {
     cJSON *array = cJSON_CreateArray();
-    for (size_t i = 0; array && i < n; i++) {
+    for (size_t i = 0; array && i < n; i++)
         cJSON_AddItemToArray(array, cJSON_CreateNumber(ids[i]));
-    }
     return array;
 }
 
@@ -187,9 +172,8 @@ cJSON *pm__json_device(const pm_device_info *info) {
 int pm__json_print(cJSON *document) {
     char *text = document ? cJSON_PrintUnformatted(document) : NULL;
     cJSON_Delete(document);
-    if (!text) {
-        return pm__cli_error(PM__EXIT_MEMORY, "no memory for the JSON document");
-    }
+    if (!text)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for the JSON document");
     const bool written = puts(text) >= 0 && fflush(stdout) == 0;
     cJSON_free(text);
     return written ? 0 : pm__cli_error(PM__EXIT_FAILURE, "standard output cannot be written");
