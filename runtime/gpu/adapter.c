@@ -115,6 +115,7 @@ typedef struct adapter_query {
     VkPhysicalDeviceSubgroupSizeControlProperties size_control;
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control_features;
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables;
 } adapter_query;
 
 static pm_status read_extensions(VkPhysicalDevice physical, adapter_query *query) {
@@ -172,6 +173,11 @@ static void read_features(pm__adapter *adapter, adapter_query *query) {
         chain(&all.pNext, &query->timeline);
     if (has(adapter, query, VK_API_VERSION_1_3, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         chain(&all.pNext, &query->size_control_features);
+    query->executables.sType =
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR;
+    if (has_extension(query->extensions, query->n_extension,
+                      VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+        chain(&all.pNext, &query->executables);
     vkGetPhysicalDeviceFeatures2(adapter->physical, &all);
 }
 
@@ -229,6 +235,7 @@ static void fill_caps(pm__adapter *adapter, const adapter_query *query, int time
     caps->most_group_x = limits->maxComputeWorkGroupCount[0];
     caps->most_invocations = limits->maxComputeWorkGroupInvocations;
     caps->timeline = query->timeline.timelineSemaphore;
+    caps->statistics = query->executables.pipelineExecutableInfo;
     if (timestamp_bits > 0) {
         caps->timestamp_seconds = (double)limits->timestampPeriod * 1e-9;
         caps->timestamp_mask = timestamp_bits >= 64 ? UINT64_MAX : (1ull << timestamp_bits) - 1;

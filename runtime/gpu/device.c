@@ -83,7 +83,7 @@ static void use_timeline_extension(struct VolkDeviceTable *vk) {
     vk->vkWaitSemaphores = vk->vkWaitSemaphoresKHR;
 }
 
-static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[4]) {
+static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[5]) {
     uint32_t n = 0;
     if (adapter->memory_budget)
         names[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
@@ -93,18 +93,26 @@ static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[
         names[n++] = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
     if (adapter->subgroup_extension)
         names[n++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (adapter->caps.statistics)
+        names[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     return n;
 }
 
 static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE,
+    };
+    void *optional = gpu->caps.statistics ? &executables : NULL;
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .pNext = optional,
         .subgroupSizeControl = VK_TRUE,
         .computeFullSubgroups = VK_TRUE,
     };
     const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
-        .pNext = gpu->caps.subgroup_control ? &size_control : NULL,
+        .pNext = gpu->caps.subgroup_control ? &size_control : optional,
         .timelineSemaphore = VK_TRUE,
     };
     const float priority = 1.0f;
@@ -114,7 +122,7 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
-    const char *names[4];
+    const char *names[5];
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &timeline,

@@ -27,6 +27,7 @@ typedef struct pm__caps {
     bool subgroup_control; /* a pipeline may require a subgroup size and full subgroups */
     bool subgroup_arithmetic;
     bool timeline;
+    bool statistics;          /* the driver tells of the code it makes of a pipeline */
     double timestamp_seconds; /* of one tick; 0: no timestamps */
     uint64_t timestamp_mask;  /* bits of a timestamp that count */
     bool tiers[PM__TIER_COUNT];

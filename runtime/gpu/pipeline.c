@@ -1,5 +1,6 @@
 #include "pipeline.h"
 
+#include "../base/clock.h"
 #include "../base/grow.h"
 #include "../base/hash.h"
 #include "../base/log.h"
@@ -227,7 +228,9 @@ static VkPipelineShaderStageCreateFlags stage_flags(const pm__caps *caps,
     return full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0;
 }
 
-static VkResult create_pipeline(pm__gpu *gpu, pm__pipeline *pipeline, VkShaderModule module) {
+static VkResult create_pipeline(const pm__pipelines *set, pm__pipeline *pipeline,
+                                VkShaderModule module) {
+    const pm__gpu *gpu = set->gpu;
     const pm__pipeline_desc *desc = &pipeline->desc;
     VkSpecializationMapEntry entries[PM__MOST_SPEC];
     for (uint32_t i = 0; i < desc->n_spec; i++)
@@ -240,6 +243,9 @@ static VkResult create_pipeline(pm__gpu *gpu, pm__pipeline *pipeline, VkShaderMo
     };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = set->statistics && gpu->caps.statistics
+                     ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR
+                     : 0,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -252,15 +258,18 @@ static VkResult create_pipeline(pm__gpu *gpu, pm__pipeline *pipeline, VkShaderMo
         .layout = pipeline->layout,
     };
     VkPipeline created = VK_NULL_HANDLE;
+    const double start = pm__clock_seconds();
     const VkResult result = gpu->vk.vkCreateComputePipelines(gpu->device, gpu->pipeline_cache, 1,
                                                              &info, NULL, &created);
+    pipeline->seconds = pm__clock_seconds() - start;
     if (result == VK_SUCCESS)
         pipeline->pipeline = created;
     return result;
 }
 
-static VkResult create_from_words(pm__gpu *gpu, pm__pipeline *pipeline, const uint32_t *words,
-                                  size_t n_word) {
+static VkResult create_from_words(const pm__pipelines *set, pm__pipeline *pipeline,
+                                  const uint32_t *words, size_t n_word) {
+    const pm__gpu *gpu = set->gpu;
     const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = n_word * sizeof *words,
@@ -270,7 +279,7 @@ static VkResult create_from_words(pm__gpu *gpu, pm__pipeline *pipeline, const ui
     VkResult result = gpu->vk.vkCreateShaderModule(gpu->device, &info, NULL, &module);
     if (result != VK_SUCCESS)
         return result;
-    result = create_pipeline(gpu, pipeline, module);
+    result = create_pipeline(set, pipeline, module);
     gpu->vk.vkDestroyShaderModule(gpu->device, module, NULL);
     return result;
 }
@@ -299,7 +308,7 @@ static void build_one(build *b, pm__pipeline *pipeline) {
         keep_failure(b, status, VK_SUCCESS, pm_last_error());
         return;
     }
-    const VkResult result = create_from_words(gpu, pipeline, words, n_word);
+    const VkResult result = create_from_words(b->set, pipeline, words, n_word);
     free(words);
     if (result != VK_SUCCESS) {
         char what[256];

@@ -23,10 +23,13 @@ typedef struct pm__pipeline {
     VkPipeline pipeline;
     VkPipelineLayout layout;
     VkDescriptorSetLayout set_layout;
+    double seconds; /* the driver took to make it */
 } pm__pipeline;
 
 typedef struct pm__pipelines {
     pm__gpu *gpu;
+    bool statistics; /* set after init: the driver keeps what it can tell of the code, where it
+                        can (caps.statistics) */
     pm__pipeline *items;
     uint32_t n;
     size_t capacity;
