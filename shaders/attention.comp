@@ -54,7 +54,7 @@ void main() {
     barrier();
 
     float most = LOWEST, sum = 0.0;
-    float acc[4] = float[4](0.0, 0.0, 0.0, 0.0); // of columns me, me + WG_SIZE ...
+    vec4 acc = vec4(0.0); // of columns me, me + WG_SIZE ...
     for (uint first = 0; first < n_pos; first += WG_SIZE) {
         uint pos = first + me;
         float mine = LOWEST;
@@ -69,15 +69,12 @@ void main() {
         float shrink = exp(most - new_most);
         sum = sum * shrink + reduce_add(weight); // its barriers also publish weights and places
         uint n = min(WG_SIZE, n_pos - first);
-        for (uint i = 0; i < 4; i++) {
-            uint d = me + i * WG_SIZE;
-            if (d < HEAD_DIM) {
-                float part = 0.0;
-                for (uint j = 0; j < n; j++)
-                    part += weights[j] * v[places[j] + d];
-                acc[i] = acc[i] * shrink + part;
-            }
-        }
+        vec4 part = vec4(0.0);
+        for (uint j = 0; j < n; j++)
+            for (uint i = 0; i < 4 && i * WG_SIZE < HEAD_DIM; i++)
+                if (me + i * WG_SIZE < HEAD_DIM)
+                    part[i] += weights[j] * v[places[j] + me + i * WG_SIZE];
+        acc = acc * shrink + part;
         most = new_most;
         barrier();
     }
