@@ -10,6 +10,9 @@
  * none. */
 void pm__each_gpu(const char *cache_dir, void (*check)(pm__gpu *gpu));
 
+/* Whether the driver gives a pipeline cache with a whole header; some lavapipes cut it off. */
+bool pm__gives_pipeline_cache(pm__gpu *gpu);
+
 /* Records commands, submits them and waits for the end. */
 void pm__run_once(pm__gpu *gpu, void (*record)(pm__gpu *gpu, VkCommandBuffer commands, void *user),
                   void *user);

@@ -175,7 +175,7 @@ static uint64_t last_done, last_total;
 static void on_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     assert_ptr_equal(user, &last_done);
     assert_string_equal(what, "compile shaders");
-    assert_in_range(done, last_done, total);
+    assert_true(done >= last_done && done <= total);
     last_done = done;
     last_total = total;
 }
@@ -219,7 +219,7 @@ static void check_run(pm__gpu *gpu) {
     build(&set);
     assert_int_equal(last_total, 1);
     assert_true(set.items[first].pipeline == kept);
-    assert_int_not_equal(gpu->pipeline_cache_hash, 0);
+    assert_true(gpu->pipeline_cache_hash != 0 || !pm__gives_pipeline_cache(gpu));
     build(&set); /* nothing left */
     assert_int_equal(last_total, 0);
     pm__pipelines_finish(&set);
