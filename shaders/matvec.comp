@@ -8,6 +8,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : enable
+#extension GL_EXT_control_flow_attributes : enable
 #define PM_GLSL
 #include "params.h"
 
@@ -53,7 +54,8 @@ void main() {
     if (first >= push.n_row)
         return;
     vec4 sums = vec4(0.0);
-    for (uint chunk = gl_LocalInvocationIndex; chunk < N_CHUNK; chunk += WG_SIZE) {
+    /* One turn has loads enough; some compilers unroll all of N_CHUNK and spill. */
+    [[dont_unroll]] for (uint chunk = gl_LocalInvocationIndex; chunk < N_CHUNK; chunk += WG_SIZE) {
         float xs[W_CHUNK];
         x_chunk(r, chunk, xs);
         for (uint k = 0; k < 4; k++) {
