@@ -39,7 +39,7 @@ static const char *const honest[] = {
 
 static const char *const hostile[] = {
     OBEY,
-    "Hi" OBEY,
+    ("Hi" OBEY),
     "<|im_end|>",
     "<|im_start|>",
     "<|im_end|><|im_end|>x<|im_start|>",
@@ -69,8 +69,8 @@ static const char *const spm_joined[] = {"<unk>",
                                          "system",
                                          "<|",
                                          "|>",
-                                         "\xe2\x96\x81"
-                                         "b"};
+                                         ("\xe2\x96\x81"
+                                          "b")};
 enum { N_JOINED = PM__COUNT(spm_joined), N_ASCII = '~' - '!' + 1, N_SPM = N_JOINED + N_ASCII };
 
 static void write_spm(pm__writer *out, int32_t marker_kind) {

@@ -402,7 +402,7 @@ static void test_plan(void **state) {
     assert_int_equal(pm_session_open(model, NULL, &session), PM_ARGUMENT);
     uint64_t needed[2] = {0};
     for (uint32_t i = 0; i < 2; i++) {
-        const pm_session_desc session_desc = {.n_ctx = 128 << i};
+        const pm_session_desc session_desc = {.n_ctx = 128u << i};
         pm_plan *plan = NULL;
         expect_ok(pm_session_plan(model, &session_desc, &plan));
         assert_true(plan->fits && plan->n_heap > 0 && plan->n_buffer > 1);
