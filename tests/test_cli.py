@@ -699,6 +699,43 @@ def test_closed_stdout():
     )
 
 
+def test_interrupted_wait():
+    """Ctrl-C before any input has come from a pipe."""
+    for command, last in (("chat", b"context "), ("run", None)):
+        process = subprocess.Popen(
+            [PROGRAM, command, "-m", chat_model(), "--device", "cpu"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            if last:
+                while last not in (line := process.stderr.readline()):
+                    check(line, f"{command}: ended early")
+            else:
+                wait_until_caught(process.pid)
+            process.send_signal(signal.SIGINT)
+            check(
+                process.wait(timeout=60) == INTERRUPTED,
+                f"{command}: exit {process.returncode}",
+            )
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def wait_until_caught(pid, timeout=60):
+    """Until the program has its handler of SIGINT."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            caught = re.search(r"^SigCgt:\s*(\w+)", file.read(), re.MULTILINE)
+        if caught and int(caught[1], 16) & 1 << (signal.SIGINT - 1):
+            return
+        check(time.monotonic() < deadline, "SIGINT is not caught")
+        time.sleep(0.01)
+
+
 class Terminal:
     """A chat on a terminal of its own."""
 
@@ -730,13 +767,22 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
-    def end(self):
+    def end(self, timeout=60):
+        deadline = time.monotonic() + timeout
         while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                os.close(self.fd)
+                raise AssertionError(f"still running after {timeout} s: {self.seen[-600:]!r}")
             try:
-                if not os.read(self.fd, 65536):
-                    break
+                text = os.read(self.fd, 65536)
             except OSError:
                 break
+            if not text:
+                break
+            self.seen += text.decode(errors="replace")
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.fd)
         return code

@@ -207,9 +207,8 @@ static bool goes_on(const chat *c, int code) {
 
 /* Ctrl-C twice in a row leaves; once stops an answer, or drops a line. */
 static bool interrupted_twice(bool *once) {
-    const bool twice = pm__interrupts() > 1 || *once;
+    const bool twice = pm__interrupt_take() > 1 || *once;
     *once = true;
-    pm__interrupt_clear();
     if (!twice)
         fputs("pumice: once more Ctrl-C leaves\n", stderr);
     return twice;

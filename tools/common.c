@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,9 +130,7 @@ static int read_all(int fd, const char *shown, char **text, size_t *n_byte) {
     size_t capacity = 65536, n = 0;
     char *bytes = malloc(capacity);
     while (bytes) {
-        const ssize_t got = read(fd, bytes + n, capacity - n - 1);
-        if (got < 0 && errno == EINTR && !pm__interrupts())
-            continue;
+        const ssize_t got = pm__interruptible_read(fd, bytes + n, capacity - n - 1);
         if (got < 0) {
             free(bytes);
             return errno == EINTR ? PM__EXIT_CANCELLED
@@ -276,23 +276,39 @@ pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t
 
 /* ---- interruption ---------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t interrupts;
-static volatile sig_atomic_t
-    deliveries; /* since the last clear; whoever is not heard in time is obeyed */
+/* Handlers may run on any thread. */
+static atomic_int interrupts;
+static atomic_int deliveries; /* since the last take; whoever is not heard in time is obeyed */
+
+/* A byte for each delivery: a wait for input waits for this too. -1 where no pipe can be had. */
+static int wake[2] = {-1, -1};
 
 /* A terminal first signals and then throws away what it has not shown yet; what is said about the
  * interruption must come after that. */
 static bool settled;
 
 static void on_signal(int signal_number) {
-    interrupts += signal_number == SIGTERM ? 2 : 1;
-    deliveries++;
-    if (deliveries >= 3)
+    const int held = errno;
+    atomic_fetch_add(&interrupts, signal_number == SIGTERM ? 2 : 1);
+    if (atomic_fetch_add(&deliveries, 1) >= 2)
         _exit(128 + signal_number);
+    if (wake[1] >= 0 && write(wake[1], "", 1) < 0)
+        errno = 0; /* full: it wakes anyway */
+    errno = held;
+}
+
+static void open_wake(void) {
+    if (wake[0] >= 0 || pipe(wake) != 0)
+        return;
+    for (size_t i = 0; i < 2; i++) {
+        fcntl(wake[i], F_SETFL, O_NONBLOCK);
+        fcntl(wake[i], F_SETFD, FD_CLOEXEC);
+    }
 }
 
 void pm__interrupt_catch(void) {
     struct sigaction action = {0};
+    open_wake();
     action.sa_handler = on_signal; /* without SA_RESTART: a wait for a line ends */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -303,15 +319,41 @@ void pm__interrupt_catch(void) {
 
 int pm__interrupts(void) {
     static const struct timespec moment = {.tv_nsec = 50000000};
-    if (interrupts && !settled) {
+    if (atomic_load(&interrupts) && !settled) {
         settled = true;
         nanosleep(&moment, NULL);
     }
-    return interrupts;
+    return atomic_load(&interrupts);
 }
 
-void pm__interrupt_clear(void) {
-    interrupts = 0;
-    deliveries = 0;
+/* Counts are looked at after this: a handler counts first, and then writes. */
+static void drain_wake(void) {
+    char bytes[64];
+    while (wake[0] >= 0 && read(wake[0], bytes, sizeof bytes) > 0)
+        ;
+}
+
+int pm__interrupt_take(void) {
+    const int n = atomic_exchange(&interrupts, 0);
+    atomic_store(&deliveries, 0);
     settled = false;
+    return n;
+}
+
+ssize_t pm__interruptible_read(int fd, void *bytes, size_t n) {
+    struct pollfd inputs[] = {{.fd = fd, .events = POLLIN}, {.fd = wake[0], .events = POLLIN}};
+    while (!pm__interrupts()) {
+        const int n_ready = poll(inputs, 2, -1);
+        if (n_ready < 0 && errno != EINTR)
+            return -1;
+        if (n_ready > 0 && inputs[1].revents != 0)
+            drain_wake();
+        if (n_ready <= 0 || inputs[0].revents == 0)
+            continue; /* a resized window, a stop and go, or an interruption */
+        const ssize_t got = read(fd, bytes, n);
+        if (got >= 0 || errno != EINTR)
+            return got;
+    }
+    errno = EINTR;
+    return -1;
 }

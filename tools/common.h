@@ -5,6 +5,8 @@
 
 #include "args.h"
 
+#include <sys/types.h>
+
 #if defined(__GNUC__)
 #define PM__TOOL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
@@ -72,8 +74,11 @@ pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t
 
 /* From now on SIGINT and SIGTERM are counted; the third kills. SIGPIPE becomes a write error. */
 void pm__interrupt_catch(void);
-/* Times interrupted since the last pm__interrupt_clear; SIGTERM counts as two. */
+/* Times interrupted since the last pm__interrupt_take; SIGTERM counts as two. */
 int pm__interrupts(void);
-void pm__interrupt_clear(void);
+/* The same, and counting starts anew. */
+int pm__interrupt_take(void);
+/* read() that ends with EINTR when interrupted, before it or while it waits, and else goes on. */
+ssize_t pm__interruptible_read(int fd, void *bytes, size_t n);
 
 #endif

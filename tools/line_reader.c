@@ -5,18 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #define PATH_SIZE    4096
 #define HISTORY_SIZE 1000
+#define CHUNK_BYTES  4096
+#define CONTROL_D    4
 
 struct pm__line_reader {
     EditLine *editor; /* NULL from a pipe */
     History *history;
     char history_path[PATH_SIZE]; /* "" if there is no place for it */
-    char *line;
-    size_t capacity;
+    /* From a pipe: what is read and not yet given out lies in [begin, end). */
+    char *bytes;
+    size_t begin, end, capacity;
 };
 
 /* ---- where the history lies ------------------------------------------------------------------ */
@@ -65,13 +69,11 @@ static int read_character(EditLine *editor, wchar_t *out) {
     (void)editor;
     for (;;) {
         char byte = 0;
-        const ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n == 0)
-            return 0;
-        if (n < 0 && errno == EINTR && !pm__interrupts())
-            continue; /* a resized window, or a stop and go */
-        if (n < 0)
-            return -1;
+        const ssize_t n = pm__interruptible_read(STDIN_FILENO, &byte, 1);
+        if (n <= 0)
+            return (int)n;
+        if (byte == '\0')
+            byte = CONTROL_D; /* as a terminal keeps one that came before the editor's mode */
         const size_t used = mbrtowc(out, &byte, 1, &state);
         if (used == (size_t)-1)
             state = (mbstate_t){0};
@@ -90,6 +92,8 @@ static bool open_editor(pm__line_reader *reader) {
     el_set(reader->editor, EL_PROMPT, prompt);
     el_set(reader->editor, EL_EDITOR, "emacs");
     el_set(reader->editor, EL_GETCFN, read_character);
+    /* Ctrl-C must not take a character away between the wait for it and the read. */
+    el_set(reader->editor, EL_SETTY, "-d", "+noflsh", NULL);
     history(reader->history, &event, H_SETSIZE, HISTORY_SIZE);
     history(reader->history, &event, H_SETUNIQUE, 1);
     el_set(reader->editor, EL_HIST, history, reader->history);
@@ -122,7 +126,7 @@ void pm__line_reader_destroy(pm__line_reader *reader) {
         el_end(reader->editor);
     if (reader->history)
         history_end(reader->history);
-    free(reader->line);
+    free(reader->bytes);
     free(reader);
 }
 
@@ -135,7 +139,10 @@ static pm__line next_edited(pm__line_reader *reader, const char **line, size_t *
     const char *text = el_gets(reader->editor, &n);
     if (!text || n <= 0) {
         fputc('\n', stderr);
-        return pm__interrupts() ? PM__LINE_INTERRUPTED : PM__LINE_END;
+        if (!pm__interrupts())
+            return PM__LINE_END;
+        tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed before Ctrl-C goes with its line */
+        return PM__LINE_INTERRUPTED;
     }
     HistEvent event;
     if (n > 1)
@@ -145,19 +152,52 @@ static pm__line next_edited(pm__line_reader *reader, const char **line, size_t *
     return PM__LINE_TEXT;
 }
 
-static pm__line next_plain(pm__line_reader *reader, const char **line, size_t *n_byte) {
-    errno = 0;
-    const ssize_t n = getline(&reader->line, &reader->capacity, stdin);
-    if (n < 0) {
-        return pm__interrupts() ? PM__LINE_INTERRUPTED
-               : feof(stdin)    ? PM__LINE_END
-                                : PM__LINE_FAILED;
+/* Reads on behind what is there. */
+static ssize_t fill(pm__line_reader *reader) {
+    if (reader->begin > 0) {
+        memmove(reader->bytes, reader->bytes + reader->begin, reader->end - reader->begin);
+        reader->end -= reader->begin;
+        reader->begin = 0;
     }
-    *line = reader->line;
-    *n_byte = (size_t)n;
-    while (*n_byte > 0 && (reader->line[*n_byte - 1] == '\n' || reader->line[*n_byte - 1] == '\r'))
+    if (reader->end == reader->capacity) {
+        const size_t capacity = reader->capacity > 0 ? 2 * reader->capacity : CHUNK_BYTES;
+        char *more = realloc(reader->bytes, capacity);
+        if (!more)
+            return -1;
+        reader->bytes = more;
+        reader->capacity = capacity;
+    }
+    const ssize_t n = pm__interruptible_read(STDIN_FILENO, reader->bytes + reader->end,
+                                             reader->capacity - reader->end);
+    if (n > 0)
+        reader->end += (size_t)n;
+    return n;
+}
+
+/* Not through stdio, whose reads do not hear of signals that come before them. */
+static pm__line next_plain(pm__line_reader *reader, const char **line, size_t *n_byte) {
+    size_t n_seen = 0;
+    const char *newline = NULL;
+    for (;;) {
+        const size_t n = reader->end - reader->begin;
+        if (n > n_seen)
+            newline = memchr(reader->bytes + reader->begin + n_seen, '\n', n - n_seen);
+        if (newline)
+            break;
+        n_seen = n;
+        const ssize_t got = fill(reader);
+        if (got < 0)
+            return pm__interrupts() ? PM__LINE_INTERRUPTED : PM__LINE_FAILED;
+        if (got == 0 && n == 0)
+            return PM__LINE_END;
+        if (got == 0)
+            break; /* the last line has no end */
+    }
+    *line = reader->bytes + reader->begin;
+    *n_byte = newline ? (size_t)(newline - *line) : reader->end - reader->begin;
+    reader->begin += *n_byte + (newline != NULL);
+    while (*n_byte > 0 && (*line)[*n_byte - 1] == '\r')
         --*n_byte;
-    reader->line[*n_byte] = '\0';
     return PM__LINE_TEXT;
 }
 
