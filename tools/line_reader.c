@@ -136,6 +136,8 @@ bool pm__line_reader_is_terminal(const pm__line_reader *reader) {
 
 static pm__line next_edited(pm__line_reader *reader, const char **line, size_t *n_byte) {
     int n = 0;
+    /* Before the prompt: who answers it at once is not to be echoed by the terminal as well. */
+    el_set(reader->editor, EL_PREP_TERM, 1);
     const char *text = el_gets(reader->editor, &n);
     if (!text || n <= 0) {
         fputc('\n', stderr);
