@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/grow.h"
+#include "base/hash.h"
 #include "base/threads.h"
 
 #include <setjmp.h>
@@ -90,12 +91,31 @@ static void test_parallel_runs_each_job_once(void **state) {
     pm__parallel(0, 3, count_job, NULL);
 }
 
+/* The vector of the SipHash paper, appendix A; shorter ones from its authors' program. */
+static void test_keyed_hash(void **state) {
+    (void)state;
+    static const struct {
+        size_t n;
+        uint64_t want;
+    } vectors[] = {
+        {0, 0x726fdb47dd0e0e31ULL}, {8, 0x93f5f5799a932462ULL}, {15, 0xa129ca6149be45e5ULL}};
+    const pm__hash_key key = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL};
+    unsigned char bytes[15];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
+        assert_true(pm__hash_keyed(key, bytes, vectors[i].n) == vectors[i].want);
+    const pm__hash_key a = pm__hash_draw_key(), b = pm__hash_draw_key();
+    assert_true(a.low != b.low && a.high != b.high);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grow_keeps_items),
         cmocka_unit_test(test_reserve_refuses_what_overflows),
         cmocka_unit_test(test_checked_sizes),
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_parallel_runs_each_job_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -695,6 +695,100 @@ static void hostile_texts_keep_their_bytes(void **state) {
     pm__vocabulary_close(&gpt2);
 }
 
+/* ---- hostile vocabularies -------------------------------------------------------------------- */
+
+enum { N_HOSTILE = 2000, N_SLOT = 4096, TEXT_SIZE = 8 };
+
+/* The longest run of slots that are taken, which is what a search may have to walk. */
+static size_t longest_run(const pm__tokenizer *tokenizer) {
+    size_t longest = 0, run = 0;
+    for (uint32_t slot = 0; slot <= tokenizer->table_mask; slot++) {
+        run = tokenizer->table[slot] != 0 ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    return longest;
+}
+
+/* Texts that would all stand in eight slots were the hash not keyed. */
+static void colliding_texts_do_not_collide(void **state) {
+    (void)state;
+    static char texts[N_HOSTILE][TEXT_SIZE];
+    static const char *pieces[N_HOSTILE];
+    static float scores[N_HOSTILE];
+    size_t n = 0;
+    for (unsigned i = 0; n < N_HOSTILE; i++) {
+        const int size = snprintf(texts[n], TEXT_SIZE, "%x", i);
+        if ((pm__hash(PM__HASH_START, texts[n], (size_t)size) & (N_SLOT - 1)) < 8) {
+            pieces[n] = texts[n];
+            n++;
+        }
+    }
+    pm__writer out = {0};
+    pm__write_text(&out, KEY("model"), "llama");
+    pm__write_texts(&out, KEY("tokens"), pieces, N_HOSTILE);
+    pm__write_f32s(&out, KEY("scores"), scores, N_HOSTILE);
+    pm__vocabulary hostile;
+    assert_int_equal(pm__vocabulary_open_written(&hostile, &out), PM_OK);
+    assert_int_equal(hostile.tokenizer->table_mask, N_SLOT - 1);
+    for (size_t i = 0; i < N_HOSTILE; i++)
+        assert_int_equal(pm__vocabulary_find(hostile.tokenizer, texts[i], strlen(texts[i])), i);
+    /* Runs of a table half full are a few dozen slots; collisions would make one of all. */
+    assert_true(longest_run(hostile.tokenizer) < N_HOSTILE / 4);
+    pm__vocabulary_close(&hostile);
+}
+
+enum { N_DEPTH = 6, N_SPECIAL = N_DEPTH * 200 };
+
+static int32_t find_slowly(const char *const *pieces, const char *text, size_t n) {
+    int32_t best = -1;
+    size_t longest = 0;
+    for (size_t i = 0; i < N_SPECIAL; i++) {
+        const size_t size = strlen(pieces[i]);
+        if (size <= n && size >= longest && memcmp(pieces[i], text, size) == 0) {
+            longest = size;
+            best = (int32_t)i;
+        }
+    }
+    return best;
+}
+
+/* Special texts with as many others beside them at every byte as there are bytes; some stand twice.
+ */
+static void special_texts_with_many_neighbours_are_found(void **state) {
+    (void)state;
+    static char texts[N_SPECIAL][N_DEPTH + 2];
+    static const char *pieces[N_SPECIAL];
+    static int32_t kinds[N_SPECIAL];
+    static float scores[N_SPECIAL];
+    for (size_t i = 0; i < N_SPECIAL; i++) {
+        const size_t depth = i % N_DEPTH;
+        memset(texts[i], 'a', depth);
+        texts[i][depth] = (char)(1 + i / N_DEPTH * 7 % 180);
+        pieces[i] = texts[i];
+        kinds[i] = PM__PIECE_USER;
+    }
+    pm__writer out = {0};
+    pm__write_text(&out, KEY("model"), "llama");
+    pm__write_texts(&out, KEY("tokens"), pieces, N_SPECIAL);
+    pm__write_i32s(&out, KEY("token_type"), kinds, N_SPECIAL);
+    pm__write_f32s(&out, KEY("scores"), scores, N_SPECIAL);
+    pm__vocabulary hostile;
+    assert_int_equal(pm__vocabulary_open_written(&hostile, &out), PM_OK);
+    assert_true(hostile.tokenizer->specials.n < N_SPECIAL);
+    for (unsigned byte = 1; byte < 256; byte++) {
+        const char text[] = {'a', 'a', 'a', (char)byte, 'a', 'a', 'a', 'a', 'a', (char)byte};
+        for (size_t from = 0; from < sizeof text; from++) {
+            int32_t id = -1;
+            pm__ranges data = {NULL, 0};
+            const pm__span rest = {text + from, sizeof text - from};
+            const size_t at = pm__specials_find(hostile.tokenizer, rest, 0, &data, &id);
+            const int32_t want = find_slowly(pieces, rest.data, rest.size);
+            assert_true(want >= 0 ? at == 0 && id == want : at > 0);
+        }
+    }
+    pm__vocabulary_close(&hostile);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_give_the_reference_ids),
@@ -712,6 +806,8 @@ int main(void) {
         cmocka_unit_test(ids_out_of_range_in_real_files_are_refused),
         cmocka_unit_test(a_long_word_takes_linear_steps),
         cmocka_unit_test(hostile_texts_keep_their_bytes),
+        cmocka_unit_test(colliding_texts_do_not_collide),
+        cmocka_unit_test(special_texts_with_many_neighbours_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,6 @@
 
 #include "pretokenize.h"
 
-#include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/utf8.h"
 
@@ -24,6 +23,7 @@ typedef struct bpe {
     const rule *rules; /* [n_rule], the best first */
     uint32_t *table;   /* [mask + 1] index + 1 of the rule of a pair; 0: free */
     uint32_t mask;
+    pm__hash_key key;
     char letters[256][2]; /* the character of a byte */
     uint8_t letter_bytes[256];
     int16_t byte_of[N_CODE]; /* -1: no letter of the alphabet */
@@ -73,16 +73,10 @@ static size_t read_letters(const bpe *own, pm__span text, char *out) {
 }
 
 static pm_status read_pieces(pm__tokenizer *tokenizer, const bpe *own) {
-    size_t bytes = 1;
-    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
-        bytes += tokenizer->texts[i].size;
-    char *out = pm__arena_alloc(&tokenizer->arena, bytes);
-    tokenizer->pieces = pm__arena_array(&tokenizer->arena, tokenizer->n_vocab, sizeof(pm__span));
-    if (out == NULL || tokenizer->pieces == NULL)
-        return PM_OUT_OF_MEMORY;
+    char *out;
+    PM_TRY(pm__vocabulary_reserve_pieces(tokenizer, &out));
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
         const uint8_t kind = tokenizer->kinds[i];
-        tokenizer->pieces[i] = tokenizer->texts[i];
         if (kind != PM__PIECE_NORMAL && kind != PM__PIECE_UNUSED && kind != PM__PIECE_BYTE)
             continue;
         const size_t n = read_letters(own, tokenizer->texts[i], out);
@@ -99,7 +93,7 @@ static pm_status read_pieces(pm__tokenizer *tokenizer, const bpe *own) {
 
 static uint32_t slot_of(const bpe *own, int32_t left, int32_t right) {
     const int32_t pair[2] = {left, right};
-    uint32_t slot = (uint32_t)pm__hash(PM__HASH_START, pair, sizeof pair) & own->mask;
+    uint32_t slot = (uint32_t)pm__hash_keyed(own->key, pair, sizeof pair) & own->mask;
     for (;; slot = (slot + 1) & own->mask) {
         if (own->table[slot] == 0)
             return slot;
@@ -194,6 +188,7 @@ pm_status pm__bpe_init(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     if (own == NULL)
         return PM_OUT_OF_MEMORY;
     tokenizer->own = own;
+    own->key = tokenizer->key;
     init_alphabet(own);
     PM_TRY(read_pretokenizer(own, gguf));
     tokenizer->adds_bos = pm__pretokenizer_adds_bos(own->pretokenizer);

@@ -1,7 +1,5 @@
 #include "vocabulary.h"
 
-#include "../base/grow.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,85 +48,96 @@ void pm__specials_mark_turns(pm__tokenizer *tokenizer) {
     }
 }
 
-static pm_status add_node(pm__specials *specials, uint8_t byte, uint32_t *out) {
-    PM_TRY(pm__grow("tokenizer", &specials->nodes, &specials->capacity, specials->n,
-                    sizeof *specials->nodes));
-    if (specials->n >= UINT32_MAX)
-        return pm__fail(PM_BAD_FILE, "tokenizer: the special pieces have too many bytes");
-    *out = (uint32_t)specials->n++;
-    specials->nodes[*out] = (pm__special_node){.byte = byte, .id = -1};
-    return PM_OK;
+static bool is_special(const pm__tokenizer *tokenizer, uint32_t id) {
+    const uint8_t kind = tokenizer->kinds[id];
+    return tokenizer->texts[id].size > 0 &&
+           (kind == PM__PIECE_CONTROL || kind == PM__PIECE_USER || kind == PM__PIECE_UNKNOWN);
 }
 
-static uint32_t find_child(const pm__specials *specials, uint32_t parent, uint8_t byte) {
-    if (parent == 0)
-        return specials->first[byte];
-    uint32_t node = specials->nodes[parent].child;
-    while (node != 0 && specials->nodes[node].byte != byte)
-        node = specials->nodes[node].sibling;
-    return node;
+/* By bytes, a text before those that go on after it; the last id first. */
+static int compare(const void *left, const void *right) {
+    const pm__special *a = left, *b = right;
+    const bool a_shorter = a->text.size < b->text.size;
+    const int order = memcmp(a->text.data, b->text.data, a_shorter ? a->text.size : b->text.size);
+    if (order != 0)
+        return order;
+    if (a->text.size != b->text.size)
+        return a_shorter ? -1 : 1;
+    return a->id > b->id ? -1 : 1;
 }
 
-static pm_status add_text(pm__specials *specials, pm__span text, int32_t id, bool user) {
-    uint32_t node = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        const uint8_t byte = (uint8_t)text.data[i];
-        uint32_t child = find_child(specials, node, byte);
-        if (child == 0) {
-            PM_TRY(add_node(specials, byte, &child));
-            if (node == 0) {
-                specials->first[byte] = child;
-            } else {
-                specials->nodes[child].sibling = specials->nodes[node].child;
-                specials->nodes[node].child = child;
-            }
-        }
-        node = child;
+static void sort(pm__specials *specials, size_t n) {
+    pm__special *items = specials->items;
+    qsort(items, n, sizeof *items, compare);
+    for (size_t i = 0; i < n; i++) {
+        const pm__span *last = specials->n > 0 ? &items[specials->n - 1].text : NULL;
+        if (last == NULL || last->size != items[i].text.size ||
+            memcmp(last->data, items[i].text.data, last->size) != 0)
+            items[specials->n++] = items[i];
     }
-    specials->nodes[node].id = id;
-    specials->nodes[node].user = user;
-    return PM_OK;
+    for (size_t i = 0; i < specials->n; i++)
+        specials->first[(uint8_t)items[i].text.data[0] + 1] = i + 1;
+    for (size_t byte = 0; byte < 256; byte++)
+        if (specials->first[byte + 1] == 0)
+            specials->first[byte + 1] = specials->first[byte];
 }
 
 pm_status pm__specials_init(pm__tokenizer *tokenizer) {
-    uint32_t root;
-    PM_TRY(add_node(&tokenizer->specials, 0, &root));
+    size_t n = 0;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
+        n += is_special(tokenizer, i);
+    pm__special *items = pm__arena_array(&tokenizer->arena, n, sizeof *items);
+    if (items == NULL)
+        return PM_OUT_OF_MEMORY;
+    n = 0;
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
-        const uint8_t kind = tokenizer->kinds[i];
         const pm__span text = tokenizer->texts[i];
-        if (kind != PM__PIECE_CONTROL && kind != PM__PIECE_USER && kind != PM__PIECE_UNKNOWN)
-            continue;
-        if (text.size == 0)
+        if (!is_special(tokenizer, i))
             continue;
         if (text.size > MOST_SPECIAL_BYTES)
             return pm__fail(PM_BAD_FILE,
                             "tokenizer: special piece %u has %zu bytes, more than the %d a special "
                             "piece may have",
                             i, text.size, MOST_SPECIAL_BYTES);
-        PM_TRY(add_text(&tokenizer->specials, text, (int32_t)i, kind == PM__PIECE_USER));
+        items[n++] = (pm__special){text, (int32_t)i, tokenizer->kinds[i] == PM__PIECE_USER};
     }
+    tokenizer->specials.items = items;
+    sort(&tokenizer->specials, n);
     return PM_OK;
 }
 
-void pm__specials_finish(pm__specials *specials) {
-    free(specials->nodes);
-    *specials = (pm__specials){0};
+/* The first of [begin, end) that has at `at` a byte of at least `least`, all having the same bytes
+ * before. -1 stands for no byte there. */
+static size_t bisect(const pm__specials *specials, size_t begin, size_t end, size_t at, int least) {
+    while (begin < end) {
+        const size_t middle = begin + (end - begin) / 2;
+        const pm__span text = specials->items[middle].text;
+        const int byte = at < text.size ? (uint8_t)text.data[at] : -1;
+        if (byte < least)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
 }
 
 /* Bytes of the longest special text at the start of `text`, 0 if none stands there. Only a
- * user-defined piece may go on beyond n_free. */
+ * user-defined piece may go on beyond n_free. At most 512 times the logarithm of their number in
+ * steps. */
 static size_t match(const pm__specials *specials, pm__span text, size_t n_free, int32_t *id) {
-    size_t longest = 0;
-    uint32_t node = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        node = find_child(specials, node, (uint8_t)text.data[i]);
-        if (node == 0)
-            break;
-        const pm__special_node *found = &specials->nodes[node];
-        if (found->id >= 0 && (found->user || i < n_free)) {
-            longest = i + 1;
+    const uint8_t first = (uint8_t)text.data[0];
+    size_t begin = specials->first[first], end = specials->first[first + 1], longest = 0;
+    for (size_t n = 1; begin < end; n++) {
+        const pm__special *found = &specials->items[begin]; /* the only one of n bytes, if any */
+        if (found->text.size == n && (found->user || n <= n_free)) {
+            longest = n;
             *id = found->id;
         }
+        if (n == text.size)
+            break;
+        const int next = (uint8_t)text.data[n];
+        begin = bisect(specials, begin, end, n, next);
+        end = bisect(specials, begin, end, n, next + 1);
     }
     return longest;
 }

@@ -74,17 +74,11 @@ static size_t unescape(pm__span text, char *out) {
 }
 
 static pm_status read_pieces(pm__tokenizer *tokenizer) {
-    size_t bytes = 1;
-    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
-        bytes += tokenizer->texts[i].size;
-    char *out = pm__arena_alloc(&tokenizer->arena, bytes);
-    tokenizer->pieces = pm__arena_array(&tokenizer->arena, tokenizer->n_vocab, sizeof(pm__span));
-    if (out == NULL || tokenizer->pieces == NULL)
-        return PM_OUT_OF_MEMORY;
+    char *out;
+    PM_TRY(pm__vocabulary_reserve_pieces(tokenizer, &out));
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
         const pm__span text = tokenizer->texts[i];
         const uint8_t kind = tokenizer->kinds[i];
-        tokenizer->pieces[i] = text;
         size_t n = 0;
         if (kind == PM__PIECE_BYTE) {
             const int byte = byte_of(text);

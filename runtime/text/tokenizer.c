@@ -15,6 +15,13 @@ static const pm__tokenizer_kind kinds[] = {
 #undef PM_TOKENIZER
 };
 
+/* " llama gpt2", for a sentence. */
+static const char kind_names[] =
+#define PM_TOKENIZER(MODEL, name) " " MODEL
+#include "tokenizers.def"
+#undef PM_TOKENIZER
+    ;
+
 /* ---- ids ------------------------------------------------------------------------------------- */
 
 pm_status pm__ids_push(pm__ids *ids, int32_t id) {
@@ -44,9 +51,8 @@ static pm_status read_kind(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
             tokenizer->kind = &kinds[i];
     if (tokenizer->kind == NULL)
         return pm__fail(PM_UNSUPPORTED,
-                        "tokenizer: the model '%.*s' ('%s') is not one of those pumice has (llama, "
-                        "gpt2)",
-                        (int)(model.size < 64 ? model.size : 64), model.data, name);
+                        "tokenizer: the model '%.*s' ('%s') is not one of those pumice has:%s",
+                        (int)(model.size < 64 ? model.size : 64), model.data, name, kind_names);
     return PM_OK;
 }
 
@@ -111,6 +117,7 @@ pm_status pm__tokenizer_create(const pm__gguf *gguf, pm__tokenizer **out) {
     pm__tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (tokenizer == NULL)
         return pm__fail_memory("tokenizer", sizeof *tokenizer);
+    tokenizer->key = pm__hash_draw_key();
     tokenizer->bos = tokenizer->eos = tokenizer->eot = tokenizer->unknown = -1;
     for (size_t i = 0; i < PM__COUNT(tokenizer->bytes); i++)
         tokenizer->bytes[i] = -1;
@@ -128,7 +135,6 @@ void pm__tokenizer_destroy(pm__tokenizer *tokenizer) {
         return;
     if (tokenizer->kind != NULL)
         tokenizer->kind->finish(tokenizer);
-    pm__specials_finish(&tokenizer->specials);
     pm__arena_finish(&tokenizer->arena);
     free(tokenizer);
 }

@@ -1,7 +1,5 @@
 #include "vocabulary.h"
 
-#include "../base/hash.h"
-
 #include <string.h>
 
 /* Beside names in messages: texts of files can be long and are not closed by a zero. */
@@ -67,6 +65,18 @@ static pm_status read_kinds(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     return PM_OK;
 }
 
+pm_status pm__vocabulary_reserve_pieces(pm__tokenizer *tokenizer, char **room) {
+    size_t bytes = 1;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
+        bytes += tokenizer->texts[i].size;
+    *room = pm__arena_alloc(&tokenizer->arena, bytes);
+    tokenizer->pieces = pm__arena_array(&tokenizer->arena, tokenizer->n_vocab, sizeof(pm__span));
+    if (*room == NULL || tokenizer->pieces == NULL)
+        return PM_OUT_OF_MEMORY;
+    memcpy(tokenizer->pieces, tokenizer->texts, tokenizer->n_vocab * sizeof(pm__span));
+    return PM_OK;
+}
+
 static bool is_plain(const pm__tokenizer *tokenizer, uint32_t id) {
     const uint8_t kind = tokenizer->kinds[id];
     return tokenizer->texts[id].size > 0 &&
@@ -75,7 +85,7 @@ static bool is_plain(const pm__tokenizer *tokenizer, uint32_t id) {
 
 /* The slot of the text, or the free one where it would stand. */
 static uint32_t slot_of(const pm__tokenizer *tokenizer, const char *text, size_t n) {
-    uint32_t slot = (uint32_t)pm__hash(PM__HASH_START, text, n) & tokenizer->table_mask;
+    uint32_t slot = (uint32_t)pm__hash_keyed(tokenizer->key, text, n) & tokenizer->table_mask;
     for (;; slot = (slot + 1) & tokenizer->table_mask) {
         const uint32_t id = tokenizer->table[slot];
         if (id == 0)

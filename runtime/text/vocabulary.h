@@ -5,6 +5,8 @@
 #include "merge.h"
 #include "tokenizer.h"
 
+#include "../base/hash.h"
+
 /* One row of tokenizers.def. */
 typedef struct pm__tokenizer_kind {
     const char *model; /* tokenizer.ggml.model */
@@ -16,18 +18,16 @@ typedef struct pm__tokenizer_kind {
     void (*finish)(pm__tokenizer *tokenizer);
 } pm__tokenizer_kind;
 
-/* Texts of special pieces by their bytes. A node is one byte after its parent's. */
-typedef struct pm__special_node {
-    uint32_t child, sibling; /* 0: none; node 0 is the root */
-    int32_t id;              /* of the piece that ends here, -1: none */
-    uint8_t byte;
-    bool user; /* a user-defined piece ends here: found whether or not special text is asked for */
-} pm__special_node;
+typedef struct pm__special {
+    pm__span text;
+    int32_t id;
+    bool user; /* user-defined: found whether or not special text is asked for */
+} pm__special;
 
 typedef struct pm__specials {
-    pm__special_node *nodes;
-    size_t n, capacity;
-    uint32_t first[256]; /* children of the root */
+    pm__special *items; /* [n] by their bytes, no text twice: of several pieces the last */
+    size_t n;
+    size_t first[257]; /* [first[b], first[b + 1]) begin with byte b */
 } pm__specials;
 
 struct pm__tokenizer {
@@ -42,6 +42,7 @@ struct pm__tokenizer {
     uint32_t *table; /* [table_mask + 1] id + 1 of the pieces plain text can become; 0: free */
     uint32_t table_mask;
     uint32_t longest; /* bytes of the longest text in table */
+    pm__hash_key key; /* of the tables: no file can be made of collisions */
     pm__specials specials;
     int32_t bytes[256]; /* id of the piece of one byte, -1: none */
     int32_t bos, eos, eot, unknown;
@@ -55,6 +56,8 @@ pm_status pm__vocabulary_read(pm__tokenizer *tokenizer, const pm__gguf *gguf);
  * and unknown pieces are never found. Of several pieces with one text the last counts, as in
  * llama.cpp. */
 int32_t pm__vocabulary_find(const pm__tokenizer *tokenizer, const char *text, size_t n);
+/* pieces, each still the text as the file writes it; *room for as many bytes as all texts have. */
+pm_status pm__vocabulary_reserve_pieces(pm__tokenizer *tokenizer, char **room);
 /* The array of a key if it is there: *key is NULL if not.
  * errors  BAD_FILE: no array, or not of n elements */
 pm_status pm__vocabulary_array(const pm__gguf *gguf, const char *name, uint64_t n,
@@ -64,7 +67,6 @@ pm_status pm__vocabulary_array(const pm__gguf *gguf, const char *name, uint64_t 
  * that begins a turn. */
 void pm__specials_mark_turns(pm__tokenizer *tokenizer);
 pm_status pm__specials_init(pm__tokenizer *tokenizer);
-void pm__specials_finish(pm__specials *specials);
 /* The first place at or after `from` where the text of a special piece stands, the longest there;
  * the text's size if there is none. User-defined pieces are found everywhere, others where no byte
  * of theirs is data. *data loses the ranges that end before the place. */
