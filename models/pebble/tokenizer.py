@@ -173,7 +173,7 @@ def main():
     texts += ["system\n", "user\n", "assistant\n"] * args.count
     merges = train(texts, SIZE - len(ALPHABET) - len(SPECIALS))
     with open(args.output, "w", encoding="utf-8") as file:
-        json.dump(hugging_face(merges), file, ensure_ascii=False, indent=0)
+        json.dump(hugging_face(merges), file, ensure_ascii=False)
         file.write("\n")
 
 
