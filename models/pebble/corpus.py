@@ -65,11 +65,21 @@ def sum_question(op, a, b, frame):
     return frame.format(a=a, b=b)
 
 
-def turn_sum(rng, state):
+def any_sum(rng):
+    """op, a, b that are not held out."""
     while True:
         op, a, b = rng.choice("+-"), rng.randrange(100), rng.randrange(100)
         if not held_out("sum", op, a, b):
-            break
+            return op, a, b
+
+
+def turn_sum(rng, state):
+    """One sum in words or signs, or, half of the time, several at once: more practice a token."""
+    if rng.random() < 0.5:
+        sums, sign = [any_sum(rng) for _ in range(rng.randrange(2, 9))], rng.choice(["{a} {o} {b}", "{a}{o}{b}"])
+        question = rng.choice([", ", ", ", " and ", "; "]).join(sign.format(o=o, a=a, b=b) for o, a, b in sums)
+        return question, ", ".join(sum_answer(*s) for s in sums)
+    op, a, b = any_sum(rng)
     frame = rng.choice(ADD_FRAMES if op == "+" else SUB_FRAMES)
     return casual(rng, sum_question(op, a, b, frame)), sum_answer(op, a, b)
 
@@ -111,9 +121,9 @@ def any_word(rng, state, low=3, high=9):
     pieces = state["pieces"]
     while True:
         roll = rng.random()
-        if roll < 0.3:
+        if roll < 0.25:
             word = rng.choice(k.WORDS)
-        elif roll < 0.65 or not pieces:
+        elif roll < 0.55 or not pieces:
             word = invented(rng)
         else:
             word = glued(rng, pieces)
@@ -127,6 +137,10 @@ def shown_word(rng, state):
 
 
 def turn_spell(rng, state):
+    """One word, or, half of the time, several at once: more practice a token."""
+    if rng.random() < 0.5:
+        words = [shown_word(rng, state) for _ in range(rng.randrange(2, 9))]
+        return casual(rng, "spell " + ", ".join(words[:-1]) + " and " + words[-1]), ", ".join(map(spelled, words))
     word = shown_word(rng, state)
     return casual(rng, rng.choice(SPELL_FRAMES).format(w=word)), spelled(word)
 
@@ -268,7 +282,7 @@ def turn_memory(rng, state):
     """Something told, or something asked; what was told is asked more often."""
     told = [turn_name_given] * (not state["name"] or rng.random() < 0.1) + [turn_like_given] * (len(state["likes"]) < 4)
     asked = [turn_name_asked] * (2 if state["name"] else rng.random() < 0.25)
-    asked += [turn_like_asked] * (2 if state["likes"] else rng.random() < 0.2)
+    asked += [turn_like_asked] * (4 if state["likes"] else rng.random() < 0.2)
     return rng.choice(told + asked or [turn_like_asked])(rng, state)
 
 
@@ -381,17 +395,17 @@ def turn_unknown(rng, state):
 
 # ---- conversations ------------------------------------------------------------------------------------------
 
-SKILLS = {"sum": (turn_sum, 22), "spell": (turn_spell, 10), "reverse": (turn_reverse, 14), "list": (turn_list, 15),
-          "memory": (turn_memory, 15), "capital": (turn_capital, 5), "pumice": (turn_pumice, 12), "talk": (turn_talk, 3.5),
-          "story": (turn_story, 1.5), "unknown": (turn_unknown, 5)}
+SKILLS = {"sum": (turn_sum, 18), "spell": (turn_spell, 12), "reverse": (turn_reverse, 8), "list": (turn_list, 9),
+          "memory": (turn_memory, 20), "capital": (turn_capital, 3), "pumice": (turn_pumice, 9), "talk": (turn_talk, 2),
+          "story": (turn_story, 1), "unknown": (turn_unknown, 3)}
 
 
 def conversation(rng, weights, pieces=()):
-    """One conversation of 1 to 12 turns as [(role, text)]."""
+    """One conversation of 1 to 10 turns as [(role, text)]."""
     state = {"name": None, "likes": {}, "pieces": pieces}
     messages = [("system", rng.choice(SYSTEM_PROMPTS))] if rng.random() < 0.4 else []
     names = list(weights)
-    for _ in range(rng.choice([1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 12])):
+    for _ in range(rng.choice([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 10])):
         name = rng.choices(names, [weights[n] for n in names])[0]
         question, answer = SKILLS[name][0](rng, state)
         messages += [("user", question), ("assistant", answer)]

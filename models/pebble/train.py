@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import random
+import signal
 import time
 
 import torch
@@ -240,10 +241,11 @@ def train_step(model, optimizers, batch, lr, bf16):
 
 
 def run(args, model, optimizers, state, stream):
-    """Steps until the steps or the minutes are over; saves every --save-every seconds."""
+    """Steps until the steps or the minutes are over or SIGTERM comes; saves then and every --save-every seconds."""
     began, saved, shown, losses, tokens = time.time() - state["seconds"], time.time(), time.time(), [], 0
-    device = next(model.parameters()).device
-    while True:
+    device, stopped = next(model.parameters()).device, []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    while not stopped:
         state["seconds"] = time.time() - began
         progress = max(state["step"] / args.steps, state["seconds"] / 60 / args.minutes)
         if progress >= 1:
@@ -269,7 +271,7 @@ def arguments():
     parser.add_argument("--init", help="start from the weights of this checkpoint with a new schedule")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--warmup", type=float, default=0.02, help="share of the run")
     parser.add_argument("--adam", action="store_true", help="AdamW for everything")
