@@ -66,9 +66,11 @@ def sum_question(op, a, b, frame):
 
 
 def any_sum(rng):
-    """op, a, b that are not held out."""
+    """op, a, b that are not held out; more differences than sums, many of them small: those are harder."""
     while True:
-        op, a, b = rng.choice("+-"), rng.randrange(100), rng.randrange(100)
+        op, a, b = rng.choice("+--"), rng.randrange(100), rng.randrange(100)
+        if op == "-" and rng.random() < 0.3:
+            b = min(99, max(0, a + rng.randrange(-12, 13)))
         if not held_out("sum", op, a, b):
             return op, a, b
 
@@ -94,6 +96,7 @@ REVERSE_FRAMES = ["reverse {w}", "reverse the word {w}", "spell {w} backwards", 
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl l m n p pl pr qu r s sc sh sk sl sm sn sp st str sw t th tr tw v w wh y z".split()
 VOWELS = "a e i o u ai ay ea ee ie oa oo ou y a e i o u".split()
 CODAS = "b ck ct d f ft g k l ld ll lt m mp n nd ng nk nt p r rd rk rm rn rst s sh sk ss st t th x zz".split() + [""] * 18
+ENDINGS = "s y a o er ed en ly".split()
 
 
 def spelled(word):
@@ -117,12 +120,17 @@ def glued(rng, pieces):
 
 
 def any_word(rng, state, low=3, high=9):
-    """A word that is not held out: a common one, an invented one, or pieces glued together."""
+    """A word that is not held out: a common one, an invented one, or pieces glued together.
+
+    Of a held-out word only longer relatives appear (turtle: turtles), so that its pieces are known and it is not.
+    """
     pieces = state["pieces"]
     while True:
         roll = rng.random()
         if roll < 0.25:
             word = rng.choice(k.WORDS)
+            if held_out("word", word):
+                word += rng.choice(ENDINGS)
         elif roll < 0.55 or not pieces:
             word = invented(rng)
         else:
@@ -395,8 +403,8 @@ def turn_unknown(rng, state):
 
 # ---- conversations ------------------------------------------------------------------------------------------
 
-SKILLS = {"sum": (turn_sum, 18), "spell": (turn_spell, 12), "reverse": (turn_reverse, 8), "list": (turn_list, 9),
-          "memory": (turn_memory, 20), "capital": (turn_capital, 3), "pumice": (turn_pumice, 9), "talk": (turn_talk, 2),
+SKILLS = {"sum": (turn_sum, 28), "spell": (turn_spell, 14), "reverse": (turn_reverse, 8), "list": (turn_list, 12),
+          "memory": (turn_memory, 15), "capital": (turn_capital, 3), "pumice": (turn_pumice, 8), "talk": (turn_talk, 2),
           "story": (turn_story, 1), "unknown": (turn_unknown, 3)}
 
 
