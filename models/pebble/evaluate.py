@@ -159,7 +159,8 @@ def with_setting(rng, skill, turns):
     if setting == 2 and skill not in WITHOUT_HISTORY:
         turns = between(rng, rng.randrange(1, 4)) + turns
     for question, answer in turns:
-        question = question[0].upper() + question[1:] if rng.random() < 0.5 else question
+        word_first = answer and answer.startswith(question[0] + "-")
+        question = question[0].upper() + question[1:] if rng.random() < 0.5 and not word_first else question
         messages += [("user", question), ("assistant", answer)]
     return messages[:-1], messages[-1][1]
 
@@ -269,6 +270,7 @@ def main():
     parser.add_argument("--program", help="ask this pumice instead of PyTorch")
     parser.add_argument("--flags", default="", help="further flags for the program, for example '--device cpu'")
     parser.add_argument("--limit", type=int, default=10 ** 6, help="at most this many questions a skill")
+    parser.add_argument("--only", default="", help="only skills whose name this regular expression matches")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--show", action="store_true", help="print the wrong answers to stderr")
@@ -277,6 +279,8 @@ def main():
     model = ProgramModel(args.program, args.model, args.flags) if args.program else TorchModel(args.model)
     print("| skill | questions | right |\n|---|---:|---:|")
     for skill, cases in questions(args.seed, args.limit).items():
+        if not re.search(args.only, skill):
+            continue
         good = sum(right(model, messages, wanted, args.show) for messages, wanted in cases)
         print(f"| {skill} | {len(cases)} | {100 * good / len(cases):.1f} % |", flush=True)
 

@@ -276,7 +276,6 @@ def arguments():
     parser.add_argument("--warmup", type=float, default=0.02, help="share of the run")
     parser.add_argument("--adam", action="store_true", help="AdamW for everything")
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--medium", action="store_true", help="let matrix products round to bf16 where the CPU can")
     parser.add_argument("--weights", default="", help="changed skill weights, for example sum=30,list=20")
     parser.add_argument("--shape", default="", help="changed shape, for example dim=192,n_layer=6")
     parser.add_argument("--seed", type=int, default=1)
@@ -290,8 +289,6 @@ def main():
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    if args.medium:
-        torch.set_float32_matmul_precision("medium")
     shape = dict(SHAPE, **{n: int(v) for n, v in (c.split("=") for c in filter(None, args.shape.split(",")))})
     model = Llama(shape).to("cuda" if torch.cuda.is_available() else "cpu")
     optimizers = make_optimizers(model, args.lr, not args.adam)
