@@ -272,7 +272,7 @@ def main():
     parser.add_argument("--limit", type=int, default=10 ** 6, help="at most this many questions a skill")
     parser.add_argument("--only", default="", help="only skills whose name this regular expression matches")
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--show", action="store_true", help="print the wrong answers to stderr")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
