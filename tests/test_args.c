@@ -122,7 +122,7 @@ static void test_refusals(void **state) {
         {"--temp", "option --temp needs a value"},
         {"--json=yes", "option --json takes no value"},
         {"-n|0", "-n: 0 is not between 1 and 1073741824, nor -1"},
-        {"-c|1", "-c: 1 is not between 2 and 16777216, nor 0"},
+        {"-c|1", "-c: 1 is not between 2 and 1048576, nor 0"},
         {"-c|-1", "-c: '-1' is not a whole number"},
         {"-s|-2", "-s: '-2' is not a whole number"},
         {"--temp|-1", "--temp: -1 is not between 0 and 100"},

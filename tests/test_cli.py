@@ -311,10 +311,10 @@ def test_devices_that_are_not_there():
 
 
 def test_what_does_not_fit():
-    huge = on_cpu("run", "-p", "x", "-c", "16777216", "-b", "16384", "-a", "64")
+    huge = on_cpu("run", "-p", "x", "-c", "1048576", "-b", "16384", "-a", "64")
     sentence = check_refusal(huge, [MEMORY], "huge context")
     check(re.search(r"\d{6,}.*-c", sentence), f"neither bytes nor what would help: {sentence}")
-    planned = on_cpu("plan", "--json", "-c", "16777216", "-b", "16384", "-a", "64")
+    planned = on_cpu("plan", "--json", "-c", "1048576", "-b", "16384", "-a", "64")
     check(
         planned.code == MEMORY and json.loads(planned.out)["fits"] is False, "plan says so", planned
     )

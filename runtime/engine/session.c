@@ -11,7 +11,7 @@ enum {
     DEFAULT_CTX = 4096,
     DEFAULT_BATCH = 512,
     DEFAULT_OUT = 16,
-    MOST_CTX = 1 << 24,
+    MOST_CTX = 1 << 20, /* as far as rope.comp is exact */
     MOST_BATCH = 1 << 14,
     MOST_SEQ = 1 << 10
 };

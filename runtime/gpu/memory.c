@@ -2,6 +2,8 @@
 
 #include "../base/log.h"
 
+#include <stdio.h>
+
 /* ---- which type ------------------------------------------------------------------------------ */
 
 enum {
@@ -74,6 +76,15 @@ static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use 
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
+/* pm__gpu_check, its sentence naming the floor and the buffer. */
+static pm_status check_buffer(pm__gpu *gpu, VkResult result, const pm__buffer *buffer) {
+    char what[96];
+    if (result == VK_SUCCESS && !gpu->lost)
+        return PM_OK;
+    snprintf(what, sizeof what, "gpu: buffer '%s'", buffer->name);
+    return pm__gpu_check(gpu, result, what);
+}
+
 static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
                               VkMemoryRequirements *needs) {
     const VkBufferCreateInfo info = {
@@ -99,7 +110,7 @@ static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes,
     const uint64_t left = pm__heap_free(gpu, heap);
     return pm__fail(
         PM_OUT_OF_MEMORY,
-        "memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
+        "gpu: memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
         "(%.1f MiB) free; try a smaller -c or -b, a smaller model, or another --device",
         name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
         (unsigned long long)left, mib(left));
@@ -110,7 +121,7 @@ static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize b
         return PM_OK;
     return pm__fail(
         PM_OUT_OF_MEMORY,
-        "memory: buffer '%s' of %llu bytes: device '%s' takes 1 to %llu bytes a buffer; try a "
+        "gpu: memory: buffer '%s' of %llu bytes: device '%s' takes 1 to %llu bytes a buffer; try a "
         "smaller -c or -b",
         name, (unsigned long long)bytes, gpu->info.name,
         (unsigned long long)gpu->caps.most_allocation);
@@ -139,7 +150,7 @@ static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryR
     uint32_t types[VK_MAX_MEMORY_TYPES];
     const uint32_t n = rank_types(gpu, needs->memoryTypeBits, use, types);
     if (n == 0)
-        return pm__fail(PM_FAILURE, "memory: device '%s' has no memory type for buffer '%s'",
+        return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for buffer '%s'",
                         gpu->info.name, buffer->name);
     VkResult result = VK_SUCCESS;
     for (uint32_t i = 0; i < n; i++) {
@@ -152,28 +163,26 @@ static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryR
     if (is_full(result))
         return fail_full(gpu, buffer->name, needs->size, first);
     if (result == VK_SUCCESS && buffer->heap != first)
-        pm__log(PM_LOG_INFO, "memory: heap '%s' is full, buffer '%s' is in heap '%s'",
+        pm__log(PM_LOG_INFO, "gpu: memory: heap '%s' is full, buffer '%s' is in heap '%s'",
                 pm__heap_name(gpu, first), buffer->name, pm__heap_name(gpu, buffer->heap));
-    return pm__gpu_check(gpu, result, buffer->name);
+    return check_buffer(gpu, result, buffer);
 }
 
 static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use, uint32_t type) {
-    PM_TRY(pm__gpu_check(gpu,
-                         gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0),
-                         buffer->name));
+    PM_TRY(check_buffer(
+        gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0), buffer));
     if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE ||
         (use == PM__MEMORY_DEVICE && gpu->unmapped))
         return PM_OK;
-    return pm__gpu_check(
+    return check_buffer(
         gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
-        buffer->name);
+        buffer);
 }
 
 static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use) {
     VkMemoryRequirements needs;
     uint32_t type = 0;
-    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs),
-                         buffer->name));
+    PM_TRY(check_buffer(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs), buffer));
     PM_TRY(allocate_best(gpu, buffer, &needs, use, &type));
     return bind_and_map(gpu, buffer, use, type);
 }
@@ -205,10 +214,10 @@ pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, 
     uint32_t types[VK_MAX_MEMORY_TYPES];
     PM_TRY(check_size(gpu, "planned", bytes));
     PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, bytes, &buffer, &needs),
-                         "memory: planning a buffer"));
+                         "gpu: memory: planning a buffer"));
     gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
     if (rank_types(gpu, needs.memoryTypeBits, use, types) == 0)
-        return pm__fail(PM_FAILURE, "memory: device '%s' has no memory type for a buffer",
+        return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for a buffer",
                         gpu->info.name);
     *taken = needs.size;
     *heap = type_of(gpu, types[0])->heapIndex;
