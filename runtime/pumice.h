@@ -317,6 +317,77 @@ PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc,
                              pm_generation **out);
 PM_API void pm_generation_free(pm_generation *generation);
 
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+typedef enum pm_check_level {
+    PM_CHECK_QUICK,    /* a few cases a kernel */
+    PM_CHECK_STANDARD, /* every kernel, type and kind of shape */
+    PM_CHECK_DEEP      /* and a depth of 32768 positions, and every batch size from 1 to 64 */
+} pm_check_level;
+
+/* One kernel over one set of operands, compared with the CPU reference. */
+typedef struct pm_check_case {
+    const char *name;    /* "matvec/Q8_0/65x96/rows2", "node/blk.3.attn_q/rows7" */
+    const char *kernel;  /* "matvec" */
+    uint32_t index, n;   /* among n cases */
+    bool done;           /* false: it is about to run, and what follows is not known yet */
+    pm_status status;    /* OK; CHECK_FAILED, FAILURE, DEVICE_LOST: the kernel's fault; UNSUPPORTED,
+                            OUT_OF_MEMORY: it could not be checked */
+    double error, bound; /* NMSE; bound 0: compared bit by bit */
+    double seconds;
+    const char *why; /* what is wrong, or "" */
+} pm_check_case;
+
+/* false cancels. Must not call into the device. */
+typedef bool (*pm_check_fn)(void *user, const pm_check_case *done);
+
+typedef struct pm_check_desc {
+    pm_check_level level;
+    const char *only;    /* a kernel, or part of the name of cases; NULL: all */
+    const char *skip;    /* "matvec,rope": kernels whose own cases are left out; NULL: none */
+    uint32_t first_node; /* nodes of the model before it are left out */
+    uint64_t seed;       /* of the inputs; 0: 1 */
+    bool used_only;      /* only kernels and types that a run of the model takes, no nodes */
+    bool remember;       /* failures also in the cache directory */
+    pm_check_fn on_case; /* may be NULL */
+    void *user;
+} pm_check_desc;
+
+typedef struct pm_check_summary {
+    uint32_t n_case, n_failed, n_unchecked;
+    double seconds;
+} pm_check_summary;
+
+/* Runs every kernel of the device three times over each set of operands: outputs within the bound
+ * of their operation, no byte written around them, the same bits each time. With a model, also
+ * every node of its graph, alone, over the inputs it has in a forward pass of a short text. On the
+ * CPU path: many threads against one. A kernel that fails is not used any more by this device.
+ *
+ * A driver may crash or hang here; `pumice check` runs this in a process of its own.
+ * model    may be NULL; of this device
+ * summary  out, also of a check that failed; may be NULL
+ * errors   CHECK_FAILED, CANCELLED, DEVICE_LOST, ARGUMENT (nothing fits `only`) */
+PM_API pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc *desc,
+                          pm_check_summary *summary);
+
+/* True where a quick check of what this model uses is worth a run: on a GPU with a cache directory
+ * that holds no note of one with this driver and this version of pumice. */
+PM_API bool pm_check_is_due(const pm_device *device, const pm_model *model);
+PM_API void pm_check_note(pm_device *device, const pm_model *model);
+
+typedef struct pm_quarantined {
+    const char *kernel, *why;
+    const char *instead; /* kernel that is used in its place; NULL: there is none */
+} pm_quarantined;
+
+/* The i-th kernel in quarantine; false past the last. */
+PM_API bool pm_device_get_quarantined(const pm_device *device, size_t i, pm_quarantined *out);
+/* Takes a kernel out of use with this device and driver, here and in the cache directory.
+ * errors  ARGUMENT: no such kernel */
+PM_API pm_status pm_device_quarantine(pm_device *device, const char *kernel, const char *why);
+/* Forgets what checks found out about this device. */
+PM_API pm_status pm_device_forget_checks(pm_device *device);
+
 #ifdef __cplusplus
 }
 #endif

@@ -178,12 +178,14 @@ void *pm__cache_read(const struct pm__shader_cache *cache, const char *name, siz
     return data;
 }
 
-static bool write_file(const char *path, const char *name, const void *data, size_t n_byte) {
+/* header  NULL: none */
+static bool write_file(const char *path, const file_header *header, const void *data,
+                       size_t n_byte) {
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    const file_header header = header_of(name, data, n_byte);
-    const bool written = write_all(fd, &header, sizeof header) && write_all(fd, data, n_byte);
+    const bool written =
+        (header == NULL || write_all(fd, header, sizeof *header)) && write_all(fd, data, n_byte);
     const int error = errno;
     const bool closed = close(fd) == 0;
     if (!written)
@@ -191,18 +193,77 @@ static bool write_file(const char *path, const char *name, const void *data, siz
     return written && closed;
 }
 
-void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data,
-                     size_t n_byte) {
+/* Written beside and renamed; false leaves errno. */
+static bool replace_file(const char *path, const file_header *header, const void *data,
+                         size_t n_byte) {
     static atomic_uint count;
-    char path[MOST_PATH], temporary[MOST_PATH];
-    if (!file_path(cache, name, path))
-        return;
+    char temporary[MOST_PATH];
     const int n = snprintf(temporary, sizeof temporary, "%s.%ld.%u.new", path, (long)getpid(),
                            atomic_fetch_add(&count, 1));
-    if (n < 0 || n >= MOST_PATH)
-        return;
-    if (write_file(temporary, name, data, n_byte) && rename(temporary, path) == 0)
-        return;
-    warn_once(path, errno);
+    if (n < 0 || n >= MOST_PATH) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    if (write_file(temporary, header, data, n_byte) && rename(temporary, path) == 0)
+        return true;
+    const int error = errno;
     unlink(temporary);
+    errno = error;
+    return false;
+}
+
+void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data,
+                     size_t n_byte) {
+    char path[MOST_PATH];
+    if (!file_path(cache, name, path))
+        return;
+    const file_header header = header_of(name, data, n_byte);
+    if (!replace_file(path, &header, data, n_byte))
+        warn_once(path, errno);
+}
+
+/* ---- texts
+ * ---------------------------------------------------------------------------------------- */
+
+static char *read_whole_text(int fd, size_t most) {
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size < 0 ||
+        (uint64_t)info.st_size > most)
+        return NULL;
+    const size_t n = (size_t)info.st_size;
+    char *text = calloc(1, n + 1);
+    if (text != NULL && read_all(fd, text, n) && strlen(text) == n)
+        return text;
+    free(text);
+    return NULL;
+}
+
+char *pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
+                          bool *found) {
+    char path[MOST_PATH];
+    *found = false;
+    if (!file_path(cache, name, path))
+        return NULL;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *found = fd >= 0 || errno != ENOENT;
+    if (fd < 0)
+        return NULL;
+    char *text = read_whole_text(fd, most);
+    close(fd);
+    return text;
+}
+
+bool pm__cache_write_text(const struct pm__shader_cache *cache, const char *name,
+                          const char *text) {
+    char path[MOST_PATH];
+    return file_path(cache, name, path) && replace_file(path, NULL, text, strlen(text));
+}
+
+bool pm__cache_remove(const struct pm__shader_cache *cache, const char *name) {
+    char path[MOST_PATH];
+    return file_path(cache, name, path) && (unlink(path) == 0 || errno == ENOENT);
+}
+
+bool pm__cache_is_kept(const struct pm__shader_cache *cache) {
+    return cache != NULL && cache->dir != NULL;
 }

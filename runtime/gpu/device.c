@@ -4,6 +4,7 @@
 #include "../base/threads.h"
 #include "adapter.h"
 #include "pipeline.h"
+#include "quarantine.h"
 
 #include <shaderc/shaderc.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static void copy_adapter(pm__gpu *gpu, const pm__adapter *adapter) {
     gpu->physical = adapter->physical;
     gpu->properties = adapter->properties;
     gpu->driver = adapter->driver;
+    gpu->id = adapter->id;
     gpu->memory = adapter->memory;
     gpu->queue_family = adapter->queue_family;
     gpu->caps = adapter->caps;
@@ -146,6 +148,7 @@ static pm_status create_rest(pm__gpu *gpu, const pm__adapter *adapter, const pm_
     if (gpu->compiler == NULL)
         return pm__fail(PM_FAILURE, "gpu: the shader compiler (shaderc) failed to start");
     PM_TRY(pm__shader_cache_create(desc->cache_dir, &gpu->shaders));
+    PM_TRY(pm__quarantine_create(gpu));
     return pm__pipeline_cache_create(gpu);
 }
 
@@ -205,6 +208,7 @@ void pm__gpu_destroy(pm__gpu *gpu) {
     if (gpu->instance != VK_NULL_HANDLE)
         vkDestroyInstance(gpu->instance, NULL);
     shaderc_compiler_release(gpu->compiler);
+    pm__quarantine_destroy(gpu->quarantine);
     pm__shader_cache_destroy(gpu->shaders);
     pm__arena_finish(&gpu->texts);
     free(gpu);

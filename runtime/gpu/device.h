@@ -31,6 +31,7 @@ typedef struct pm__caps {
     double timestamp_seconds; /* of one tick; 0: no timestamps */
     uint64_t timestamp_mask;  /* bits of a timestamp that count */
     bool tiers[PM__TIER_COUNT];
+    uint64_t quarantined; /* bit i: row i of kernels.def failed a check with this driver */
 } pm__caps;
 
 typedef struct pm__gpu {
@@ -45,6 +46,7 @@ typedef struct pm__gpu {
     VkPhysicalDeviceMemoryProperties memory;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceDriverProperties driver;
+    VkPhysicalDeviceIDProperties id;
     pm__caps caps;
     pm_device_info info; /* its texts are in `texts` */
     pm__arena texts;
@@ -55,6 +57,7 @@ typedef struct pm__gpu {
     uint32_t n_thread;
     double submit_seconds; /* time budget of one submission */
     struct pm__shader_cache *shaders;
+    struct pm__quarantine *quarantine;
     struct shaderc_compiler *compiler;
     VkPipelineCache pipeline_cache;
     uint64_t pipeline_cache_hash; /* of what is on disk; 0: nothing */

@@ -76,3 +76,7 @@ pm_status pm__gpu_open(uint32_t index, const pm_device_desc *desc, pm__device_ha
     *out = (pm__device_handle){.backend = &backend, .device = self, .info = &self->gpu->info};
     return PM_OK;
 }
+
+bool pm__gpu_is(const pm__device_handle *handle) {
+    return handle->backend == &backend;
+}

@@ -15,7 +15,10 @@ typedef struct pm__kernel {
 
 const pm__kernel *pm__kernel_table(size_t *n);
 
-/* The kernel of the highest tier in caps->tiers for n_row rows, or NULL. */
+/* Whether the device has the tier and the kernel takes n_row rows of the operation. */
+bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op, uint32_t n_row);
+
+/* Of those that fit and are not in quarantine the kernel of the highest tier, or NULL. */
 const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, uint32_t n_row);
 
 #endif

@@ -346,7 +346,7 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
         .kernel = kernel,
         .part = part,
         .desc = {.name = kernel->name, .file = kernel->file, .tier = kernel->tier},
-        .dispatch = {.node = node},
+        .dispatch = {.node = node, .kernel = kernel},
         .grid = {.count = rows->rows == PM__ROWS_OUT ? PM__GRID_OUTS : PM__GRID_ROWS,
                  .rows_per_group = kernel->group_rows,
                  .axis = 1},
@@ -368,13 +368,36 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
     return PM_OK;
 }
 
+/* Names the kernels that would fit and may not be used. */
+static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node, uint32_t n_row) {
+    char names[128] = "";
+    size_t n_kernel, used = 0;
+    const pm__kernel *table = pm__kernel_table(&n_kernel);
+    for (size_t i = 0; i < n_kernel; i++) {
+        if (!pm__kernel_fits(&in->gpu->caps, &table[i], node->op, n_row) ||
+            used >= sizeof names - 1)
+            continue;
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "",
+                                 table[i].name);
+    }
+    if (used == 0)
+        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': no %s kernel for %u rows on %s",
+                        node->name, pm__op_get(node->op)->name, n_row, in->gpu->info.name);
+    return pm__fail(PM_UNSUPPORTED,
+                    "lower: node '%s': no %s kernel for %u rows on %s: %s failed a check with this "
+                    "driver; update the driver, take another --device, or forget the check with "
+                    "'pumice check --clear'",
+                    node->name, pm__op_get(node->op)->name, n_row, in->gpu->info.name, names);
+}
+
 static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__program *out) {
     const pm__tensor *rows = node->out->kind == PM__ACTIVATION ? node->out : node->in[0];
     const uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
-    const pm__kernel *kernel = pm__kernel_choose(&in->gpu->caps, node->op, n_row);
+    const pm__kernel *kernel = in->kernel;
     if (kernel == NULL)
-        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': no %s kernel for %u rows on %s",
-                        node->name, pm__op_get(node->op)->name, n_row, in->gpu->info.name);
+        kernel = pm__kernel_choose(&in->gpu->caps, node->op, n_row);
+    if (kernel == NULL)
+        return fail_no_kernel(in, node, n_row);
     PM_TRY(check_vectors(in, node));
     const int matrix = ops[node->op].matrix;
     if (matrix < 0)

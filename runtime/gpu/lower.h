@@ -2,6 +2,7 @@
 #ifndef PM_GPU_LOWER_H
 #define PM_GPU_LOWER_H
 
+#include "kernels.h"
 #include "memory.h"
 #include "pipeline.h"
 
@@ -43,6 +44,7 @@ typedef struct pm__grid {
 
 typedef struct pm__dispatch {
     const pm__node *node;
+    const pm__kernel *kernel;
     uint32_t pipeline; /* index in pm__pipelines */
     pm__region bindings[PM__MOST_BINDINGS];
     uint32_t n_binding;
@@ -67,8 +69,9 @@ typedef struct pm__lowering {
     const pm__graph *graph;
     const pm__limits *limits;
     const pm__places *places;
-    uint32_t n_row, n_out; /* most rows and outputs of a step of this class; n_row 1 gets the
-                              matrix-vector kernels */
+    uint32_t n_row, n_out;    /* most rows and outputs of a step of this class; n_row 1 gets the
+                                 matrix-vector kernels */
+    const pm__kernel *kernel; /* of every node, for checks; NULL: chosen */
     pm__pipelines *pipelines;
 } pm__lowering;
 

@@ -181,6 +181,15 @@ static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
     return state;
 }
 
+pm_status pm__shader_hash(const char *file, uint64_t *state) {
+    source_set set = {.n = 0};
+    const pm_status status = load_sources(&set, file);
+    for (size_t i = 0; i < set.n && status == PM_OK; i++)
+        *state = pm__hash(*state, set.items[i].text, set.items[i].n_byte);
+    finish_sources(&set);
+    return status;
+}
+
 /* ---- compiler -------------------------------------------------------------------------------- */
 
 static shaderc_include_result *resolve_include(void *user, const char *requested, int type,

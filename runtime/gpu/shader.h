@@ -18,6 +18,10 @@ typedef struct pm__shader_desc {
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word);
 
+/* Hash of a shader and all it includes, chained through *state.
+ * errors  FAILURE: a file is missing */
+pm_status pm__shader_hash(const char *file, uint64_t *state);
+
 /* Opened with the device. cache_dir as in pm_device_desc; a directory that cannot be made means no
  * cache, with a warning. */
 pm_status pm__shader_cache_create(const char *cache_dir, struct pm__shader_cache **out);
@@ -29,5 +33,14 @@ void *pm__cache_read(const struct pm__shader_cache *cache, const char *name, siz
  * never returned. */
 void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data,
                      size_t n_byte);
+
+/* The same for texts that people may read and write, without a checksum: closed by a zero,
+ * malloc'ed; NULL if there is none, if it is longer than `most` or has a zero byte; *found then
+ * says whether there is a file. */
+char *pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
+                          bool *found);
+bool pm__cache_write_text(const struct pm__shader_cache *cache, const char *name, const char *text);
+bool pm__cache_remove(const struct pm__shader_cache *cache, const char *name);
+bool pm__cache_is_kept(const struct pm__shader_cache *cache);
 
 #endif

@@ -1,0 +1,42 @@
+/* check_cases.h: what every kernel is checked with: one node, shapes that fit no tile, inputs with
+ * outliers. */
+#ifndef PM_ENGINE_CHECK_CASES_H
+#define PM_ENGINE_CHECK_CASES_H
+
+#include "../graph/backend.h"
+
+enum { PM__CASE_TENSORS = 8 };
+
+typedef struct pm__check_case {
+    char shape[96];                       /* "Q8_0/65x96/rows33/bias", one an operation */
+    pm__graph graph;                      /* of one node */
+    pm__tensor tensors[PM__CASE_TENSORS]; /* inputs that the builder does not make */
+    uint32_t n_tensor;
+    pm__limits limits;
+    uint32_t n_row, n_out;
+    uint32_t n_token; /* tokens are below it */
+    uint32_t part_rows;
+    uint32_t most_group_x; /* of the device, made smaller; 0: as it is */
+    uint32_t last_pos;     /* of the last row */
+    float outlier;         /* how much larger one input in 64 is */
+    bool positive;         /* weights */
+    struct pm_step_sampler sampler;
+    float nan_part; /* of the elements of activations */
+    bool quick;     /* one of the few that a quick check takes */
+    bool deep;      /* only a deep check takes it */
+} pm__check_case;
+
+/* Which cases, and who takes them. */
+typedef struct pm__case_filter {
+    pm_check_level level;
+    uint32_t least_rows, most_rows; /* of a kernel; most 0: any */
+    bool types[PM__TYPE_COUNT];     /* of matrices */
+    /* Owns the case's graph no longer than the call; false ends the list. */
+    bool (*take)(void *user, pm__check_case *c);
+    void *user;
+} pm__case_filter;
+
+/* False if take() ended it. */
+bool pm__check_cases(pm__op op, const pm__case_filter *filter);
+
+#endif

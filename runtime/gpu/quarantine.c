@@ -1,0 +1,262 @@
+#include "quarantine.h"
+
+#include "../base/hash.h"
+#include "../base/log.h"
+#include "kernels.h"
+#include "shader.h"
+#include "weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_KERNELS = 64, MOST_SETS = 64, WHY_SIZE = 160, MOST_TEXT = 16384 };
+
+static const char first_line[] = "pumice check 1";
+
+typedef struct state {
+    char why[MOST_KERNELS][WHY_SIZE]; /* "": not in quarantine */
+    bool temporary[MOST_KERNELS];     /* gone when the device is closed */
+    uint64_t sets[MOST_SETS];         /* newest last */
+    uint32_t n_set;
+} state;
+
+struct pm__quarantine {
+    char name[40]; /* of the file */
+    state state;
+};
+
+static pm__gpu *gpu_of(const pm__device_handle *handle) {
+    return ((const pm__gpu_device *)handle->device)->gpu;
+}
+
+/* ---- the file
+ * ------------------------------------------------------------------------------------- */
+
+static uint64_t hash_shaders(void) {
+    size_t n;
+    const pm__kernel *table = pm__kernel_table(&n);
+    uint64_t all = PM__HASH_START;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(table[i].file, table[i - 1].file) != 0)
+            if (pm__shader_hash(table[i].file, &all) != PM_OK)
+                all = pm__hash_string(all, "missing"); /* whoever needs it will say so */
+    return all;
+}
+
+static void name_file(const pm__gpu *gpu, char name[40]) {
+    const VkPhysicalDeviceProperties *p = &gpu->properties;
+    const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
+                                (uint32_t)gpu->driver.driverID};
+    const uint64_t shaders = hash_shaders();
+    uint64_t key = pm__hash_string(PM__HASH_START, PM_VERSION);
+    key = pm__hash(key, numbers, sizeof numbers);
+    key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
+    key = pm__hash(key, gpu->id.driverUUID, VK_UUID_SIZE);
+    key = pm__hash_string(key, gpu->driver.driverInfo);
+    key = pm__hash(key, &shaders, sizeof shaders);
+    snprintf(name, 40, "check-%016" PRIx64 ".txt", key);
+}
+
+static int find_kernel(const char *name) {
+    size_t n;
+    const pm__kernel *table = pm__kernel_table(&n);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+static bool is_plain_text(const char *text) {
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            return false;
+    return true;
+}
+
+static bool parse_quarantined(state *out, char *rest) {
+    char *space = strchr(rest, ' ');
+    if (space == NULL || space[1] == '\0' || strlen(space + 1) >= WHY_SIZE)
+        return false;
+    *space = '\0';
+    const int kernel = find_kernel(rest);
+    if (kernel < 0)
+        return false;
+    snprintf(out->why[kernel], WHY_SIZE, "%s", space + 1);
+    return true;
+}
+
+static bool parse_checked(state *out, const char *rest) {
+    char *end;
+    if (strlen(rest) != 16 || strspn(rest, "0123456789abcdef") != 16 || out->n_set == MOST_SETS)
+        return false;
+    out->sets[out->n_set++] = strtoull(rest, &end, 16);
+    return *end == '\0';
+}
+
+static bool parse_line(state *out, char *line) {
+    char *space = strchr(line, ' ');
+    if (!is_plain_text(line) || space == NULL)
+        return false;
+    *space = '\0';
+    if (strcmp(line, "quarantined") == 0)
+        return parse_quarantined(out, space + 1);
+    if (strcmp(line, "checked") == 0)
+        return parse_checked(out, space + 1);
+    return strcmp(line, "device") == 0;
+}
+
+/* Whole or not at all: "end" is the last line, so that half a file shows. */
+static bool parse(state *out, char *text) {
+    bool first = true;
+    for (char *line = text, *next; *line; line = next) {
+        char *newline = strchr(line, '\n');
+        if (newline == NULL)
+            return false;
+        *newline = '\0';
+        next = newline + 1;
+        if (!first && strcmp(line, "end") == 0)
+            return *next == '\0';
+        if (first ? strcmp(line, first_line) != 0 : !parse_line(out, line))
+            return false;
+        first = false;
+    }
+    return false;
+}
+
+static void apply(pm__gpu *gpu) {
+    gpu->caps.quarantined = 0;
+    for (int i = 0; i < MOST_KERNELS; i++)
+        if (gpu->quarantine->state.why[i][0] != '\0')
+            gpu->caps.quarantined |= (uint64_t)1 << i;
+}
+
+static void read_file(pm__gpu *gpu) {
+    struct pm__quarantine *q = gpu->quarantine;
+    bool found;
+    char *text = pm__cache_read_text(gpu->shaders, q->name, MOST_TEXT, &found);
+    if (found && (text == NULL || !parse(&q->state, text))) {
+        q->state = (state){.n_set = 0};
+        pm__log(PM_LOG_WARN,
+                "cache: %s is no record of checks and is ignored; 'pumice check' writes it anew",
+                q->name);
+    }
+    free(text);
+}
+
+/* Text of printable characters, as parse_line wants it. */
+static void put(char *text, size_t *used, const char *words) {
+    for (; *words && *used < MOST_TEXT - 1; words++)
+        text[(*used)++] = *words == '\n' || (*words >= ' ' && *words <= '~') ? *words : '?';
+    text[*used] = '\0';
+}
+
+static void write_file(const pm__gpu *gpu) {
+    const struct pm__quarantine *q = gpu->quarantine;
+    size_t n, used = 0;
+    const pm__kernel *table = pm__kernel_table(&n);
+    char *text = malloc(MOST_TEXT), line[WHY_SIZE + 64];
+    if (text == NULL || !pm__cache_is_kept(gpu->shaders)) {
+        free(text);
+        return;
+    }
+    put(text, &used, first_line);
+    snprintf(line, sizeof line, "\ndevice %.100s, %.80s\n", gpu->info.name, gpu->info.driver);
+    put(text, &used, line);
+    for (size_t i = 0; i < n; i++) {
+        if (q->state.why[i][0] == '\0' || q->state.temporary[i])
+            continue;
+        snprintf(line, sizeof line, "quarantined %s %s\n", table[i].name, q->state.why[i]);
+        put(text, &used, line);
+    }
+    for (uint32_t i = 0; i < q->state.n_set; i++) {
+        snprintf(line, sizeof line, "checked %016" PRIx64 "\n", q->state.sets[i]);
+        put(text, &used, line);
+    }
+    put(text, &used, "end\n");
+    if (!pm__cache_write_text(gpu->shaders, q->name, text))
+        pm__log(PM_LOG_WARN, "cache: %s cannot be written; the check will run again", q->name);
+    free(text);
+}
+
+/* ---- life
+ * ----------------------------------------------------------------------------------------- */
+
+pm_status pm__quarantine_create(struct pm__gpu *gpu) {
+    gpu->quarantine = calloc(1, sizeof *gpu->quarantine);
+    if (gpu->quarantine == NULL)
+        return pm__fail_memory("gpu: record of checks", sizeof *gpu->quarantine);
+    if (!pm__cache_is_kept(gpu->shaders))
+        return PM_OK;
+    name_file(gpu, gpu->quarantine->name);
+    read_file(gpu);
+    apply(gpu);
+    return PM_OK;
+}
+
+void pm__quarantine_destroy(struct pm__quarantine *quarantine) {
+    free(quarantine);
+}
+
+bool pm__quarantine_is_kept(const pm__device_handle *handle) {
+    return pm__cache_is_kept(gpu_of(handle)->shaders);
+}
+
+/* The reason on one line of printable characters. */
+static void set_why(const pm__device_handle *handle, int kernel, const char *why) {
+    pm__gpu *gpu = gpu_of(handle);
+    char *to = gpu->quarantine->state.why[kernel];
+    snprintf(to, WHY_SIZE, "%s", why[0] != '\0' ? why : "unknown");
+    for (; *to; to++)
+        if (*to < ' ' || *to > '~')
+            *to = '?';
+    apply(gpu);
+}
+
+void pm__quarantine_add(const pm__device_handle *handle, int kernel, const char *why) {
+    set_why(handle, kernel, why);
+    gpu_of(handle)->quarantine->state.temporary[kernel] = false;
+    write_file(gpu_of(handle));
+}
+
+void pm__quarantine_set_aside(const pm__device_handle *handle, int kernel, const char *why) {
+    if (pm__quarantine_why(handle, kernel) != NULL)
+        return;
+    set_why(handle, kernel, why);
+    gpu_of(handle)->quarantine->state.temporary[kernel] = true;
+}
+
+const char *pm__quarantine_why(const pm__device_handle *handle, int kernel) {
+    const char *why = gpu_of(handle)->quarantine->state.why[kernel];
+    return why[0] != '\0' ? why : NULL;
+}
+
+pm_status pm__quarantine_clear(const pm__device_handle *handle) {
+    pm__gpu *gpu = gpu_of(handle);
+    gpu->quarantine->state = (state){.n_set = 0};
+    apply(gpu);
+    if (pm__cache_is_kept(gpu->shaders) && !pm__cache_remove(gpu->shaders, gpu->quarantine->name))
+        return pm__fail(PM_FAILURE, "cache: %s cannot be removed", gpu->quarantine->name);
+    return PM_OK;
+}
+
+bool pm__quarantine_has_checked(const pm__device_handle *handle, uint64_t set) {
+    const state *s = &gpu_of(handle)->quarantine->state;
+    for (uint32_t i = 0; i < s->n_set; i++)
+        if (s->sets[i] == set)
+            return true;
+    return false;
+}
+
+void pm__quarantine_note_checked(const pm__device_handle *handle, uint64_t set) {
+    state *s = &gpu_of(handle)->quarantine->state;
+    if (pm__quarantine_has_checked(handle, set))
+        return;
+    if (s->n_set == MOST_SETS) {
+        memmove(s->sets, s->sets + 1, (MOST_SETS - 1) * sizeof s->sets[0]);
+        s->n_set--;
+    }
+    s->sets[s->n_set++] = set;
+    write_file(gpu_of(handle));
+}
