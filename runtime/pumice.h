@@ -330,6 +330,7 @@ typedef struct pm_check_case {
     const char *name;    /* "matvec/Q8_0/65x96/rows2", "node/blk.3.attn_q/rows7" */
     const char *kernel;  /* "matvec" */
     uint32_t index, n;   /* among n cases */
+    uint32_t node;       /* of the model, through two steps; PM_NO_INDEX: a kernel's own case */
     bool done;           /* false: it is about to run, and what follows is not known yet */
     pm_status status;    /* OK; CHECK_FAILED, FAILURE, DEVICE_LOST: the kernel's fault; UNSUPPORTED,
                             OUT_OF_MEMORY: it could not be checked */

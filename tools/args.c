@@ -224,9 +224,9 @@ static void print_wrapped(FILE *to, const char *text, size_t indent) {
 void pm__args_help(const pm__command *command, FILE *to) {
     fprintf(to, "usage: pumice %s [OPTION]...\n\n%s\n\n", command->name, command->summary);
     for (size_t id = 0; id < PM__N_OPT; id++) {
-        if (!takes(command, id))
-            continue;
         const option *o = &options[id];
+        if (!takes(command, id) || !o->help)
+            continue;
         char names[64];
         const int n = o->letter ? snprintf(names, sizeof names, "-%c, ", o->letter)
                                 : snprintf(names, sizeof names, "    ");
@@ -244,7 +244,7 @@ void pm__args_help(const pm__command *command, FILE *to) {
 void pm__args_words(const pm__command *command, FILE *to) {
     const char *space = "";
     for (size_t id = 0; id < PM__N_OPT; id++) {
-        if (takes(command, id)) {
+        if (takes(command, id) && options[id].help) {
             fprintf(to, "%s--%s", space, options[id].name);
             space = " ";
             if (options[id].letter)

@@ -17,14 +17,14 @@ enum {
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
-    const char *model, *prompt, *file, *system, *device, *cache_dir;
+    const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
-    uint32_t run_ahead, submit_ms, top;
+    uint32_t run_ahead, submit_ms, top, time_limit;
     pm_sampling sampling;
     const char *stop[PM__MOST_STOP];
     size_t n_stop;
     bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, json, verbose, help;
-    bool list_devices, require_gpu, no_cache;
+    bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
     bool given[PM__N_OPT];
 } pm__options;
 

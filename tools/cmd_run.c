@@ -187,6 +187,7 @@ static const unsigned char options_taken[] = {PM__OPT_MODEL,
                                               PM__OPT_SUBMIT_MS,
                                               PM__OPT_CACHE_DIR,
                                               PM__OPT_NO_CACHE,
+                                              PM__OPT_NO_CHECK,
                                               PM__OPT_JSON,
                                               PM__OPT_VERBOSE};
 

@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checker.h"
 #include "report.h"
 
-#define PATH_SIZE       4096
 #define MOST_TEXT_BYTES ((size_t)1 << 30)
 
 int pm__cli_error(int exit_code, const char *fmt, ...) {
@@ -38,11 +38,11 @@ int pm__cli_status(pm_status status) {
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* The folder this program lies in; false where the system does not tell. */
-static bool program_folder(const char *program, char folder[PATH_SIZE]) {
-    ssize_t n = readlink("/proc/self/exe", folder, PATH_SIZE - 1);
+static bool program_folder(const char *program, char folder[PM__PATH_SIZE]) {
+    ssize_t n = readlink("/proc/self/exe", folder, PM__PATH_SIZE - 1);
     if (n < 0 && strchr(program, '/'))
-        n = snprintf(folder, PATH_SIZE, "%s", program);
-    if (n <= 0 || n >= PATH_SIZE)
+        n = snprintf(folder, PM__PATH_SIZE, "%s", program);
+    if (n <= 0 || n >= PM__PATH_SIZE)
         return false;
     folder[n] = '\0';
     char *slash = strrchr(folder, '/');
@@ -53,40 +53,46 @@ static bool program_folder(const char *program, char folder[PATH_SIZE]) {
 }
 
 /* The bundled model: beside the build tree, or where it was installed. */
-static bool find_bundled(const char *program, char path[PATH_SIZE]) {
+static bool find_bundled(const char *program, char path[PM__PATH_SIZE]) {
     static const char *const places[] = {"../models/pebble/pebble.gguf",
                                          "../../models/pebble/pebble.gguf",
                                          "../share/pumice/pebble.gguf"};
-    char folder[PATH_SIZE];
+    char folder[PM__PATH_SIZE];
     if (program_folder(program, folder)) {
         for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-            const int n = snprintf(path, PATH_SIZE, "%s/%s", folder, places[i]);
-            if (n > 0 && n < PATH_SIZE && access(path, R_OK) == 0)
+            const int n = snprintf(path, PM__PATH_SIZE, "%s/%s", folder, places[i]);
+            if (n > 0 && n < PM__PATH_SIZE && access(path, R_OK) == 0)
                 return true;
         }
     }
-    snprintf(path, PATH_SIZE, "%s", PUMICE_DATA_DIR "/pebble.gguf");
+    snprintf(path, PM__PATH_SIZE, "%s", PUMICE_DATA_DIR "/pebble.gguf");
     return access(path, R_OK) == 0;
 }
 
-static int open_model(pm__cli *cli, pm__cli_need need) {
-    char bundled[PATH_SIZE];
-    pm__progress progress = {0};
-    pm_model_desc desc = {.path = cli->options->model,
-                          .vocab_only = need == PM__NEED_VOCAB,
-                          .no_weights = need == PM__NEED_PLAN,
-                          .progress = pm__report_progress,
-                          .user = &progress};
-    if (!desc.path) {
-        if (!find_bundled(cli->options->program, bundled)) {
-            return pm__cli_error(
-                PM__EXIT_BAD_FILE,
-                "the bundled model (pebble.gguf) is neither beside the program nor "
-                "in %s; give a model with -m FILE",
-                PUMICE_DATA_DIR);
-        }
-        desc.path = bundled;
+static int find_model(pm__cli *cli) {
+    if (!cli->options->model) {
+        return find_bundled(cli->options->program, cli->model_path)
+                   ? 0
+                   : pm__cli_error(PM__EXIT_BAD_FILE,
+                                   "the bundled model (pebble.gguf) is neither beside the program "
+                                   "nor in %s; give a model with -m FILE",
+                                   PUMICE_DATA_DIR);
     }
+    const int n = snprintf(cli->model_path, PM__PATH_SIZE, "%s", cli->options->model);
+    return n < PM__PATH_SIZE
+               ? 0
+               : pm__cli_error(PM__EXIT_BAD_FILE, "the model's path is longer than %d",
+                               PM__PATH_SIZE - 1);
+}
+
+static int open_model(pm__cli *cli, pm__cli_need need) {
+    PM__CHECK(find_model(cli));
+    pm__progress progress = {0};
+    const pm_model_desc desc = {.path = cli->model_path,
+                                .vocab_only = need == PM__NEED_VOCAB,
+                                .no_weights = need == PM__NEED_PLAN,
+                                .progress = pm__report_progress,
+                                .user = &progress};
     const pm_status status = pm_model_open(cli->device, &desc, &cli->model);
     pm__report_progress_end(&progress);
     return pm__cli_status(status);
@@ -98,19 +104,28 @@ pm_session_desc pm__cli_session_desc(const pm__options *options) {
     return desc;
 }
 
+int pm__cli_open_device(pm__cli *cli, const pm__options *options) {
+    cli->options = options;
+    const pm_device_desc desc = {.name = options->device,
+                                 .require_gpu = options->require_gpu,
+                                 .n_thread = options->n_thread,
+                                 .cache_dir = options->no_cache ? "" : options->cache_dir,
+                                 .submit_ms = options->submit_ms};
+    return pm__cli_status(pm_device_open(&desc, &cli->device));
+}
+
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
     cli->options = options;
     if (need != PM__NEED_VOCAB) {
-        const pm_device_desc desc = {.name = options->device,
-                                     .require_gpu = options->require_gpu,
-                                     .n_thread = options->n_thread,
-                                     .cache_dir = options->no_cache ? "" : options->cache_dir,
-                                     .submit_ms = options->submit_ms};
-        PM__CHECK(pm__cli_status(pm_device_open(&desc, &cli->device)));
+        PM__CHECK(pm__cli_open_device(cli, options));
         pm__report_device(pm_device_get_info(cli->device));
     }
-    PM__CHECK(open_model(cli, need));
+    if (need != PM__NEED_DEVICE) {
+        PM__CHECK(open_model(cli, need));
+    }
     if (need == PM__NEED_SESSION) {
+        PM__CHECK(pm__check_first_use(cli));
+        pm__report_quarantine(cli->device);
         const pm_session_desc desc = pm__cli_session_desc(options);
         PM__CHECK(pm__cli_status(pm_session_open(cli->model, &desc, &cli->session)));
     }

@@ -31,20 +31,26 @@ int pm__cli_error(int exit_code, const char *fmt, ...) PM__TOOL_PRINTF(2, 3);
 /* 0 for PM_OK, else says pm_last_error() and gives the status's exit code. */
 int pm__cli_status(pm_status status);
 
+#define PM__PATH_SIZE 4096
+
 /* What a run holds; zeros before, pm__cli_close afterwards in every case. */
 typedef struct pm__cli {
     const pm__options *options;
     pm_device *device;
     pm_model *model;
     pm_session *session;
+    char model_path[PM__PATH_SIZE]; /* of the opened model */
 } pm__cli;
 
 typedef enum pm__cli_need {
     PM__NEED_VOCAB,  /* metadata and tokenizer, no device */
+    PM__NEED_DEVICE, /* a device alone */
     PM__NEED_PLAN,   /* a device and a model without weights */
     PM__NEED_SESSION /* all */
 } pm__cli_need;
 
+/* A device alone, as the options say, without a word. */
+int pm__cli_open_device(pm__cli *cli, const pm__options *options);
 /* Opens what is needed, saying which device, driver and tier, and why. */
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need);
 void pm__cli_close(pm__cli *cli);

@@ -30,6 +30,19 @@ void pm__report_device(const pm_device_info *info) {
     fprintf(stderr, "; %s\n", info->why);
 }
 
+void pm__report_quarantine(const pm_device *device) {
+    pm_quarantined q;
+    for (size_t i = 0; pm_device_get_quarantined(device, i, &q); i++) {
+        fprintf(stderr, "pumice: kernel %s: quarantined on this driver (check failed: %s); ",
+                q.kernel, q.why);
+        if (q.instead) {
+            fprintf(stderr, "%s is used\n", q.instead);
+        } else {
+            fputs("there is no other: it cannot be run\n", stderr);
+        }
+    }
+}
+
 /* ---- progress -------------------------------------------------------------------------------- */
 
 void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total) {

@@ -24,6 +24,7 @@ typedef struct check {
     uint32_t index, n;
     uint64_t done; /* bit i: cases of kernel i have run */
     int kernel;    /* whose cases are running */
+    uint32_t node; /* PM_NO_INDEX: of none */
     pm__kernel_info info;
     char name[160]; /* of the present case */
     double started;
@@ -105,6 +106,7 @@ static bool is_wanted(const check *c, const char *name, const char *kernel) {
 static bool say(check *c, pm_check_case *about) {
     about->name = c->name;
     about->kernel = c->info.name;
+    about->node = c->node;
     about->index = c->index;
     about->n = c->n;
     if (c->desc->on_case == NULL || c->desc->on_case(c->desc->user, about))
@@ -223,7 +225,7 @@ static bool run_kernels(check *c) {
 static bool each_node(void *user, uint32_t index, const pm__trial *trial,
                       const pm__check_result *result) {
     check *c = user;
-    (void)index;
+    c->node = index;
     if (result != NULL)
         return conclude(c, c->gpu ? trial->kernel : PM__KERNEL_NONE, result);
     const pm__op op = trial->node->op;
@@ -312,7 +314,10 @@ static pm_status check_desc(const pm_device *device, const pm_model *model,
 pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc *desc,
                    pm_check_summary *summary) {
     static const pm_check_desc defaults = {0};
-    check c = {.device = device, .model = model, .desc = desc != NULL ? desc : &defaults};
+    check c = {.device = device,
+               .model = model,
+               .desc = desc != NULL ? desc : &defaults,
+               .node = PM_NO_INDEX};
     PM_TRY(check_desc(device, model, c.desc));
     const double started = pm__clock_seconds();
     c.gpu = pm__gpu_is(&device->handle);

@@ -1,0 +1,479 @@
+#define _GNU_SOURCE /* environ */
+#include "checker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report.h"
+
+extern char **environ;
+
+enum {
+    DEFAULT_LIMIT = 120, /* seconds of silence */
+    MOST_RESTARTS = 64,
+    MOST_ARGUMENTS = 32,
+    SKIP_SIZE = 4096,
+    LINE_SIZE = 2048
+};
+
+static const char nodes_name[] = "model nodes";
+
+/* ---- the child ---- */
+
+/* Tabs separate, so texts have none. */
+static void print_text(const char *text) {
+    putchar('\t');
+    for (; *text; text++) {
+        putchar(*text == '\t' || *text == '\n' ? ' ' : *text);
+    }
+}
+
+static bool print_case(void *user, const pm_check_case *c) {
+    (void)user;
+    printf("%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%d\t%.17g\t%.17g\t%.17g",
+           c->done ? "end" : "begin", c->index, c->n, c->node, (int)c->status, c->error, c->bound,
+           c->seconds);
+    print_text(c->kernel);
+    print_text(c->name);
+    print_text(c->why);
+    putchar('\n');
+    return fflush(stdout) == 0;
+}
+
+/* Loading a large model takes a while, and is no silence. */
+static void print_progress(void *user, const char *what, uint64_t done, uint64_t total) {
+    (void)user;
+    (void)what;
+    (void)done;
+    (void)total;
+    puts("alive");
+    fflush(stdout);
+}
+
+static int child_open(pm__cli *cli, const pm__options *options, bool used_only) {
+    PM__CHECK(pm__cli_open_device(cli, options));
+    if (!options->model) {
+        return 0;
+    }
+    const pm_model_desc desc = {
+        .path = options->model, .no_weights = used_only, .progress = print_progress};
+    return pm__cli_status(pm_model_open(cli->device, &desc, &cli->model));
+}
+
+static pm_check_level level_of(const pm__options *options) {
+    return options->deep ? PM_CHECK_DEEP : options->quick ? PM_CHECK_QUICK : PM_CHECK_STANDARD;
+}
+
+/* child  "used" or "all", first node, kernels that are left out: "all:0:matvec,rope" */
+int pm__check_child(const pm__options *options) {
+    pm__cli cli = {0};
+    const char *skip = strrchr(options->child, ':');
+    const char *first = strchr(options->child, ':');
+    if (!skip || skip == first) {
+        return pm__cli_error(PM__EXIT_USAGE, "check: '%s' is no job of a child", options->child);
+    }
+    const bool used_only = strncmp(options->child, "used:", 5) == 0;
+    int code = child_open(&cli, options, used_only);
+    if (code == 0) {
+        const pm_check_desc desc = {.level = level_of(options),
+                                    .only = options->kernel,
+                                    .skip = skip[1] ? skip + 1 : NULL,
+                                    .first_node = (uint32_t)strtoul(first + 1, NULL, 10),
+                                    .seed = options->sampling.seed,
+                                    .used_only = used_only,
+                                    .on_case = print_case};
+        const pm_status status = pm_check(cli.device, cli.model, &desc, NULL);
+        code = status == PM_CHECK_FAILED ? 0 : pm__cli_status(status);
+    }
+    if (code == 0) {
+        puts("finished");
+        code = fflush(stdout) == 0 ? 0 : PM__EXIT_FAILURE;
+    }
+    pm__cli_close(&cli);
+    return code;
+}
+
+/* ---- the parent: one child ---- */
+
+typedef struct supervisor {
+    const pm__check_job *job;
+    pm__check_results *out;
+    pm__progress progress;
+    char skip[SKIP_SIZE]; /* kernels whose cases need not run again */
+    uint32_t first_node;
+    uint32_t n_before; /* cases of children before */
+    pid_t pid;
+    int events; /* read end */
+    char line[LINE_SIZE];
+    size_t n_line;
+    bool finished; /* the child said so */
+    bool running;  /* a case has begun and not ended */
+    pm_check_case present;
+    char kernel[48], name[160];
+} supervisor;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+typedef struct arguments {
+    char *items[MOST_ARGUMENTS];
+    size_t n;
+    char numbers[4][24], child[SKIP_SIZE + 32], program[PM__PATH_SIZE];
+} arguments;
+
+static void add(arguments *a, const char *flag, const char *value) {
+    if (flag && a->n + 3 < MOST_ARGUMENTS) {
+        a->items[a->n++] = (char *)(uintptr_t)flag;
+        if (value) {
+            a->items[a->n++] = (char *)(uintptr_t)value;
+        }
+    }
+}
+
+static void add_number(arguments *a, size_t slot, const char *flag, uint64_t value) {
+    snprintf(a->numbers[slot], sizeof a->numbers[slot], "%" PRIu64, value);
+    add(a, value ? flag : NULL, a->numbers[slot]);
+}
+
+static void collect_arguments(const supervisor *s, arguments *a) {
+    const pm__options *options = s->job->options;
+    const pm_device_info *info = pm_device_get_info(s->job->device);
+    const ssize_t n = readlink("/proc/self/exe", a->program, sizeof a->program - 1);
+    if (n > 0) {
+        a->program[n] = '\0';
+    } else {
+        snprintf(a->program, sizeof a->program, "%s", options->program);
+    }
+    snprintf(a->child, sizeof a->child, "%s:%" PRIu32 ":%s", s->job->used_only ? "used" : "all",
+             s->first_node, s->skip);
+    snprintf(a->numbers[0], sizeof a->numbers[0], "%" PRIu32, info->index);
+    add(a, a->program, NULL);
+    add(a, "check", NULL);
+    add(a, "--child", a->child);
+    add(a, "--device", strcmp(info->kind, "cpu") == 0 ? "cpu" : a->numbers[0]);
+    add(a, s->job->model ? "-m" : NULL, s->job->model);
+    add(a, options->cache_dir ? "--cache-dir" : NULL, options->cache_dir);
+    add(a, options->no_cache ? "--no-cache" : NULL, NULL);
+    add(a, options->kernel ? "--kernel" : NULL, options->kernel);
+    add(a, options->quick || s->job->used_only ? "--quick" : NULL, NULL);
+    add(a, options->deep ? "--deep" : NULL, NULL);
+    add(a, options->verbose ? "-v" : NULL, NULL);
+    add_number(a, 1, "-t", options->n_thread);
+    add_number(a, 2, "--submit-ms", options->submit_ms);
+    /* A seed of a run is one of its sampler. */
+    add_number(a, 3, "-s", s->job->used_only ? 0 : options->sampling.seed);
+    a->items[a->n] = NULL;
+}
+
+/* Errors of the child are the parent's, but not the noise of a driver that dies. */
+static int spawn(const arguments *a, int out, bool verbose, pid_t *pid) {
+    posix_spawn_file_actions_t actions;
+    int error = posix_spawn_file_actions_init(&actions);
+    if (error) {
+        return error;
+    }
+    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (!verbose) {
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    }
+    error = posix_spawn(pid, a->program, &actions, NULL, a->items, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return error;
+}
+
+static int start(supervisor *s) {
+    arguments a = {.n = 0};
+    int ends[2];
+    if (pipe(ends) != 0) {
+        return pm__cli_error(PM__EXIT_FAILURE, "check: no pipe: %s", strerror(errno));
+    }
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    collect_arguments(s, &a);
+    const int error = spawn(&a, ends[1], s->job->options->verbose, &s->pid);
+    close(ends[1]);
+    if (error) {
+        close(ends[0]);
+        return pm__cli_error(PM__EXIT_FAILURE, "check: %s cannot be started: %s", a.program,
+                             strerror(error));
+    }
+    s->events = ends[0];
+    s->n_line = 0;
+    s->finished = s->running = false;
+    return 0;
+}
+
+/* ---- the parent: what children say ---- */
+
+static pm__checked_kernel *kernel_of(pm__check_results *out, const char *name) {
+    for (size_t i = 0; i < out->n_kernel; i++) {
+        if (strcmp(out->kernels[i].name, name) == 0) {
+            return &out->kernels[i];
+        }
+    }
+    if (out->n_kernel == PM__MOST_CHECKED) {
+        return &out->kernels[PM__MOST_CHECKED - 1];
+    }
+    pm__checked_kernel *kernel = &out->kernels[out->n_kernel++];
+    snprintf(kernel->name, sizeof kernel->name, "%s", name);
+    return kernel;
+}
+
+static bool is_fault(pm_status status) {
+    return status == PM_CHECK_FAILED || status == PM_FAILURE || status == PM_DEVICE_LOST;
+}
+
+static void keep_failure(supervisor *s, pm_status status, const char *why) {
+    pm__check_results *out = s->out;
+    char reason[400];
+    const char *shape = strchr(s->name, '/');
+    snprintf(reason, sizeof reason, "%s (%s)", why, shape ? shape + 1 : s->name);
+    if (is_fault(status) && pm_device_get_info(s->job->device)->n_tier > 0) {
+        (void)pm_device_quarantine(s->job->device, s->kernel, reason);
+    }
+    if (out->n_failure < PM__MOST_FAILURES) {
+        pm__check_failure *failure = &out->failures[out->n_failure++];
+        snprintf(failure->name, sizeof failure->name, "%s", s->name);
+        snprintf(failure->kernel, sizeof failure->kernel, "%s", s->kernel);
+        snprintf(failure->why, sizeof failure->why, "%s", why);
+        failure->status = status;
+    }
+}
+
+static void count(supervisor *s, const pm_check_case *c) {
+    const bool node = c->node != PM_NO_INDEX;
+    pm__checked_kernel *kernel = kernel_of(s->out, node ? nodes_name : s->kernel);
+    const bool fault = is_fault(c->status), unchecked = !fault && c->status != PM_OK;
+    kernel->n_case++;
+    kernel->n_failed += fault;
+    kernel->n_unchecked += unchecked;
+    kernel->seconds += c->seconds;
+    if (c->error > kernel->worst || c->error != c->error) {
+        kernel->worst = c->error;
+    }
+    if (c->bound > kernel->bound) {
+        kernel->bound = c->bound;
+    }
+    s->out->n_case++;
+    s->out->n_failed += fault;
+    s->out->n_unchecked += unchecked;
+    if (c->status != PM_OK) {
+        keep_failure(s, c->status, c->why);
+    }
+}
+
+/* Splits at tabs; gives how many fields. */
+static size_t split(char *line, char *fields[], size_t most) {
+    size_t n = 0;
+    for (char *tab; n < most; line = tab + 1) {
+        fields[n++] = line;
+        tab = strchr(line, '\t');
+        if (!tab) {
+            break;
+        }
+        *tab = '\0';
+    }
+    return n;
+}
+
+static void take_line(supervisor *s, char *line) {
+    char *fields[11];
+    if (strcmp(line, "finished") == 0) {
+        s->finished = true;
+    }
+    if (split(line, fields, 11) < 11) {
+        return;
+    }
+    pm_check_case c = {.done = strcmp(fields[0], "end") == 0,
+                       .index = (uint32_t)strtoul(fields[1], NULL, 10),
+                       .n = (uint32_t)strtoul(fields[2], NULL, 10),
+                       .node = (uint32_t)strtoul(fields[3], NULL, 10),
+                       .status = (pm_status)strtol(fields[4], NULL, 10),
+                       .error = strtod(fields[5], NULL),
+                       .bound = strtod(fields[6], NULL),
+                       .seconds = strtod(fields[7], NULL),
+                       .why = fields[10]};
+    snprintf(s->kernel, sizeof s->kernel, "%s", fields[8]);
+    snprintf(s->name, sizeof s->name, "%s", fields[9]);
+    s->running = !c.done;
+    s->present = c;
+    s->present.why = "";
+    if (c.done) {
+        count(s, &c);
+    }
+    pm__report_progress(&s->progress, s->job->label, s->n_before + c.index + c.done,
+                        s->n_before + c.n);
+}
+
+/* Reads what is there; false at the end. */
+static bool read_events(supervisor *s) {
+    const ssize_t n = read(s->events, s->line + s->n_line, LINE_SIZE - 1 - s->n_line);
+    if (n <= 0) {
+        return n < 0 && errno == EINTR;
+    }
+    s->n_line += (size_t)n;
+    s->line[s->n_line] = '\0';
+    char *line = s->line;
+    for (char *newline = strchr(line, '\n'); newline; newline = strchr(line, '\n')) {
+        *newline = '\0';
+        take_line(s, line);
+        line = newline + 1;
+    }
+    s->n_line = strlen(line);
+    memmove(s->line, line, s->n_line + 1);
+    if (s->n_line == LINE_SIZE - 1) {
+        s->n_line = 0; /* no line of ours */
+    }
+    return true;
+}
+
+/* Until the child ends, is silent for too long, or somebody interrupts. *silent: the second. */
+static void watch(supervisor *s, bool *silent) {
+    const uint32_t limit =
+        s->job->options->time_limit ? s->job->options->time_limit : DEFAULT_LIMIT;
+    double heard = now();
+    *silent = false;
+    while (!*silent && !pm__interrupts()) {
+        struct pollfd pipe_end = {.fd = s->events, .events = POLLIN};
+        const int ready = poll(&pipe_end, 1, 200);
+        if (ready > 0) {
+            if (!read_events(s)) {
+                return;
+            }
+            heard = now();
+        }
+        *silent = now() - heard > limit;
+    }
+}
+
+/* How the child ended, in words; 0: by itself with *code. */
+static void end_child(supervisor *s, bool silent, int *code, char *how, size_t size) {
+    int status = 0;
+    how[0] = '\0';
+    *code = 0;
+    if (silent || pm__interrupts()) {
+        kill(s->pid, SIGKILL);
+    }
+    while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) {
+        continue;
+    }
+    close(s->events);
+    if (silent) {
+        snprintf(
+            how, size, "no answer for %u s: the driver hangs",
+            (unsigned)(s->job->options->time_limit ? s->job->options->time_limit : DEFAULT_LIMIT));
+    } else if (WIFSIGNALED(status)) {
+        snprintf(how, size, "the driver crashed (signal %d)", WTERMSIG(status));
+    } else {
+        *code = WEXITSTATUS(status);
+    }
+}
+
+/* ---- the parent: child after child ---- */
+
+/* Kernels seen so far need not run again. */
+static void skip_seen(supervisor *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->out->n_kernel; i++) {
+        const char *name = s->out->kernels[i].name;
+        if (strcmp(name, nodes_name) != 0 && n + strlen(name) + 2 < SKIP_SIZE) {
+            n += (size_t)snprintf(s->skip + n, SKIP_SIZE - n, "%s%s", n ? "," : "", name);
+        }
+    }
+    if (s->present.node != PM_NO_INDEX) {
+        s->first_node = s->present.node + 1;
+    }
+    s->n_before = s->out->n_case;
+}
+
+static int run_child(supervisor *s, bool *again) {
+    char how[128];
+    bool silent = false;
+    int code = 0;
+    *again = false;
+    PM__CHECK(start(s));
+    watch(s, &silent);
+    end_child(s, silent, &code, how, sizeof how);
+    if (pm__interrupts()) {
+        return PM__EXIT_INTERRUPTED;
+    }
+    if (s->finished && code == 0 && !how[0]) {
+        return 0;
+    }
+    if (s->running) {
+        s->present.status = PM_CHECK_FAILED;
+        s->present.why = how[0] ? how : "the process ended in the middle of it";
+        count(s, &s->present);
+        s->running = false;
+        *again = true;
+    } else if (code == pm_status_exit_code(PM_DEVICE_LOST)) {
+        *again = true; /* counted already */
+    } else if (how[0]) {
+        return pm__cli_error(PM__EXIT_FAILURE, "check: %s before or after any kernel ran", how);
+    } else {
+        return code ? code : PM__EXIT_FAILURE;
+    }
+    skip_seen(s);
+    return 0;
+}
+
+int pm__check_supervise(const pm__check_job *job, pm__check_results *out) {
+    supervisor s = {.job = job, .out = out, .present = {.node = PM_NO_INDEX}};
+    const double started = now();
+    *out = (pm__check_results){.n_kernel = 0};
+    int code = 0;
+    bool again = true;
+    for (int i = 0; i < MOST_RESTARTS && again && code == 0; i++) {
+        code = run_child(&s, &again);
+    }
+    pm__report_progress_end(&s.progress);
+    out->seconds = now() - started;
+    if (code == 0 && again) {
+        code = pm__cli_error(PM__EXIT_FAILURE, "check: the driver failed %d times; giving up",
+                             MOST_RESTARTS);
+    }
+    return code;
+}
+
+/* ---- the first use of a device ---- */
+
+int pm__check_first_use(pm__cli *cli) {
+    if (cli->options->no_check || !pm_check_is_due(cli->device, cli->model)) {
+        return 0;
+    }
+    static pm__check_results results;
+    const pm__check_job job = {.options = cli->options,
+                               .device = cli->device,
+                               .model = cli->model_path,
+                               .used_only = true,
+                               .label = "check kernels"};
+    const int code = pm__check_supervise(&job, &results);
+    if (code == PM__EXIT_INTERRUPTED) {
+        return code;
+    }
+    if (code != 0) {
+        fputs("pumice: warning: the kernels could not be checked on this device; `pumice check -v` "
+              "says more\n",
+              stderr);
+        return 0;
+    }
+    fprintf(stderr,
+            "pumice: first use of this device and driver: %" PRIu32 " cases of %zu kernels checked "
+            "in %.1f s, %" PRIu32 " failed\n",
+            results.n_case, results.n_kernel, results.seconds, results.n_failed);
+    pm_check_note(cli->device, cli->model);
+    return 0;
+}
