@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# ctest: model
+"""`pumice check` finds kernels that are wrong, hang or crash, and runs go on with others.
+
+Shaders are broken in a copy of shaders/ that PUMICE_SHADER_DIR points to. The program is
+$PUMICE_BUILD/pumice (default: build/pumice); the model comes from $PUMICE_SHARED or ../shared.
+`test_check.py NAME...` runs single tests.
+"""
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("PUMICE_BUILD") or os.path.join(ROOT, "build")
+SHARED = os.environ.get("PUMICE_SHARED") or os.path.join(ROOT, "..", "shared")
+PROGRAM = os.path.join(BUILD, "pumice")
+MODEL = os.path.join(SHARED, "models", "real", "stories260K-f32.gguf")
+TEMPORARY = tempfile.TemporaryDirectory()
+OK, USAGE, BAD_FILE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 7, 130
+SUBGROUP = {"rmsnorm_subgroup", "matvec_subgroup", "attention_subgroup", "sample_subgroup"}
+# the reduction of the subgroup tier takes its own element for the sum of all
+WRONG = ("TYPE part = SUBGROUP(mine);", "TYPE part = mine;")
+# 2^48 empty statements, which no compiler gets to the end of (llvmpipe leaves endless loops by itself)
+HANGING = (
+    "#ifdef TIER_SUBGROUP\n",
+    "#ifdef TIER_SUBGROUP\n#define EMPTY0 ;\n"
+    + "".join(f"#define EMPTY{i + 1} EMPTY{i} EMPTY{i}\n" for i in range(48))
+    + "void never() { EMPTY48 }\n",
+)
+
+
+class Machine:
+    """A cache directory, and shaders that are whole or broken."""
+
+    def __init__(self, name, broken=None):
+        self.cache = os.path.join(TEMPORARY.name, name, "cache")
+        self.env = {**os.environ, "XDG_CACHE_HOME": self.cache}
+        self.env.pop("PUMICE_SHADER_DIR", None)
+        if broken:
+            shaders = os.path.join(TEMPORARY.name, name, "shaders")
+            shutil.copytree(os.path.join(ROOT, "shaders"), shaders)
+            path = os.path.join(shaders, "subgroup.glsl")
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            assert broken[0] in text, "the line to break is not in subgroup.glsl"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.replace(*broken, 1))
+            self.env["PUMICE_SHADER_DIR"] = shaders
+
+    def start(self, *args):
+        return subprocess.Popen(
+            [PROGRAM, *args],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def pumice(self, *args, timeout=400):
+        process = self.start(*args)
+        out, err = process.communicate(timeout=timeout)
+        return Result(process.returncode, out, err)
+
+    def run(self, *args):
+        return self.pumice("run", "-m", MODEL, "--raw", "-p", "Once upon a time", "--temp", "0",
+                           "-n", "16", "--json", *args)  # fmt: skip
+
+    def record(self):
+        paths = glob.glob(os.path.join(self.cache, "pumice", "check-*.txt"))
+        return paths[0] if len(paths) == 1 else None
+
+
+class Result:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    def json(self):
+        return json.loads(self.out)
+
+
+def check(condition, what, result=None):
+    if not condition:
+        seen = f"\n  exit {result.code}\n  {result.out[-1500:]}\n  {result.err[-1500:]}" if result else ""
+        raise AssertionError(what + seen)
+
+
+def reference_tokens():
+    return Machine("cpu").run("--device", "cpu").json()["tokens"]
+
+
+def has_subgroups(machine):
+    devices = machine.pumice("devices", "--json").json()["devices"]
+    usable = [d for d in devices if d["kind"] != "cpu" and d["usable"]]
+    if not usable:
+        return None
+    tiers = usable[0]["tiers"]
+    return any(t["tier"] == "subgroup" and t["available"] for t in tiers)
+
+
+def test_whole_kernels_pass():
+    machine = Machine("whole")
+    result = machine.pumice("check", "--quick", "--json")
+    check(result.code == OK, "a quick check of whole kernels", result)
+    found = result.json()
+    check(found["failed"] == found["unchecked"] == 0 and found["cases"] > 30, "counts", result)
+    check(found["quarantined"] == [] and found["failures"] == [], "nothing in quarantine", result)
+    names = {kernel["name"] for kernel in found["kernels"]}
+    check({"embed", "matvec", "matmul", "attention", "advance"} <= names, "kernels", result)
+    other = machine.pumice("check", "--quick", "--json", "-s", "99", "--kernel", "matvec").json()
+    check([k["name"] for k in other["kernels"]] == ["matvec"], "--kernel takes one of that name")
+    check(machine.pumice("check", "--kernel", "nosuch").code == USAGE, "an unknown kernel")
+    check(machine.pumice("check", "--quick", "--deep").code == USAGE, "two levels")
+
+
+def test_model_nodes_pass():
+    machine = Machine("nodes")
+    result = machine.pumice("check", "--quick", "-m", MODEL, "--kernel", "node/", "--json")
+    check(result.code == OK, "nodes of a model", result)
+    kernels = result.json()["kernels"]
+    check([k["name"] for k in kernels] == ["model nodes"], "only nodes", result)
+    check(kernels[0]["cases"] >= 100 and kernels[0]["worst_nmse"] > 0, "every node twice", result)
+
+
+def test_wrong_kernels_are_quarantined():
+    machine = Machine("wrong", WRONG)
+    result = machine.pumice("check", "--quick", "--json")
+    check(result.code == CHECK_FAILED, "wrong kernels are found", result)
+    found = result.json()
+    check({k["name"] for k in found["kernels"] if k["failed"]} == SUBGROUP, "which fail", result)
+    instead = {q["kernel"]: q["instead"] for q in found["quarantined"]}
+    check(instead == {name: name[: -len("_subgroup")] for name in SUBGROUP}, "replaced by", result)
+    run = machine.run("--no-check")
+    check(
+        re.search(
+            r"kernel matvec_subgroup: quarantined on this driver \(check failed: NMSE [^)]*\(.*\)\); "
+            r"matvec is used",
+            run.err,
+        ),
+        "a run says which kernels it does not use",
+        run,
+    )
+    check(run.json()["tokens"] == reference_tokens(), "a run goes on with the right tokens", run)
+
+    cleared = machine.pumice("check", "--clear")
+    check(cleared.code == OK and machine.record() is None, "--clear removes the record", cleared)
+    bad = machine.run("--no-check")
+    check(
+        bad.code != OK or bad.json()["tokens"] != reference_tokens(),
+        "the broken shaders break nothing: this test proves nothing",
+        bad,
+    )
+
+
+def test_first_use():
+    machine = Machine("first", WRONG)
+    run = machine.run()
+    check("first use of this device and driver" in run.err, "the short check says a line", run)
+    check("rmsnorm is used" in run.err, "the same run takes other kernels", run)
+    check(run.json()["tokens"] == reference_tokens(), "and has the right tokens", run)
+    again = machine.run()
+    check("first use" not in again.err, "it is remembered", again)
+    check("rmsnorm is used" in again.err, "so is the quarantine", again)
+
+    whole = Machine("first_whole")
+    skipped = whole.run("--no-check")
+    check("first use" not in skipped.err and whole.record() is None, "--no-check", skipped)
+    uncached = whole.run("--no-cache")
+    check("first use" not in uncached.err, "nothing to remember it in", uncached)
+    checked = whole.run()
+    check("0 failed" in checked.err and "quarantined" not in checked.err, "whole", checked)
+    check(checked.json()["tokens"] == reference_tokens(), "the right tokens", checked)
+
+
+def test_hostile_records():
+    machine = Machine("hostile")
+    machine.run()
+    with open(machine.record(), "rb") as file:
+        good = file.read()
+    lines = good.split(b"\n")
+    bad = {
+        "empty": b"",
+        "torn": good[:-4],
+        "longer": good + b"more\n",
+        "zero": good[:20] + b"\0" + good[21:],
+        "unknown kernel": b"\n".join(lines[:1] + [b"quarantined nosuch why"] + lines[1:]),
+        "no reason": b"\n".join(lines[:1] + [b"quarantined rope "] + lines[1:]),
+        "long reason": b"\n".join(lines[:1] + [b"quarantined rope " + b"x" * 500] + lines[1:]),
+        "bad set": b"\n".join(lines[:1] + [b"checked 12zz"] + lines[1:]),
+        "control": b"\n".join(lines[:1] + [b"device \x1b[2J"] + lines[1:]),
+        "many sets": lines[0] + b"\n" + b"checked 0123456789abcdef\n" * 500 + b"end\n",
+        "large": good[:-4] + b"device " + b"x" * 100000 + b"\nend\n",
+        "noise": bytes(range(256)) * 40,
+    }
+    for name, text in bad.items():
+        with open(machine.record(), "wb") as file:
+            file.write(text)
+        run = machine.run("--no-check")
+        check(run.code == OK and "is no record of checks" in run.err, f"record: {name}", run)
+        check("quarantined" not in run.err, f"record: {name} is ignored as a whole", run)
+    path = machine.record()
+    os.remove(path)
+    os.mkdir(path)
+    run = machine.run()
+    check(run.code == OK and "cannot be written" in run.err, "a folder in the record's place", run)
+    os.rmdir(path)
+
+    # All kernels of an operation: nothing is left to run it with.
+    with open(path, "wb") as file:
+        file.write(b"\n".join(lines[:1] + [b"quarantined rope by hand"] + lines[1:]))
+    run = machine.run("--no-check")
+    check(run.code == BAD_FILE and "rope failed a check" in run.err, "no kernel is left", run)
+    check("there is no other" in run.err and "--clear" in run.err, "and what to do", run)
+
+
+def children(pid):
+    found = []
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        with open(path, encoding="ascii") as file:
+            found += [int(word) for word in file.read().split()]
+    return found
+
+
+def wait_for_child(process, seconds):
+    """The child, once it has had time to start a kernel that hangs."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        found = children(process.pid)
+        if found:
+            time.sleep(seconds)
+            return found[0]
+        time.sleep(0.02)
+    return None
+
+
+def test_hanging_kernels():
+    machine = Machine("hanging", HANGING)
+    result = machine.pumice("check", "--quick", "--kernel", "rmsnorm_subgroup", "--time-limit", "4",
+                            "--json")  # fmt: skip
+    check(result.code == CHECK_FAILED, "a kernel that hangs", result)
+    found = result.json()
+    check([q["kernel"] for q in found["quarantined"]] == ["rmsnorm_subgroup"], "which", result)
+    check("hangs" in found["failures"][0]["why"], "why", result)
+
+    process = machine.start("check", "--quick", "--kernel", "attention_subgroup", "--json")
+    child = wait_for_child(process, 4)
+    check(child is not None, "a child runs the kernel")
+    os.kill(child, signal.SIGSEGV)
+    out, err = process.communicate(timeout=60)
+    crashed = Result(process.returncode, out, err)
+    check(crashed.code == CHECK_FAILED, "a driver that crashes", crashed)
+    check("crashed (signal 11)" in crashed.json()["failures"][0]["why"], "why", crashed)
+
+    process = machine.start("check", "--quick", "--kernel", "matvec_subgroup")
+    child = wait_for_child(process, 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    check(process.returncode == INTERRUPTED, "interrupted", Result(process.returncode, out, err))
+    check(not os.path.exists(f"/proc/{child}"), "and no child is left")
+
+
+def main():
+    tests = {name[5:]: f for name, f in sorted(globals().items()) if name.startswith("test_")}
+    if not os.path.exists(MODEL):
+        print(f"skipped: {MODEL} is not there")
+        return 77
+    if not has_subgroups(Machine("devices")):
+        print("skipped: no usable Vulkan device with subgroup kernels")
+        return 77
+    for name in sys.argv[1:] or tests:
+        started = time.monotonic()
+        tests[name]()
+        print(f"{name}: ok, {time.monotonic() - started:.1f} s", flush=True)
+    return 0
+
+
+sys.exit(main())
