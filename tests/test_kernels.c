@@ -66,8 +66,7 @@ static void test_kernel(void **context) {
     n_case_all += summary.n_case;
 }
 
-/* ---- what lowering refuses
- * ------------------------------------------------------------------------- */
+/* ---- what lowering refuses ------------------------------------------------------------------- */
 
 static void case_init(pm__check_case *c) {
     *c = (pm__check_case){.n_row = 1, .n_out = 1, .n_token = 100, .outlier = 1};
@@ -153,8 +152,7 @@ static void test_refused_devices(void **context) {
     *caps = all;
 }
 
-/* ---- all devices
- * ----------------------------------------------------------------------------------- */
+/* ---- all devices ----------------------------------------------------------------------------- */
 
 enum { MOST_DEVICES = 16, MOST_TESTS = MOST_DEVICES * 64 };
 

@@ -27,14 +27,13 @@ enum {
 
 static const char nodes_name[] = "model nodes";
 
-/* ---- the child ---- */
+/* ---- the child ------------------------------------------------------------------------------- */
 
 /* Tabs separate, so texts have none. */
 static void print_text(const char *text) {
     putchar('\t');
-    for (; *text; text++) {
+    for (; *text; text++)
         putchar(*text == '\t' || *text == '\n' ? ' ' : *text);
-    }
 }
 
 static bool print_case(void *user, const pm_check_case *c) {
@@ -61,9 +60,8 @@ static void print_progress(void *user, const char *what, uint64_t done, uint64_t
 
 static int child_open(pm__cli *cli, const pm__options *options, bool used_only) {
     PM__CHECK(pm__cli_open_device(cli, options));
-    if (!options->model) {
+    if (!options->model)
         return 0;
-    }
     const pm_model_desc desc = {
         .path = options->model, .no_weights = used_only, .progress = print_progress};
     return pm__cli_status(pm_model_open(cli->device, &desc, &cli->model));
@@ -78,9 +76,8 @@ int pm__check_child(const pm__options *options) {
     pm__cli cli = {0};
     const char *skip = strrchr(options->child, ':');
     const char *first = strchr(options->child, ':');
-    if (!skip || skip == first) {
-        return pm__cli_error(PM__EXIT_USAGE, "check: '%s' is no job of a child", options->child);
-    }
+    if (!skip || skip == first)
+        return pm__cli_error(PM__EXIT_ARGUMENT, "check: '%s' is no job of a child", options->child);
     const bool used_only = strncmp(options->child, "used:", 5) == 0;
     int code = child_open(&cli, options, used_only);
     if (code == 0) {
@@ -102,7 +99,7 @@ int pm__check_child(const pm__options *options) {
     return code;
 }
 
-/* ---- the parent: one child ---- */
+/* ---- the parent: one child ------------------------------------------------------------------- */
 
 typedef struct supervisor {
     const pm__check_job *job;
@@ -136,9 +133,8 @@ typedef struct arguments {
 static void add(arguments *a, const char *flag, const char *value) {
     if (flag && a->n + 3 < MOST_ARGUMENTS) {
         a->items[a->n++] = (char *)(uintptr_t)flag;
-        if (value) {
+        if (value)
             a->items[a->n++] = (char *)(uintptr_t)value;
-        }
     }
 }
 
@@ -151,11 +147,10 @@ static void collect_arguments(const supervisor *s, arguments *a) {
     const pm__options *options = s->job->options;
     const pm_device_info *info = pm_device_get_info(s->job->device);
     const ssize_t n = readlink("/proc/self/exe", a->program, sizeof a->program - 1);
-    if (n > 0) {
+    if (n > 0)
         a->program[n] = '\0';
-    } else {
+    else
         snprintf(a->program, sizeof a->program, "%s", options->program);
-    }
     snprintf(a->child, sizeof a->child, "%s:%" PRIu32 ":%s", s->job->used_only ? "used" : "all",
              s->first_node, s->skip);
     snprintf(a->numbers[0], sizeof a->numbers[0], "%" PRIu32, info->index);
@@ -181,14 +176,12 @@ static void collect_arguments(const supervisor *s, arguments *a) {
 static int spawn(const arguments *a, int out, bool verbose, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     int error = posix_spawn_file_actions_init(&actions);
-    if (error) {
+    if (error)
         return error;
-    }
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!verbose) {
+    if (!verbose)
         posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    }
     error = posix_spawn(pid, a->program, &actions, NULL, a->items, environ);
     posix_spawn_file_actions_destroy(&actions);
     return error;
@@ -197,9 +190,8 @@ static int spawn(const arguments *a, int out, bool verbose, pid_t *pid) {
 static int start(supervisor *s) {
     arguments a = {.n = 0};
     int ends[2];
-    if (pipe(ends) != 0) {
+    if (pipe(ends) != 0)
         return pm__cli_error(PM__EXIT_FAILURE, "check: no pipe: %s", strerror(errno));
-    }
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     collect_arguments(s, &a);
@@ -216,17 +208,14 @@ static int start(supervisor *s) {
     return 0;
 }
 
-/* ---- the parent: what children say ---- */
+/* ---- the parent: what children say ----------------------------------------------------------- */
 
 static pm__checked_kernel *kernel_of(pm__check_results *out, const char *name) {
-    for (size_t i = 0; i < out->n_kernel; i++) {
-        if (strcmp(out->kernels[i].name, name) == 0) {
+    for (size_t i = 0; i < out->n_kernel; i++)
+        if (strcmp(out->kernels[i].name, name) == 0)
             return &out->kernels[i];
-        }
-    }
-    if (out->n_kernel == PM__MOST_CHECKED) {
+    if (out->n_kernel == PM__MOST_CHECKED)
         return &out->kernels[PM__MOST_CHECKED - 1];
-    }
     pm__checked_kernel *kernel = &out->kernels[out->n_kernel++];
     snprintf(kernel->name, sizeof kernel->name, "%s", name);
     return kernel;
@@ -241,9 +230,8 @@ static void keep_failure(supervisor *s, pm_status status, const char *why) {
     char reason[400];
     const char *shape = strchr(s->name, '/');
     snprintf(reason, sizeof reason, "%s (%s)", why, shape ? shape + 1 : s->name);
-    if (is_fault(status) && pm_device_get_info(s->job->device)->n_tier > 0) {
+    if (is_fault(status) && pm_device_get_info(s->job->device)->n_tier > 0)
         (void)pm_device_quarantine(s->job->device, s->kernel, reason);
-    }
     if (out->n_failure < PM__MOST_FAILURES) {
         pm__check_failure *failure = &out->failures[out->n_failure++];
         snprintf(failure->name, sizeof failure->name, "%s", s->name);
@@ -261,18 +249,15 @@ static void count(supervisor *s, const pm_check_case *c) {
     kernel->n_failed += fault;
     kernel->n_unchecked += unchecked;
     kernel->seconds += c->seconds;
-    if (c->error > kernel->worst || c->error != c->error) {
+    if (c->error > kernel->worst || c->error != c->error)
         kernel->worst = c->error;
-    }
-    if (c->bound > kernel->bound) {
+    if (c->bound > kernel->bound)
         kernel->bound = c->bound;
-    }
     s->out->n_case++;
     s->out->n_failed += fault;
     s->out->n_unchecked += unchecked;
-    if (c->status != PM_OK) {
+    if (c->status != PM_OK)
         keep_failure(s, c->status, c->why);
-    }
 }
 
 /* Splits at tabs; gives how many fields. */
@@ -281,9 +266,8 @@ static size_t split(char *line, char *fields[], size_t most) {
     for (char *tab; n < most; line = tab + 1) {
         fields[n++] = line;
         tab = strchr(line, '\t');
-        if (!tab) {
+        if (!tab)
             break;
-        }
         *tab = '\0';
     }
     return n;
@@ -291,12 +275,10 @@ static size_t split(char *line, char *fields[], size_t most) {
 
 static void take_line(supervisor *s, char *line) {
     char *fields[11];
-    if (strcmp(line, "finished") == 0) {
+    if (strcmp(line, "finished") == 0)
         s->finished = true;
-    }
-    if (split(line, fields, 11) < 11) {
+    if (split(line, fields, 11) < 11)
         return;
-    }
     pm_check_case c = {.done = strcmp(fields[0], "end") == 0,
                        .index = (uint32_t)strtoul(fields[1], NULL, 10),
                        .n = (uint32_t)strtoul(fields[2], NULL, 10),
@@ -311,9 +293,8 @@ static void take_line(supervisor *s, char *line) {
     s->running = !c.done;
     s->present = c;
     s->present.why = "";
-    if (c.done) {
+    if (c.done)
         count(s, &c);
-    }
     pm__report_progress(&s->progress, s->job->label, s->n_before + c.index + c.done,
                         s->n_before + c.n);
 }
@@ -321,9 +302,8 @@ static void take_line(supervisor *s, char *line) {
 /* Reads what is there; false at the end. */
 static bool read_events(supervisor *s) {
     const ssize_t n = read(s->events, s->line + s->n_line, LINE_SIZE - 1 - s->n_line);
-    if (n <= 0) {
+    if (n <= 0)
         return n < 0 && errno == EINTR;
-    }
     s->n_line += (size_t)n;
     s->line[s->n_line] = '\0';
     char *line = s->line;
@@ -334,9 +314,8 @@ static bool read_events(supervisor *s) {
     }
     s->n_line = strlen(line);
     memmove(s->line, line, s->n_line + 1);
-    if (s->n_line == LINE_SIZE - 1) {
+    if (s->n_line == LINE_SIZE - 1)
         s->n_line = 0; /* no line of ours */
-    }
     return true;
 }
 
@@ -350,9 +329,8 @@ static void watch(supervisor *s, bool *silent) {
         struct pollfd pipe_end = {.fd = s->events, .events = POLLIN};
         const int ready = poll(&pipe_end, 1, 200);
         if (ready > 0) {
-            if (!read_events(s)) {
+            if (!read_events(s))
                 return;
-            }
             heard = now();
         }
         *silent = now() - heard > limit;
@@ -364,12 +342,10 @@ static void end_child(supervisor *s, bool silent, int *code, char *how, size_t s
     int status = 0;
     how[0] = '\0';
     *code = 0;
-    if (silent || pm__interrupts()) {
+    if (silent || pm__interrupts())
         kill(s->pid, SIGKILL);
-    }
-    while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) {
+    while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    }
     close(s->events);
     if (silent) {
         snprintf(
@@ -382,20 +358,18 @@ static void end_child(supervisor *s, bool silent, int *code, char *how, size_t s
     }
 }
 
-/* ---- the parent: child after child ---- */
+/* ---- the parent: child after child ----------------------------------------------------------- */
 
 /* Kernels seen so far need not run again. */
 static void skip_seen(supervisor *s) {
     size_t n = 0;
     for (size_t i = 0; i < s->out->n_kernel; i++) {
         const char *name = s->out->kernels[i].name;
-        if (strcmp(name, nodes_name) != 0 && n + strlen(name) + 2 < SKIP_SIZE) {
+        if (strcmp(name, nodes_name) != 0 && n + strlen(name) + 2 < SKIP_SIZE)
             n += (size_t)snprintf(s->skip + n, SKIP_SIZE - n, "%s%s", n ? "," : "", name);
-        }
     }
-    if (s->present.node != PM_NO_INDEX) {
+    if (s->present.node != PM_NO_INDEX)
         s->first_node = s->present.node + 1;
-    }
     s->n_before = s->out->n_case;
 }
 
@@ -407,12 +381,10 @@ static int run_child(supervisor *s, bool *again) {
     PM__CHECK(start(s));
     watch(s, &silent);
     end_child(s, silent, &code, how, sizeof how);
-    if (pm__interrupts()) {
-        return PM__EXIT_INTERRUPTED;
-    }
-    if (s->finished && code == 0 && !how[0]) {
+    if (pm__interrupts())
+        return PM__EXIT_CANCELLED;
+    if (s->finished && code == 0 && !how[0])
         return 0;
-    }
     if (s->running) {
         s->present.status = PM_CHECK_FAILED;
         s->present.why = how[0] ? how : "the process ended in the middle of it";
@@ -436,9 +408,8 @@ int pm__check_supervise(const pm__check_job *job, pm__check_results *out) {
     *out = (pm__check_results){.n_kernel = 0};
     int code = 0;
     bool again = true;
-    for (int i = 0; i < MOST_RESTARTS && again && code == 0; i++) {
+    for (int i = 0; i < MOST_RESTARTS && again && code == 0; i++)
         code = run_child(&s, &again);
-    }
     pm__report_progress_end(&s.progress);
     out->seconds = now() - started;
     if (code == 0 && again) {
@@ -448,12 +419,11 @@ int pm__check_supervise(const pm__check_job *job, pm__check_results *out) {
     return code;
 }
 
-/* ---- the first use of a device ---- */
+/* ---- the first use of a device --------------------------------------------------------------- */
 
 int pm__check_first_use(pm__cli *cli) {
-    if (cli->options->no_check || !pm_check_is_due(cli->device, cli->model)) {
+    if (cli->options->no_check || !pm_check_is_due(cli->device, cli->model))
         return 0;
-    }
     static pm__check_results results;
     const pm__check_job job = {.options = cli->options,
                                .device = cli->device,
@@ -461,9 +431,8 @@ int pm__check_first_use(pm__cli *cli) {
                                .used_only = true,
                                .label = "check kernels"};
     const int code = pm__check_supervise(&job, &results);
-    if (code == PM__EXIT_INTERRUPTED) {
+    if (code == PM__EXIT_CANCELLED)
         return code;
-    }
     if (code != 0) {
         fputs("pumice: warning: the kernels could not be checked on this device; `pumice check -v` "
               "says more\n",

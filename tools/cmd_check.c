@@ -8,7 +8,7 @@ static const char *level_name(const pm__options *options) {
     return options->deep ? "deep" : options->quick ? "quick" : "standard";
 }
 
-/* ---- for programs ---- */
+/* ---- for programs ---------------------------------------------------------------------------- */
 
 static cJSON *kernels_json(const pm__check_results *results) {
     cJSON *array = cJSON_CreateArray();
@@ -69,7 +69,7 @@ static int print_json(const pm__cli *cli, const pm__check_results *results) {
     return pm__json_print(document);
 }
 
-/* ---- for people ---- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_kernel(const pm__checked_kernel *k) {
     char worst[24] = "the same bits", allowed[24] = "";
@@ -79,19 +79,17 @@ static void print_kernel(const pm__checked_kernel *k) {
     }
     printf("%-22s %6" PRIu32 "  %-13s %-10s %7.2f s  ", k->name, k->n_case,
            k->n_failed && k->bound <= 0 ? "other bits" : worst, allowed, k->seconds);
-    if (k->n_failed > 0) {
+    if (k->n_failed > 0)
         printf("%" PRIu32 " FAILED\n", k->n_failed);
-    } else if (k->n_unchecked > 0) {
+    else if (k->n_unchecked > 0)
         printf("ok, %" PRIu32 " not checked\n", k->n_unchecked);
-    } else {
+    else
         puts("ok");
-    }
 }
 
 static void print_table(const pm__check_results *results) {
-    for (size_t i = 0; i < results->n_kernel; i++) {
+    for (size_t i = 0; i < results->n_kernel; i++)
         print_kernel(&results->kernels[i]);
-    }
     for (size_t i = 0; i < results->n_failure; i++) {
         const pm__check_failure *f = &results->failures[i];
         printf("%s: %s\n", f->name, f->why);
@@ -100,7 +98,7 @@ static void print_table(const pm__check_results *results) {
            results->n_case, results->n_failed, results->n_unchecked, results->seconds);
 }
 
-/* ---- the command ---- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int forget(const pm__cli *cli) {
     PM__CHECK(pm__cli_status(pm_device_forget_checks(cli->device)));
@@ -126,34 +124,29 @@ static int check_device(const pm__cli *cli) {
                                .model = cli->options->model,
                                .label = "check"};
     PM__CHECK(pm__check_supervise(&job, &results));
-    if (cli->options->json) {
+    if (cli->options->json)
         PM__CHECK(print_json(cli, &results));
-    } else {
+    else
         print_table(&results);
-    }
     pm__report_quarantine(cli->device);
     note(cli);
-    if (results.n_failed == 0) {
+    if (results.n_failed == 0)
         return 0;
-    }
     return pm__cli_error(pm_status_exit_code(PM_CHECK_FAILED),
                          "check: %" PRIu32 " of %" PRIu32 " cases failed", results.n_failed,
                          results.n_case);
 }
 
 static int check(pm__options *options) {
-    if (options->child) {
+    if (options->child)
         return pm__check_child(options);
-    }
-    if (options->quick && options->deep) {
-        return pm__cli_error(PM__EXIT_USAGE, "check: --quick and --deep are two levels");
-    }
+    if (options->quick && options->deep)
+        return pm__cli_error(PM__EXIT_ARGUMENT, "check: --quick and --deep are two levels");
     pm__cli cli = {0};
     pm__interrupt_catch();
     int code = pm__cli_open(&cli, options, PM__NEED_DEVICE);
-    if (code == 0) {
+    if (code == 0)
         code = options->clear ? forget(&cli) : check_device(&cli);
-    }
     pm__cli_close(&cli);
     return code;
 }

@@ -120,9 +120,8 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
         PM__CHECK(pm__cli_open_device(cli, options));
         pm__report_device(pm_device_get_info(cli->device));
     }
-    if (need != PM__NEED_DEVICE) {
+    if (need != PM__NEED_DEVICE)
         PM__CHECK(open_model(cli, need));
-    }
     if (need == PM__NEED_SESSION) {
         PM__CHECK(pm__check_first_use(cli));
         pm__report_quarantine(cli->device);

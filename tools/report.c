@@ -35,11 +35,10 @@ void pm__report_quarantine(const pm_device *device) {
     for (size_t i = 0; pm_device_get_quarantined(device, i, &q); i++) {
         fprintf(stderr, "pumice: kernel %s: quarantined on this driver (check failed: %s); ",
                 q.kernel, q.why);
-        if (q.instead) {
+        if (q.instead)
             fprintf(stderr, "%s is used\n", q.instead);
-        } else {
+        else
             fputs("there is no other: it cannot be run\n", stderr);
-        }
     }
 }
 

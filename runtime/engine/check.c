@@ -32,8 +32,7 @@ typedef struct check {
     pm_check_summary summary;
 } check;
 
-/* ---- kernels of a device
- * ---------------------------------------------------------------------------- */
+/* ---- kernels of a device --------------------------------------------------------------------- */
 
 /* The CPU path has one kernel an operation. */
 static bool get_cpu_kernel(int kernel, pm__kernel_info *out) {
@@ -100,8 +99,7 @@ static bool is_wanted(const check *c, const char *name, const char *kernel) {
     return only == NULL || (c->exact ? strcmp(kernel, only) == 0 : strstr(name, only) != NULL);
 }
 
-/* ---- one case
- * ------------------------------------------------------------------------------------- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 static bool say(check *c, pm_check_case *about) {
     about->name = c->name;
@@ -194,8 +192,7 @@ static bool take_case(void *user, pm__check_case *the_case) {
     return conclude(c, c->kernel, &result);
 }
 
-/* ---- all cases
- * ------------------------------------------------------------------------------------ */
+/* ---- all cases ------------------------------------------------------------------------------- */
 
 static bool run_kernels(check *c) {
     usage used = {.kernels = ~(uint64_t)0};
@@ -331,8 +328,7 @@ pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc
     return conclusion(&c, status);
 }
 
-/* ---- what is remembered
- * ----------------------------------------------------------------------------- */
+/* ---- what is remembered ---------------------------------------------------------------------- */
 
 static uint64_t hash_usage(const pm_device *device, const pm_model *model) {
     const usage used = usage_of(device, true, model);

@@ -11,8 +11,7 @@ typedef struct list {
     bool ended;
 } list;
 
-/* ---- building a case
- * -------------------------------------------------------------------------------- */
+/* ---- building a case ------------------------------------------------------------------------- */
 
 static void case_init(pm__check_case *c, uint32_t n_row, uint32_t n_out) {
     *c = (pm__check_case){.n_row = n_row, .n_out = n_out, .n_token = 100, .outlier = 100};
@@ -79,8 +78,7 @@ static uint32_t fit(pm__type type, uint32_t n_col) {
     return n_col * pm__type_get(type)->block_n;
 }
 
-/* ---- operation by operation
- * ------------------------------------------------------------------------- */
+/* ---- operation by operation ------------------------------------------------------------------ */
 
 typedef struct embed_shape {
     uint32_t cols, rows, part_rows;

@@ -28,8 +28,7 @@ typedef struct forward {
     bool ended;
 } forward;
 
-/* ---- memory
- * --------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static pm_status reserve(unsigned char **out, uint64_t bytes) {
     *out = bytes < SIZE_MAX ? calloc(1, (size_t)bytes + 1) : NULL;
@@ -77,8 +76,7 @@ static unsigned char *memory_of(const forward *f, const pm__tensor *t) {
     return f->step[t->index];
 }
 
-/* ---- steps
- * ---------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Tokens of the text, again and again; of a model without a tokenizer any ones. */
 static void tokens_of(const pm_model *model, uint32_t n, uint32_t *out) {
@@ -113,8 +111,7 @@ static void load_step(forward *f, const uint32_t *tokens, uint32_t first_pos, ui
                                  .seed_lo = 7};
 }
 
-/* ---- nodes
- * ---------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 /* An activation that is written starts as a pattern, with rows behind it; all else is as the
  * forward pass has it. */

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- random data
- * ----------------------------------------------------------------------------------- */
+/* ---- random data ----------------------------------------------------------------------------- */
 
 /* source  xorshift64*, doi 10.1145/2845077 */
 typedef struct source {
@@ -66,8 +65,7 @@ static void fill_floats(source *from, const pm__check_case *c, float *to, size_t
             to[i] = NAN;
 }
 
-/* ---- the step
- * -------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void fill_rows(source *from, const pm__check_case *c, void *data) {
     struct pm_step_head *head = data;
@@ -132,8 +130,7 @@ static void fill_step(source *from, const pm__check_case *c, pm__step_part part,
         words[i] = out_row(c, i);
 }
 
-/* ---- operands
- * -------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 size_t pm__trial_bytes(const pm__trial *trial, const pm__tensor *t, bool written) {
     if (t->kind == PM__CACHE)
@@ -219,8 +216,7 @@ void pm__trial_finish(pm__trial *trial) {
     trial->n_operand = 0;
 }
 
-/* ---- the reference
- * --------------------------------------------------------------------------------- */
+/* ---- the reference --------------------------------------------------------------------------- */
 
 /* Runs the node on the CPU over bytes[operand]; weights are read where they are. */
 static void run_on_cpu(const pm__trial *trial, unsigned char *const *bytes, int n_thread) {
@@ -258,8 +254,7 @@ void pm__expected_finish(pm__expected *expected) {
     *expected = (pm__expected){.bytes = {NULL}};
 }
 
-/* ---- comparing
- * ------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static double nmse(const unsigned char *got, const unsigned char *expected, size_t n) {
     double error = 0, power = 0;

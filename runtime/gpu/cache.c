@@ -222,8 +222,7 @@ void pm__cache_write(const struct pm__shader_cache *cache, const char *name, con
         warn_once(path, errno);
 }
 
-/* ---- texts
- * ---------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static char *read_whole_text(int fd, size_t most) {
     struct stat info;

@@ -31,8 +31,7 @@ static pm__gpu *gpu_of(const pm__device_handle *handle) {
     return ((const pm__gpu_device *)handle->device)->gpu;
 }
 
-/* ---- the file
- * ------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static uint64_t hash_shaders(void) {
     size_t n;
@@ -180,8 +179,7 @@ static void write_file(const pm__gpu *gpu) {
     free(text);
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 pm_status pm__quarantine_create(struct pm__gpu *gpu) {
     gpu->quarantine = calloc(1, sizeof *gpu->quarantine);

@@ -77,8 +77,7 @@ void pm__runner_destroy(pm__runner *runner) {
     free(runner);
 }
 
-/* ---- a stage: the buffer, divided among the operands
- * ----------------------------------------------- */
+/* ---- a stage: the buffer, divided among the operands ----------------------------------------- */
 
 /* Bytes of the buffer that hold all or a part of an operand. */
 typedef struct spot {
@@ -277,8 +276,7 @@ static pm_status lay_out(stage *s) {
     return PM_OK;
 }
 
-/* ---- one run
- * --------------------------------------------------------------------------------------- */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 static void write_grids(const stage *s) {
     const uint32_t counts[] = {[PM__GRID_ROWS] = s->trial->n_row,
