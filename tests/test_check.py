@@ -116,7 +116,10 @@ def test_whole_kernels_pass():
     check({"embed", "matvec", "matmul", "attention", "advance"} <= names, "kernels", result)
     other = machine.pumice("check", "--quick", "--json", "-s", "99", "--kernel", "matvec").json()
     check([k["name"] for k in other["kernels"]] == ["matvec"], "--kernel takes one of that name")
-    check(machine.pumice("check", "--kernel", "nosuch").code == USAGE, "an unknown kernel")
+    unknown = machine.pumice("check", "--kernel", "nosuch")
+    check(unknown.code == USAGE and "is called 'nosuch'" in unknown.err, "unknown", unknown)
+    missing = machine.pumice("check", "-m", "/nosuch.gguf")
+    check(missing.code == BAD_FILE and "/nosuch.gguf" in missing.err, "no such model", missing)
     check(machine.pumice("check", "--quick", "--deep").code == USAGE, "two levels")
 
 

@@ -9,6 +9,9 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,71 +33,91 @@ static const char nodes_name[] = "model nodes";
 /* ---- the child ------------------------------------------------------------------------------- */
 
 /* Tabs separate, so texts have none. */
-static void print_text(const char *text) {
-    putchar('\t');
+static void print_text(FILE *to, const char *text) {
+    putc('\t', to);
     for (; *text; text++)
-        putchar(*text == '\t' || *text == '\n' ? ' ' : *text);
+        putc(*text == '\t' || *text == '\n' ? ' ' : *text, to);
 }
 
 static bool print_case(void *user, const pm_check_case *c) {
-    (void)user;
-    printf("%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%d\t%.17g\t%.17g\t%.17g",
-           c->done ? "end" : "begin", c->index, c->n, c->node, (int)c->status, c->error, c->bound,
-           c->seconds);
-    print_text(c->kernel);
-    print_text(c->name);
-    print_text(c->why);
-    putchar('\n');
-    return fflush(stdout) == 0;
+    FILE *to = user;
+    fprintf(to, "%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%d\t%.17g\t%.17g\t%.17g",
+            c->done ? "end" : "begin", c->index, c->n, c->node, (int)c->status, c->error, c->bound,
+            c->seconds);
+    print_text(to, c->kernel);
+    print_text(to, c->name);
+    print_text(to, c->why);
+    putc('\n', to);
+    return fflush(to) == 0;
 }
 
 /* Loading a large model takes a while, and is no silence. */
 static void print_progress(void *user, const char *what, uint64_t done, uint64_t total) {
-    (void)user;
+    FILE *to = user;
     (void)what;
-    (void)done;
-    (void)total;
-    puts("alive");
-    fflush(stdout);
-}
-
-static int child_open(pm__cli *cli, const pm__options *options, bool used_only) {
-    PM__CHECK(pm__cli_open_device(cli, options));
-    if (!options->model)
-        return 0;
-    const pm_model_desc desc = {
-        .path = options->model, .no_weights = used_only, .progress = print_progress};
-    return pm__cli_status(pm_model_open(cli->device, &desc, &cli->model));
+    fprintf(to, "alive\t%" PRIu64 "\t%" PRIu64 "\n", done, total);
+    fflush(to);
 }
 
 static pm_check_level level_of(const pm__options *options) {
     return options->deep ? PM_CHECK_DEEP : options->quick ? PM_CHECK_QUICK : PM_CHECK_STANDARD;
 }
 
-/* child  "used" or "all", first node, kernels that are left out: "all:0:matvec,rope" */
+static pm_status open_model(pm__cli *cli, bool no_weights, FILE *events) {
+    const pm_model_desc desc = {.path = cli->options->model,
+                                .no_weights = no_weights,
+                                .progress = print_progress,
+                                .user = events};
+    return cli->options->model ? pm_model_open(cli->device, &desc, &cli->model) : PM_OK;
+}
+
+/* job  "used" or "all", first node, kernels that are left out: "all:0:matvec,rope" */
+static pm_status run_job(pm__cli *cli, const char *job, FILE *events) {
+    const bool used_only = strncmp(job, "used:", 5) == 0;
+    const char *first = strchr(job, ':'), *skip = strrchr(job, ':');
+    pm_status status = open_model(cli, used_only, events);
+    if (status != PM_OK)
+        return status;
+    const pm_check_desc desc = {.level = level_of(cli->options),
+                                .only = cli->options->kernel,
+                                .skip = skip[1] ? skip + 1 : NULL,
+                                .first_node = (uint32_t)strtoul(first + 1, NULL, 10),
+                                .seed = cli->options->sampling.seed,
+                                .used_only = used_only,
+                                .on_case = print_case,
+                                .user = events};
+    status = pm_check(cli->device, cli->model, &desc, NULL);
+    return status == PM_CHECK_FAILED ? PM_OK : status;
+}
+
+/* Drivers print what they like, so standard output is theirs from now on. */
+static FILE *take_stdout(void) {
+    const int fd = dup(STDOUT_FILENO);
+    if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        return NULL;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fdopen(fd, "w");
+}
+
 int pm__check_child(const pm__options *options) {
     pm__cli cli = {0};
-    const char *skip = strrchr(options->child, ':');
     const char *first = strchr(options->child, ':');
-    if (!skip || skip == first)
+    if (!first || !strchr(first + 1, ':'))
         return pm__cli_error(PM__EXIT_ARGUMENT, "check: '%s' is no job of a child", options->child);
-    const bool used_only = strncmp(options->child, "used:", 5) == 0;
-    int code = child_open(&cli, options, used_only);
-    if (code == 0) {
-        const pm_check_desc desc = {.level = level_of(options),
-                                    .only = options->kernel,
-                                    .skip = skip[1] ? skip + 1 : NULL,
-                                    .first_node = (uint32_t)strtoul(first + 1, NULL, 10),
-                                    .seed = options->sampling.seed,
-                                    .used_only = used_only,
-                                    .on_case = print_case};
-        const pm_status status = pm_check(cli.device, cli.model, &desc, NULL);
-        code = status == PM_CHECK_FAILED ? 0 : pm__cli_status(status);
-    }
-    if (code == 0) {
-        puts("finished");
-        code = fflush(stdout) == 0 ? 0 : PM__EXIT_FAILURE;
-    }
+#ifdef __linux__
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a driver that hangs must not outlive the program */
+#endif
+    FILE *events = take_stdout();
+    if (!events)
+        return pm__cli_error(PM__EXIT_FAILURE, "check: no file for events: %s", strerror(errno));
+    int code = pm__cli_open_device(&cli, options);
+    if (code == 0)
+        code = pm_status_exit_code(run_job(&cli, options->child, events));
+    fputs(code ? "stopped" : "finished", events);
+    print_text(events, code ? pm_last_error() : "");
+    putc('\n', events);
+    if (fclose(events) != 0 && code == 0)
+        code = PM__EXIT_FAILURE;
     pm__cli_close(&cli);
     return code;
 }
@@ -112,8 +135,9 @@ typedef struct supervisor {
     int events; /* read end */
     char line[LINE_SIZE];
     size_t n_line;
-    bool finished; /* the child said so */
-    bool running;  /* a case has begun and not ended */
+    bool finished;       /* the child said so */
+    char sentence[1024]; /* why it stopped */
+    bool running;        /* a case has begun and not ended */
     pm_check_case present;
     char kernel[48], name[160];
 } supervisor;
@@ -205,6 +229,7 @@ static int start(supervisor *s) {
     s->events = ends[0];
     s->n_line = 0;
     s->finished = s->running = false;
+    s->sentence[0] = '\0';
     return 0;
 }
 
@@ -275,9 +300,12 @@ static size_t split(char *line, char *fields[], size_t most) {
 
 static void take_line(supervisor *s, char *line) {
     char *fields[11];
-    if (strcmp(line, "finished") == 0)
+    const size_t n = split(line, fields, 11);
+    if (n == 2 && strcmp(fields[0], "finished") == 0)
         s->finished = true;
-    if (split(line, fields, 11) < 11)
+    if (n == 2 && strcmp(fields[0], "stopped") == 0)
+        snprintf(s->sentence, sizeof s->sentence, "%s", fields[1]);
+    if (n < 11)
         return;
     pm_check_case c = {.done = strcmp(fields[0], "end") == 0,
                        .index = (uint32_t)strtoul(fields[1], NULL, 10),
@@ -383,21 +411,22 @@ static int run_child(supervisor *s, bool *again) {
     end_child(s, silent, &code, how, sizeof how);
     if (pm__interrupts())
         return PM__EXIT_CANCELLED;
-    if (s->finished && code == 0 && !how[0])
+    if (s->finished) {
+        if (how[0])
+            fprintf(stderr, "pumice: warning: after the last case %s\n", how);
         return 0;
+    }
     if (s->running) {
         s->present.status = PM_CHECK_FAILED;
         s->present.why = how[0] ? how : "the process ended in the middle of it";
         count(s, &s->present);
-        s->running = false;
-        *again = true;
-    } else if (code == pm_status_exit_code(PM_DEVICE_LOST)) {
-        *again = true; /* counted already */
-    } else if (how[0]) {
-        return pm__cli_error(PM__EXIT_FAILURE, "check: %s before or after any kernel ran", how);
-    } else {
-        return code ? code : PM__EXIT_FAILURE;
+    } else if (code != PM__EXIT_DEVICE_LOST || s->out->n_case == s->n_before) {
+        return pm__cli_error(code ? code : PM__EXIT_FAILURE, "%s",
+                             how[0]           ? how
+                             : s->sentence[0] ? s->sentence
+                                              : "check: its process ended early; -v says more");
     }
+    *again = true;
     skip_seen(s);
     return 0;
 }
