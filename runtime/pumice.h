@@ -349,7 +349,6 @@ typedef struct pm_check_desc {
     uint32_t first_node; /* nodes of the model before it are left out */
     uint64_t seed;       /* of the inputs; 0: 1 */
     bool used_only;      /* only kernels and types that a run of the model takes, no nodes */
-    bool remember;       /* failures also in the cache directory */
     pm_check_fn on_case; /* may be NULL */
     void *user;
 } pm_check_desc;
@@ -362,7 +361,8 @@ typedef struct pm_check_summary {
 /* Runs every kernel of the device three times over each set of operands: outputs within the bound
  * of their operation, no byte written around them, the same bits each time. With a model, also
  * every node of its graph, alone, over the inputs it has in a forward pass of a short text. On the
- * CPU path: many threads against one. A kernel that fails is not used any more by this device.
+ * CPU path: many threads against one. A kernel that fails is not used any more while this
+ * device is open; pm_device_quarantine remembers it.
  *
  * A driver may crash or hang here; `pumice check` runs this in a process of its own.
  * model    may be NULL; of this device

@@ -130,10 +130,7 @@ static void distrust(check *c, int kernel, const char *why) {
     snprintf(reason, sizeof reason, "%.200s (%s)", why, shape != NULL ? shape + 1 : c->name);
     if (!c->gpu || kernel < 0)
         return;
-    if (c->desc->remember)
-        pm__quarantine_add(&c->device->handle, kernel, reason);
-    else
-        pm__quarantine_set_aside(&c->device->handle, kernel, reason);
+    pm__quarantine_set_aside(&c->device->handle, kernel, reason);
 }
 
 /* False: nothing more is to run. */
