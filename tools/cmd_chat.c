@@ -276,31 +276,8 @@ static int run_chat(pm__options *options) {
     return code;
 }
 
-static const unsigned char options_taken[] = {PM__OPT_MODEL,
-                                              PM__OPT_SYSTEM,
-                                              PM__OPT_PREDICT,
-                                              PM__OPT_CTX,
-                                              PM__OPT_BATCH,
-                                              PM__OPT_THREADS,
-                                              PM__OPT_SEED,
-                                              PM__OPT_TEMP,
-                                              PM__OPT_TOP_K,
-                                              PM__OPT_TOP_P,
-                                              PM__OPT_MIN_P,
-                                              PM__OPT_REPEAT_PENALTY,
-                                              PM__OPT_PRESENCE_PENALTY,
-                                              PM__OPT_FREQUENCY_PENALTY,
-                                              PM__OPT_REPEAT_LAST_N,
-                                              PM__OPT_STOP,
-                                              PM__OPT_DEVICE,
-                                              PM__OPT_LIST_DEVICES,
-                                              PM__OPT_REQUIRE_GPU,
-                                              PM__OPT_RUN_AHEAD,
-                                              PM__OPT_SUBMIT_MS,
-                                              PM__OPT_CACHE_DIR,
-                                              PM__OPT_NO_CACHE,
-                                              PM__OPT_NO_CHECK,
-                                              PM__OPT_VERBOSE};
+static const unsigned char options_taken[] = {PM__OPT_MODEL, PM__OPT_SYSTEM, PM__OPTS_GENERATE,
+                                              PM__OPTS_DEVICE, PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_chat = {
     options_taken, sizeof options_taken, run_chat,
