@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -87,12 +88,33 @@ static void only_characters_that_may_still_end_well_are_incomplete(void **state)
     assert_int_equal(pm__utf8_incomplete("\xed\x9f", 2), 2);
 }
 
+static void what_a_terminal_would_obey_is_not_plain(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"plain \xc3\xa9 \xf0\x9f\xa6\x99", "plain \xc3\xa9 \xf0\x9f\xa6\x99"},
+        {"a\x1b[2J\nb\x7f", "a?[2J?b?"},
+        {"\xc2\x9b"
+         "31m",
+         "??31m"},
+        {"\xff\xed\xa0\x80 \xef\xbf\xbd", "???? \xef\xbf\xbd"},
+        {"cut \xe4\xbd", "cut ??"},
+    };
+    for (size_t i = 0; i < PM__COUNT(cases); i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", cases[i][0]);
+        pm__utf8_make_plain(text);
+        assert_string_equal(text, cases[i][1]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character_goes_there_and_back),
         cmocka_unit_test(broken_sequences_are_replaced_by_their_longest_starts),
         cmocka_unit_test(checks_stop_at_the_first_broken_byte),
         cmocka_unit_test(only_characters_that_may_still_end_well_are_incomplete),
+        cmocka_unit_test(what_a_terminal_would_obey_is_not_plain),
     };
     return cmocka_run_group_tests_name("utf8", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include "log.h"
+#include "utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ pm_status pm__fail(pm_status code, const char *fmt, ...) {
     char sentence[sizeof last_error];
     vsnprintf(sentence, sizeof sentence, fmt, args);
     va_end(args);
+    pm__utf8_make_plain(sentence);
     snprintf(last_error, sizeof last_error, "%s", sentence);
     pm__log(PM_LOG_DEBUG, "%s: %s", pm_status_text(code), last_error);
     return code;

@@ -1,5 +1,8 @@
 #include "utf8.h"
 
+#include <stdbool.h>
+#include <string.h>
+
 enum { REPLACEMENT = 0xfffd };
 
 /* What a first byte says: bytes of the character, and the range its second byte must lie in, which
@@ -81,4 +84,16 @@ size_t pm__utf8_incomplete(const char *text, size_t n) {
             return back;
     }
     return 0;
+}
+
+void pm__utf8_make_plain(char *text) {
+    const size_t n = strlen(text);
+    for (size_t at = 0; at < n;) {
+        uint32_t code;
+        const size_t bytes = pm__utf8_decode(text + at, n - at, &code);
+        const bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+        if (is_control || pm__utf8_check(text + at, bytes) != bytes)
+            memset(text + at, '?', bytes);
+        at += bytes;
+    }
 }
