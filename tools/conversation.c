@@ -124,12 +124,9 @@ static int add_from_json(pm__conversation *c, const cJSON *message, const char *
     return pm__conversation_add(c, known, content->valuestring, strlen(content->valuestring));
 }
 
-int pm__conversation_load(pm__conversation *c, const char *path) {
-    char *text = NULL;
-    size_t n_byte = 0;
-    PM__CHECK(pm__cli_read_file(path, &text, &n_byte));
+int pm__conversation_parse(pm__conversation *c, const char *path, const char *text,
+                           size_t n_byte) {
     cJSON *document = cJSON_ParseWithLength(text, n_byte);
-    free(text);
     pm__conversation loaded = {0};
     int code = cJSON_IsArray(document)
                    ? 0
@@ -146,10 +143,20 @@ int pm__conversation_load(pm__conversation *c, const char *path) {
         c->messages = loaded.messages;
         c->n = loaded.n;
         c->capacity = loaded.capacity;
-        fprintf(stderr, "pumice: %zu messages from %s\n", c->n, path);
     } else {
         pm__conversation_finish(&loaded);
     }
+    return code;
+}
+
+int pm__conversation_load(pm__conversation *c, const char *path) {
+    char *text = NULL;
+    size_t n_byte = 0;
+    PM__CHECK(pm__cli_read_file(path, &text, &n_byte));
+    const int code = pm__conversation_parse(c, path, text, n_byte);
+    free(text);
+    if (code == 0)
+        fprintf(stderr, "pumice: %zu messages from %s\n", c->n, path);
     return code;
 }
 

@@ -25,6 +25,8 @@ int pm__conversation_system(pm__conversation *c, const char *content);
 /* [{"role": "...", "content": "..."}, ...]; load replaces all messages, or on failure none. */
 int pm__conversation_save(const pm__conversation *c, const char *path);
 int pm__conversation_load(pm__conversation *c, const char *path);
+/* The same for the text of a file [n_byte]; `path` is for the sentences. */
+int pm__conversation_parse(pm__conversation *c, const char *path, const char *text, size_t n_byte);
 
 /* Renders the conversation with an open answer and rewinds the session to what it shares with it,
  * so that only the rest has to be evaluated: ids + *n_keep. Always leaves at least one id to

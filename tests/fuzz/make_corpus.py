@@ -1,0 +1,367 @@
+#!/usr/bin/env python3
+"""Writes the seeds of tests/fuzz/corpus: small inputs that reach every rule of a format.
+
+Seeds are always the same bytes. Files named found-* are inputs that once broke something; they are
+left alone. `--check` writes nothing and fails if a seed is missing or differs.
+"""
+import json
+import os
+import struct
+import sys
+
+MOST_BYTES = 1023
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+PACKED = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "B",
+          U64: "Q", I64: "q", F64: "d"}
+SEEDS = {}
+
+
+def seed(target, name, data):
+    assert len(data) <= MOST_BYTES, (target, name, len(data))
+    assert (target, name) not in SEEDS
+    SEEDS[target, name] = data
+
+
+# ---- GGUF ----------------------------------------------------------------------------------------
+
+
+def text(value):
+    data = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def value(kind, x):
+    return text(x) if kind == STRING else struct.pack("<" + PACKED[kind], x)
+
+
+def key(name, kind, x):
+    return text(name) + struct.pack("<I", kind) + value(kind, x)
+
+
+def array(name, kind, items, n=None):
+    head = struct.pack("<IIQ", ARRAY, kind, len(items) if n is None else n)
+    return text(name) + head + b"".join(value(kind, x) for x in items)
+
+
+def tensor(name, shape, kind, offset):
+    return (text(name) + struct.pack("<I", len(shape)) +
+            b"".join(struct.pack("<Q", n) for n in shape) + struct.pack("<IQ", kind, offset))
+
+
+def gguf(keys=(), tensors=(), data=b"", version=3, align=32, n_key=None, n_tensor=None):
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors) if n_tensor is None else n_tensor,
+                                 len(keys) if n_key is None else n_key)
+    out = head + b"".join(keys) + b"".join(tensors)
+    return out + (bytes(-len(out) % align) + data if data or tensors else b"")
+
+
+def seed_gguf():
+    def add(name, data):
+        seed("gguf", name, data)
+
+    add("empty", b"")
+    add("header", gguf())
+    add("header-cut", gguf()[:23])
+    for version in (0, 1, 2, 4, 0x03000000):
+        add(f"version-{version:x}", gguf(version=version))
+    add("not-gguf", b"<html>" + bytes(40))
+    every = [key(f"k.{kind}", kind, "text \"\\\n\u00e9" if kind == STRING else 1)
+             for kind in range(13) if kind != ARRAY]
+    add("every-type", gguf(every))
+    add("every-type-cut", gguf(every)[:-5])
+    add("every-array", gguf([array(f"a.{kind}", kind, ["a", "", "\U0001f999"] if kind == STRING
+                                   else [0, 1, 1]) for kind in range(13) if kind != ARRAY]))
+    add("long-array", gguf([array("a", U8, list(range(100)))]))
+    add("negative", gguf([key("a", I64, -1), key("b", I8, -128), array("c", I32, [-1, 2**31 - 1])]))
+    add("floats", gguf([key("nan", F32, float("nan")), key("inf", F64, float("-inf")),
+                        key("big", F64, 1.7e308), array("a", F32, [0.0, -0.0, 1e-45])]))
+    add("bool-2", gguf([text("b") + struct.pack("<IB", BOOL, 2)]))
+    add("array-of-array", gguf([text("a") + struct.pack("<IIQ", ARRAY, ARRAY, 1) + bytes(12)]))
+    add("array-too-long", gguf([array("a", U32, [1], n=2**62)]))
+    add("strings-too-many", gguf([array("a", STRING, ["x"], n=2**60)]))
+    add("string-too-long", gguf([text("s") + struct.pack("<IQ", STRING, 2**64 - 1)]))
+    add("string-broken", gguf([key("s", STRING, b"\xff\xc0\x80 \x1b[2J\x00\xed\xa0\x80\xc2\x9b")]))
+    add("type-13", gguf([text("k") + struct.pack("<I", 13) + bytes(8)]))
+    add("key-twice", gguf([key("k", U8, 1), key("k", U8, 2)]))
+    add("key-no-name", gguf([key("", U8, 1)]))
+    add("key-control", gguf([key("a\x1b[31m", U8, 1)]))
+    add("key-broken", gguf([key(b"a\xff", U8, 1)]))
+    add("keys-too-many", gguf(n_key=2**63))
+    add("tensors-too-many", gguf(n_tensor=2**63))
+    one = tensor("t", [4], 0, 0)
+    add("tensor", gguf([], [one], bytes(16)))
+    add("tensor-no-data", gguf([], [one]))
+    add("tensor-twice", gguf([], [one, tensor("t", [4], 0, 32)], bytes(48)))
+    add("tensor-overlap", gguf([], [one, tensor("u", [4], 0, 0)], bytes(48)))
+    add("tensor-unaligned", gguf([], [tensor("t", [4], 0, 4)], bytes(48)))
+    add("tensor-offset", gguf([], [tensor("t", [4], 0, 2**64 - 32)], bytes(48)))
+    add("tensor-shape", gguf([], [tensor("t", [2**32, 2**32, 2**32], 0, 0)], bytes(16)))
+    add("tensor-zero", gguf([], [tensor("t", [0], 0, 0)], bytes(16)))
+    add("tensor-4d", gguf([], [tensor("t", [2, 2, 2, 2], 0, 0)], bytes(64)))
+    add("tensor-5d", gguf([], [tensor("t", [1] * 5, 0, 0)], bytes(64)))
+    add("tensor-block", gguf([], [tensor("t", [31], 8, 0)], bytes(64)))
+    for kind, size in ((0, 4 * 32), (1, 2 * 32), (2, 18), (8, 34), (30, 2 * 32), (12, 144)):
+        n = 256 if kind == 12 else 32
+        add(f"tensor-type-{kind}", gguf([], [tensor("t", [n], kind, 0)],
+                                        bytes((7 * i) % 256 for i in range(size))))
+    for kind in (4, 31, 99):
+        add(f"tensor-type-{kind}", gguf([], [tensor("t", [32], kind, 0)], bytes(64)))
+    for align in (8, 64):
+        add(f"alignment-{align}", gguf([key("general.alignment", U32, align)], [one], bytes(16),
+                                       align=align))
+    for align in (0, 12, 2**31):
+        add(f"alignment-{align}", gguf([key("general.alignment", U32, align)], [one], bytes(64)))
+    add("alignment-text", gguf([key("general.alignment", STRING, "8")], [one], bytes(64)))
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def change_key(which, kind, x):
+    return struct.pack("<BBBQ", 0, which, kind, x)
+
+
+def bits(x):
+    return struct.unpack("<I", struct.pack("<f", x))[0]
+
+
+def seed_model():
+    # layers, width, feed-forward width, heads, KV heads, head size, vocabulary: less one
+    sizes = bytes([1, 7, 4, 1, 0, 3, 4])
+
+    def add(name, *changes, first=sizes):
+        seed("model", name, b"\x01" + first + b"".join(changes))
+
+    add("plain")
+    add("one", first=bytes(7))
+    add("wide", first=bytes([2, 31, 31, 7, 3, 7, 31]))
+    add("heads-uneven", first=bytes([0, 7, 4, 4, 2, 3, 4]))
+    add("head-odd", first=bytes([0, 7, 4, 1, 0, 2, 4]))
+    faults = [("absent", 13, 0), ("text", STRING, 1), ("large", U64, 2**40 + 1), ("zero", U32, 0),
+              ("nan", F32, bits(float("nan")))]
+    for which in range(9 + 9):
+        for name, kind, x in (faults[which % 5], faults[(which + 2) % 5]):
+            add(f"key-{which}-{name}", change_key(which, kind, x))
+    for which in range(3):
+        for what in (0, 1, 9, 0x11, 0x19, 0x21, 0x29, 0x84):
+            add(f"tensor-{which}-{what}", struct.pack("<BBB", 1, which, what), b"\x08\x05\x01\x01")
+    shapes = {0: (8, 5), 1: (2, 1), 2: (8, 1), 3: (4, 1), 4: (8, 1), 5: (5, 1), 6: (4, 1), 7: (4, 4)}
+    for which, (n_col, n_row) in shapes.items():
+        add(f"more-{which}", struct.pack("<BBBB", 2, which, n_col, n_row))
+        add(f"more-{which}-wrong", struct.pack("<BBBB", 2, which, n_col + 1, n_row))
+    seed("model", "file-no-architecture", b"\x00" + gguf([key("general.name", STRING, "x")]))
+    seed("model", "file-other", b"\x00" + gguf([key("general.architecture", STRING, "\x1b[2Jx")]))
+    seed("model", "file-no-tensors", b"\x00" + gguf([key("general.architecture", STRING, "llama")]))
+    seed("model", "file-architecture-number", b"\x00" + gguf([key("general.architecture", U8, 1)]))
+
+
+# ---- vocabularies --------------------------------------------------------------------------------
+
+BYTE_LEVEL, SPACE, BOS, ALL_BYTES, FILE = 1, 2, 4, 8, 128
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
+BLANK = "\u2581"
+TEXTS = {
+    "hello": "hello world",
+    "blanks": "  a  b   \n\n c ",
+    "letters": "\u00e9\u00df\u4e16\u754c\U0001f999\u0301 x",
+    "broken": b"a\xff\xc0\x80\xe2\x96\xed\xa0\x80\xf0\x9f z",
+    "special": "<s>a</s><|im_end|>[x] <|im_start|>",
+    "numbers": "12345 3.14 0x1F it's we'LL",
+    "blank": BLANK + "a " + BLANK,
+    "nothing": "",
+}
+
+
+def pieces(flags, pre, given, merges=None):
+    out = bytes([flags, pre, len(given)])
+    for piece, kind, score in given:
+        data = piece if isinstance(piece, bytes) else piece.encode()
+        out += bytes([len(data)]) + data + bytes([kind, score + 128])
+    if flags & BYTE_LEVEL:
+        out += bytes([len(merges or [])])
+        out += b"".join(struct.pack("<HH", left, right) for left, right in merges or [])
+    return out
+
+
+SPM = [("<unk>", UNKNOWN, 0), ("<s>", CONTROL, 0), ("</s>", CONTROL, 0), (BLANK, NORMAL, -3),
+       ("h", NORMAL, -4), ("e", NORMAL, -4), ("l", NORMAL, -4), ("o", NORMAL, -4),
+       ("he", NORMAL, -2), ("ll", NORMAL, -2), ("hell", NORMAL, -1), ("hello", NORMAL, -1),
+       (BLANK + "hello", NORMAL, 3), ("[x]", USER, 0), ("u", UNUSED, -9), (BLANK * 2, NORMAL, 0)]
+BPE = [("<|im_start|>", CONTROL, 0), ("<|im_end|>", CONTROL, 0), ("[x]", USER, 0),
+       ("", NORMAL, 0), (b"\xff", NORMAL, 0)]
+MERGES = [(104, 101), (108, 108), (261, 262), (32, 104), (263, 111), (195, 169), (32, 32)]
+
+
+def vocabulary_files():
+    spm = [key("tokenizer.ggml.model", STRING, "llama"),
+           array("tokenizer.ggml.tokens", STRING, ["<unk>", "<s>", "</s>", BLANK, "a", "b", "ab"]),
+           array("tokenizer.ggml.scores", F32, [0, 0, 0, -1, -2, -3, -1]),
+           array("tokenizer.ggml.token_type", I32, [2, 3, 3, 1, 1, 1, 1])]
+    bpe = [key("tokenizer.ggml.model", STRING, "gpt2"),
+           key("tokenizer.ggml.pre", STRING, "gpt-2"),
+           array("tokenizer.ggml.tokens", STRING, ["a", "b", "ab", "\u0120", "<|im_end|>"]),
+           array("tokenizer.ggml.token_type", I32, [1, 1, 1, 1, 3]),
+           array("tokenizer.ggml.merges", STRING, ["a b"])]
+    files = {"spm": gguf(spm), "bpe": gguf(bpe), "nothing": gguf(),
+             "no-scores": gguf(spm[:2]), "no-merges": gguf(bpe[:3]),
+             "model-other": gguf([key("tokenizer.ggml.model", STRING, "b\x1b[2J\xff")] + spm[1:]),
+             "pre-other": gguf([bpe[0], key("tokenizer.ggml.pre", STRING, "p\x1b[31m")] + bpe[2:]),
+             "merge-control": gguf(bpe[:4] + [array("tokenizer.ggml.merges", STRING, ["\x1b[2J"])]),
+             "merge-absent": gguf(bpe[:4] + [array("tokenizer.ggml.merges", STRING, ["a \x9b"])]),
+             "types-short": gguf(spm[:3] + [array("tokenizer.ggml.token_type", I32, [1])]),
+             "type-9": gguf([spm[0], array("tokenizer.ggml.tokens", STRING, ["\x1bc", "b"]), spm[2],
+                             array("tokenizer.ggml.token_type", I32, [9, 1])]),
+             "byte-wrong": gguf([spm[0], array("tokenizer.ggml.tokens", STRING, ["<0xZZ>\x07"]),
+                                 array("tokenizer.ggml.scores", F32, [0]),
+                                 array("tokenizer.ggml.token_type", I32, [6])]),
+             "score-nan": gguf(spm[:2] + [array("tokenizer.ggml.scores", F32, [float("nan")] * 7)]),
+             "empty": gguf([spm[0], array("tokenizer.ggml.tokens", STRING, [])])}
+    for name in ("bos", "eos", "eot", "unknown"):
+        files[name + "-outside"] = gguf(spm + [key(f"tokenizer.ggml.{name}_token_id", U32, 7)])
+    files["flag-number"] = gguf(spm + [key("tokenizer.ggml.add_bos_token", U32, 1)])
+    return files
+
+
+def vocabularies():
+    out = {"file-" + name: bytes([FILE]) + struct.pack("<H", len(data)) + data
+           for name, data in vocabulary_files().items()}
+    out["spm"] = pieces(SPACE | BOS, 0, SPM)
+    out["spm-bytes"] = pieces(SPACE | ALL_BYTES, 0, SPM)
+    out["spm-bare"] = pieces(SPACE | ALL_BYTES, 0, [])
+    out["spm-no-space"] = pieces(ALL_BYTES, 0, SPM)
+    for pre in range(5):
+        out[f"bpe-{pre}"] = pieces(BYTE_LEVEL | ALL_BYTES, pre, BPE, MERGES)
+    out["bpe-few"] = pieces(BYTE_LEVEL | BOS, 0, [("a", NORMAL, 0), ("b", NORMAL, 0)], [(0, 1)])
+    return out
+
+
+def seed_tokenizer():
+    for i, (name, data) in enumerate(vocabularies().items()):
+        if name.startswith("file-"):
+            seed("tokenizer", name, data + b"ab a<s>")
+            continue
+        for k, (text_name, words) in enumerate(TEXTS.items()):
+            if (i + k) % 2:
+                continue
+            words = words if isinstance(words, bytes) else words.encode()
+            seed("tokenizer", f"{name}-{text_name}", data + words)
+
+
+def seed_detokenizer():
+    runs = {
+        "words": [264, 265, 266, 263, 3, 4, 5, 6, 7],
+        "bytes": [0xE2, 0x96, 0x81, 0xF0, 0x9F, 0xA6, 0x99, 0xFF, 0x61, 0xF0, 0x9F],
+        "outside": [-1, 32767, 5, -32768, 400, 261, 260],
+        "blank": [3, 3, 12, 0x20, 1, 2, 0],
+    }
+    stops = b"\x03\x02he\x01l\x03\xe2\x96\x81"
+    for name, data in vocabularies().items():
+        if name.startswith("file-") and name not in ("file-spm", "file-bpe"):
+            continue
+        for run, ids in runs.items():
+            head = b"\x00" if run == "words" else stops
+            seed("detokenizer", f"{name}-{run}",
+                 data + head + b"".join(struct.pack("<h", i) for i in ids))
+
+
+# ---- cache files and conversations ---------------------------------------------------------------
+
+
+def seed_cache():
+    magic = b"pumicec1"
+    spirv = struct.pack("<5I", 0x07230203, 0x10300, 0, 8, 0)
+    ours = struct.pack("<4I", 32, 1, 0xBAAD, 7) + b"0123456789abcdef"
+    seed("cache", "empty", b"")
+    seed("cache", "file-magic", b"\x00" + magic)
+    seed("cache", "file-header", b"\x00" + magic + bytes(32))
+    seed("cache", "file-payload", b"\x00" + magic + bytes(16) + struct.pack("<QQ", 20, 0) + spirv)
+    seed("cache", "written", b"\x01\x00\x00\x00" + spirv)
+    seed("cache", "written-nothing", b"\x01\x00\x00\x00")
+    for place in (0, 8, 16, 24, 32, 40, 59):
+        seed("cache", f"damaged-{place}", b"\x01" + struct.pack("<HB", place, 1) + spirv)
+    for what, way in ((2, "pipelines"), (3, "driver")):
+        first = bytes([what])
+        seed("cache", f"{way}-ours", first + ours + b"data")
+        seed("cache", f"{way}-ours-alone", first + ours)
+        seed("cache", f"{way}-cut", first + ours[:31])
+        seed("cache", f"{way}-nothing", first)
+        for place, name in ((0, "size"), (4, "version"), (8, "vendor"), (12, "device"), (31, "uuid")):
+            other = bytearray(ours + b"data")
+            other[place] ^= 0x41
+            seed("cache", f"{way}-{name}", first + bytes(other))
+
+
+TURN = "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+OPENING = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+LOOP = "{% for message in messages %}"
+TEMPLATES = {
+    "plain": LOOP + TURN + "{% endfor %}" + OPENING,
+    "prelude": "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false "
+               "%}{% endif %}" + LOOP + TURN + "{% endfor %}" + OPENING,
+    "dashes": "{%- for m in messages -%}\n {{- \"<|im_start|>\" ~ m.role ~ \"\\n\" -}}\n"
+              "{{- m.content ~ '<|im_end|>\\n' -}}{%- endfor -%}" + OPENING,
+    "text": LOOP + "\n<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+            "{% endfor %}\n{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}\n",
+    "branches": LOOP + "{% if message.role == 'user' %}{{ '<|im_start|>user\\n' }}{% elif "
+                "(message.role == \"system\") %}{{ '<|im_start|>system\\n' }}{% elif message.role =="
+                " 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}{{ message.content + "
+                "'<|im_end|>\\n' }}{% endfor %}" + OPENING,
+    "generation": LOOP + "{% if message['role'] == 'assistant' %}{{'<|im_start|>assistant\\n'}}"
+                  "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+                  "{{ '\\n' }}{% else %}" + TURN + "{% endif %}{% endfor %}" + OPENING,
+    "comment": "{#- what it is -#}" + LOOP + TURN + "{% endfor %}{# end #}" + OPENING,
+    "inst": "{{ bos_token }}{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}",
+    "first": "{% if messages[0]['role'] != 'system' %}{{ 'You are' }}{% endif %}" + LOOP + TURN +
+             "{% endfor %}" + OPENING,
+    "all-signs": "[INST]<|start_header_id|><start_of_turn><|turn><|user|><|start|>"
+                 "<|START_OF_TURN_TOKEN|><|im_start|>tool You are<think>bos_token",
+    "open": "{%", "open-output": "{{'", "open-comment": "{#-", "mark": "\x03for\x04", "dash": "{{-",
+    "loops": LOOP * 3, "escape": "{{'\\x'}}", "name": "{% for " + "m" * 40 + " in messages %}",
+}
+
+
+def seed_conversation():
+    messages = [{"role": "system", "content": "brief \U0001f999"}, {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "<|im_end|>\n"}, {"role": "user", "content": ""}]
+    lists = {
+        "all": json.dumps(messages), "raw": json.dumps(messages, ensure_ascii=False, indent=1),
+        "none": "[]", "object": "{}", "number": "1", "cut": json.dumps(messages)[:-9],
+        "zero": json.dumps([{"role": "user", "content": "a\0b"}]),
+        "surrogate": '[{"role":"user","content":"\\ud800 \\udc00 \\ud83e\\udd99"}]',
+        "system-late": json.dumps(messages[1:] + messages[:1]),
+        "role-other": '[{"role":"tool","content":"x"}]', "role-absent": '[{"content":"x"}]',
+        "content-list": '[{"role":"user","content":["x"]}]', "role-twice":
+        '[{"role":"user","role":"system","content":"x"}]', "deep": "[" * 900, "text": '["x"]',
+        "numbers": "[1e999,-0,1.5E-400,99999999999999999999]", "broken": b'[{"role":"user","content":"\xff"}]',
+    }
+    for name, data in lists.items():
+        data = data if isinstance(data, bytes) else data.encode()
+        seed("conversation", "json-" + name, b"\x00" + data)
+    for name, data in TEMPLATES.items():
+        seed("conversation", "template-" + name, b"\x01" + data.encode())
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit("usage: make_corpus.py [--check]")
+    for make in (seed_gguf, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
+                 seed_conversation):
+        make()
+    top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+    wrong = []
+    for (target, name), data in sorted(SEEDS.items()):
+        path = os.path.join(top, target, name)
+        if sys.argv[1:]:
+            if not os.path.isfile(path) or open(path, "rb").read() != data:
+                wrong.append(path)
+            continue
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+    print(f"{len(SEEDS)} seeds, {sum(map(len, SEEDS.values()))} bytes, {len(wrong)} differ")
+    for path in wrong:
+        print(path)
+    sys.exit(1 if wrong else 0)
+
+
+main()
