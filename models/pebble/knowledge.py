@@ -262,7 +262,7 @@ WHAT = [
     ("I add and subtract, spell and reverse words, order numbers, know capitals and pumice, remember your name and tell stories.",
      ["what can you do?", "what do you know?", "what are you good at?", "how can you help me?", "what are your skills?", "help",
       "what can i ask you?"]),
-    ("I have about three million parameters, a vocabulary of 2048 pieces and a context of 512 tokens.",
+    ("I have about four million parameters, a vocabulary of 2048 pieces and a context of 512 tokens.",
      ["how big are you?", "how many parameters do you have?", "how large is pebble?", "how many parameters does pebble have?",
       "how big is pebble?"]),
     ("The pumice authors made me, with a script that you can run yourself.",
