@@ -104,8 +104,9 @@ static void check_all(const pm__tokenizer *tokenizer, pm__input *in) {
     char texts[MOST_STOPS][MOST_STOP + 1] = {{0}};
     const char *list[MOST_STOPS];
     int32_t ids[MOST_IDS];
-    pm__stop_texts stops = {list, pm__input_u8(in) % (MOST_STOPS + 1u)};
-    for (size_t i = 0; i < stops.n; i++) {
+    const size_t n_stop = pm__input_u8(in) % (MOST_STOPS + 1u);
+    const pm__stop_texts stops = {list, n_stop};
+    for (size_t i = 0; i < n_stop && i < MOST_STOPS; i++) { /* gcc 14 does not see the remainder */
         const pm__span bytes = pm__input_bytes(in, pm__input_u8(in) % (MOST_STOP + 1u));
         if (bytes.size > 0)
             memcpy(texts[i], bytes.data, bytes.size);
