@@ -642,25 +642,15 @@ def test_chat_context_full():
 # ---- signals ---------------------------------------------------------------------------
 
 
+def start_endless_run():
+    """A run that goes on until somebody stops it."""
+    command = [PROGRAM, "run", "-m", STORIES, "--device", "cpu", "--raw", "-p", "Once"]
+    command += ["-c", "100000", "--ignore-eos"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def test_interrupted_run():
-    process = subprocess.Popen(
-        [
-            PROGRAM,
-            "run",
-            "-m",
-            STORIES,
-            "--device",
-            "cpu",
-            "--raw",
-            "-p",
-            "Once",
-            "-c",
-            "100000",
-            "--ignore-eos",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_endless_run()
     check(len(process.stdout.read(40)) == 40, "some text")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -672,24 +662,7 @@ def test_interrupted_run():
 
 
 def test_closed_stdout():
-    process = subprocess.Popen(
-        [
-            PROGRAM,
-            "run",
-            "-m",
-            STORIES,
-            "--device",
-            "cpu",
-            "--raw",
-            "-p",
-            "Once",
-            "-c",
-            "100000",
-            "--ignore-eos",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_endless_run()
     process.stdout.read(1)
     process.stdout.close()
     err = process.stderr.read()
