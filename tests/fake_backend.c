@@ -206,7 +206,7 @@ static pm_status fake_begin(void *user, const pm__step *step) {
     c->begun = true;
     c->repeats = false;
     fake_seen.n_begin++;
-    fake_seen.n_alone += step->n_row == 1;
+    fake_seen.n_alone += step->n_row == 1 && !step->together;
     if (step->n_row > fake_seen.most_rows)
         fake_seen.most_rows = step->n_row;
     return PM_OK;

@@ -26,7 +26,7 @@ typedef struct fake_settings {
 typedef struct fake_counts {
     uint32_t n_begin, n_submit, n_copy, n_context;
     uint32_t most_in_flight;
-    uint32_t most_rows, n_alone; /* of steps that were begun: most rows, steps of one row */
+    uint32_t most_rows, n_alone; /* of steps that were begun: most rows, steps of a row alone */
 } fake_counts;
 
 extern fake_settings fake;

@@ -406,7 +406,8 @@ static void toy_close(toy *t) {
 static pm_status toy_begin(toy *t, const struct pm_step_row *rows, uint32_t n, uint32_t n_out,
                            bool sample) {
     static const uint32_t all[] = {0, 1, 2, 3, 4};
-    const pm__step step = {rows, n, all + (n - n_out), n_out, sample};
+    const pm__step step = {
+        .rows = rows, .n_row = n, .outs = all + (n - n_out), .n_out = n_out, .sample = sample};
     return t->cpu.backend->begin(t->context, &step);
 }
 

@@ -498,7 +498,8 @@ static void draw(rig *r, uint32_t n_seq, uint32_t ahead, struct pm_step_drawn *o
     uint32_t n_submitted = 0;
     for (uint32_t i = 0; i < N_TOKEN; i++, out += n_seq) {
         if (i == 0 || ahead == 0) {
-            const pm__step step = {rows, n_seq, outs, n_seq, true};
+            const pm__step step = {
+                .rows = rows, .n_row = n_seq, .outs = outs, .n_out = n_seq, .sample = true};
             must(r->backend->begin(r->context, &step));
         }
         while (n_submitted < N_TOKEN && n_submitted <= i + (ahead > 0 ? ahead - 1 : 0)) {

@@ -72,7 +72,8 @@ static uint32_t runner_eval(runner *r, const uint32_t *tokens, uint32_t n, float
             rows[i] = (struct pm_step_row){.token = tokens[first + i], .pos = r->n_past++};
             outs[i] = i;
         }
-        const pm__step step = {rows, some, outs, some, true};
+        const pm__step step = {
+            .rows = rows, .n_row = some, .outs = outs, .n_out = some, .sample = true};
         if (b->begin(r->context, &step) != PM_OK || b->submit(r->context) != PM_OK)
             fail_msg("%s", pm_last_error());
         assert_int_equal(b->collect(r->context, drawn), PM_OK);

@@ -107,12 +107,21 @@ static pm_status end_answer(generator *gen, uint32_t i, pm_stop stop) {
     return PM_OK;
 }
 
+/* One of several answers is a row among others to its end, so that its text does not depend on when
+ * the others stop. */
+static bool is_together(const generator *gen) {
+    return gen->result->n_answer > 1;
+}
+
 /* The token that the row of answer i drew after its sequence's last token. */
 static pm_status accept(generator *gen, uint32_t i, const struct pm_step_drawn *drawn) {
     pm__answer *answer = &gen->result->states[i];
     pm__sequence *s = &gen->session->sequences[i];
     const int32_t token = (int32_t)drawn->token;
-    s->n_eval = s->length; /* the step that drew it has evaluated the pending token */
+    if (s->n_eval < s->length) { /* the step that drew it has evaluated the pending token */
+        s->together[s->n_eval] = is_together(gen);
+        s->n_eval = s->length;
+    }
     if (!gen->drawn) {
         gen->drawn = true;
         gen->first_seconds = pm__clock_seconds();
@@ -142,6 +151,7 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
     const pm__sequence *from = &session->sequences[0];
     pm__sequence *to = &session->sequences[seq];
     memcpy(to->tokens, from->tokens, from->length * sizeof *to->tokens);
+    memcpy(to->together, from->together, from->length * sizeof *to->together);
     to->length = from->length;
     to->n_eval = from->n_eval;
     PM_TRY(pm__pages_share(&session->pages, 0, seq, from->n_eval));
@@ -155,7 +165,7 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
         for (uint32_t i = 0; i < n; i++)
             session->rows[i] = (struct pm_step_row){
                 .token = (uint32_t)to->tokens[pos + i], .seq = seq, .pos = pos + i};
-        PM_TRY(pm__step_begin(session, n, 0, false));
+        PM_TRY(pm__step_begin(session, n, 0, false, true));
         pos += n;
     }
     return PM_OK;
@@ -207,7 +217,7 @@ static pm_status begin_live(generator *gen) {
         const uint32_t left = gen->n_most - r->states[seq].n_token;
         PM_TRY(pm__pages_write(&session->pages, seq, s->n_eval, s->n_eval + left));
     }
-    return pm__step_begin(session, gen->n_row, gen->n_row, true);
+    return pm__step_begin(session, gen->n_row, gen->n_row, true, is_together(gen));
 }
 
 /* Takes the tokens of one step. *ended: an answer is over. */

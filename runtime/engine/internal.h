@@ -54,6 +54,7 @@ typedef struct pm__session_source {
  * what comes after it. */
 typedef struct pm__sequence {
     int32_t *tokens; /* [n_ctx] */
+    bool *together;  /* [n_ctx] evaluated as a row among others, not alone */
     uint32_t length;
     uint32_t n_eval;
 } pm__sequence;
@@ -100,8 +101,10 @@ void pm__session_reopen_last(pm_session *session, uint32_t seq);
 
 /* ---- step.c: steps on the backend, watched --------------------------------------------------- */
 
-/* Begins a step of the first n_row of session->rows with the first n_out of session->outs. */
-pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample);
+/* Begins a step of the first n_row of session->rows with the first n_out of session->outs; the last
+ * two as in pm__step. */
+pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
+                         bool together);
 pm_status pm__step_submit(pm_session *session);
 /* Takes the oldest step into session->drawn.
  * errors  DEVICE_LOST: also if a drawn token carries the number of another step, or is none of the

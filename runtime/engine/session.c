@@ -57,7 +57,8 @@ static pm_status reserve_host(pm_session *session) {
         return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_vocab * 4);
     for (uint32_t i = 0; i < limits->n_seq; i++) {
         session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
-        if (session->sequences[i].tokens == NULL)
+        session->sequences[i].together = calloc(session->n_ctx, sizeof(bool));
+        if (session->sequences[i].tokens == NULL || session->sequences[i].together == NULL)
             return pm__fail_memory("session: tokens", session->n_ctx * sizeof(int32_t));
     }
     return PM_OK;
@@ -117,8 +118,10 @@ void pm_session_close(pm_session *session) {
     if (session->context != NULL)
         session->source.backend->context_destroy(session->context);
     if (session->sequences != NULL)
-        for (uint32_t i = 0; i < session->limits.n_seq; i++)
+        for (uint32_t i = 0; i < session->limits.n_seq; i++) {
             free(session->sequences[i].tokens);
+            free(session->sequences[i].together);
+        }
     free(session->sequences);
     free(session->rows);
     free(session->outs);
@@ -171,6 +174,7 @@ void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, s
     assert(n <= session->n_ctx - s->length);
     if (n > 0)
         memcpy(s->tokens + s->length, ids, n * sizeof *ids);
+    memset(s->together + s->length, 0, n * sizeof *s->together);
     s->length += (uint32_t)n;
 }
 

@@ -1,5 +1,7 @@
 #include "internal.h"
 
+#include "../base/checked.h"
+
 #include <assert.h>
 
 /* After a failure of the backend nobody knows what its memory holds, so the session ends here. */
@@ -13,7 +15,8 @@ uint32_t pm__step_in_flight(const pm_session *session) {
     return session->n_submitted - session->n_collected;
 }
 
-pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample) {
+pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
+                         bool together) {
     assert(pm__step_in_flight(session) == 0);
     assert(n_row > 0 && n_row <= session->limits.n_batch && n_out <= session->limits.n_out);
     session->n_out = n_out;
@@ -22,7 +25,8 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
                            .n_row = n_row,
                            .outs = session->outs,
                            .n_out = n_out,
-                           .sample = sample};
+                           .sample = sample,
+                           .together = together};
     return watch(session, session->source.backend->begin(session->context, &step));
 }
 
@@ -88,32 +92,33 @@ static uint32_t fill_rows(pm_session *session, uint32_t seq, uint32_t end, pm__w
     return n;
 }
 
-/* Rows of the next step of `left` pending tokens, at most `most`. How many fit the time budget is
- * measured, and changes from run to run; a row alone goes through other kernels than a row among
- * others. So that no clock shows in the bits, tokens that come together never leave one alone where
- * the batch allows it. */
+/* Rows of the next step of `left` pending tokens, at most `most`: as many as the time budget takes,
+ * which is measured and changes from run to run. */
 static uint32_t rows_of_chunk(const pm_session *session, uint32_t left, uint32_t most) {
     pm__context_info info;
     session->source.backend->context_get_info(session->context, &info);
-    const uint32_t timely = info.most_rows > 2 ? info.most_rows : 2;
-    const uint32_t n = timely < most ? timely : most;
-    if (left <= n)
-        return left;
-    if (left - n > 1 || n == 1)
-        return n;
-    return n > 2 ? n - 1 : n + (n < most);
+    return pm__least_u32(left, pm__least_u32(most, pm__most_u32(info.most_rows, 1)));
+}
+
+/* Tokens that come together are evaluated together, also where one is left over for a step, so that
+ * no clock shows in the bits. Says how the next one is. */
+static bool mark_together(pm__sequence *s, uint32_t end) {
+    for (uint32_t pos = s->n_eval; end - s->n_eval > 1 && pos < end; pos++)
+        s->together[pos] = true;
+    return s->together[s->n_eval];
 }
 
 pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
     pm__sequence *s = &session->sequences[seq];
     assert(s->n_eval < end && end <= s->length);
     const uint32_t most = want == PM__WANT_ALL ? session->limits.n_out : session->limits.n_batch;
+    const bool together = mark_together(s, end);
     const uint32_t stop = s->n_eval + rows_of_chunk(session, end - s->n_eval, most);
     if (stop < end && want != PM__WANT_ALL)
         want = PM__WANT_NOTHING;
     PM_TRY(watch(session, pm__pages_write(&session->pages, seq, s->n_eval, stop)));
     const uint32_t n_out = fill_rows(session, seq, stop, want);
-    PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN));
+    PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN, together));
     PM_TRY(pm__step_submit(session));
     PM_TRY(pm__step_collect(session));
     s->n_eval = stop;

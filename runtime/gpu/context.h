@@ -7,7 +7,7 @@
 
 /* Of steps by their rows; each has its own recorded program. */
 typedef enum pm__class {
-    PM__CLASS_ONE,   /* one row, one output: matrix-vector kernels */
+    PM__CLASS_ONE,   /* a row alone, one output: matrix-vector kernels */
     PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
     PM__CLASS_COUNT
 } pm__class;

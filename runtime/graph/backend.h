@@ -22,6 +22,9 @@ typedef struct pm__step {
     /* Draw a token for each output. A submit() without begin() after this step needs it, and
      * n_out == n_row. */
     bool sample;
+    /* Computed as rows among others are, also where n_row is 1: a row alone may go through other
+     * kernels, which shows in its last bits. */
+    bool together;
 } pm__step;
 
 typedef struct pm__plan_sink {
