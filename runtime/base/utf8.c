@@ -86,13 +86,16 @@ size_t pm__utf8_incomplete(const char *text, size_t n) {
     return 0;
 }
 
+bool pm__utf8_is_control(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code < 0xa0);
+}
+
 void pm__utf8_make_plain(char *text) {
     const size_t n = strlen(text);
     for (size_t at = 0; at < n;) {
         uint32_t code;
         const size_t bytes = pm__utf8_decode(text + at, n - at, &code);
-        const bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
-        if (is_control || pm__utf8_check(text + at, bytes) != bytes)
+        if (pm__utf8_is_control(code) || pm__utf8_check(text + at, bytes) != bytes)
             memset(text + at, '?', bytes);
         at += bytes;
     }

@@ -2,6 +2,7 @@
 #ifndef PM_BASE_UTF8_H
 #define PM_BASE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,8 +16,10 @@ size_t pm__utf8_check(const char *text, size_t n);
 size_t pm__utf8_encode(uint32_t code, char out[4]);
 /* How many bytes at the end of text belong to a character that is not complete yet (0 to 3). */
 size_t pm__utf8_incomplete(const char *text, size_t n);
-/* Makes text fit for a terminal, in place: '?' for each byte of a control character (C0, DEL, C1) or
- * of a broken sequence. For sentences and log lines, which quote what files say. */
+/* C0, DEL or C1: what a terminal may obey. */
+bool pm__utf8_is_control(uint32_t code);
+/* Makes text fit for a terminal, in place: '?' for each byte of a control character or of a broken
+ * sequence. For sentences and log lines, which quote what files say. */
 void pm__utf8_make_plain(char *text);
 
 #endif

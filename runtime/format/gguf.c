@@ -87,11 +87,14 @@ static pm_status take_name(cursor *c, const char *kind, pm__span *out) {
     if (out->size == 0 || out->size > PM__GGUF_MOST_NAME)
         return pm__fail(PM_BAD_FILE, "gguf: %s at offset %zu is %zu bytes long, not 1 to %d", kind,
                         start, out->size, PM__GGUF_MOST_NAME);
-    for (size_t i = 0; i < out->size; i++)
-        if ((uint8_t)out->data[i] < 0x20 || out->data[i] == 0x7f)
+    for (size_t at = 0; at < out->size;) {
+        uint32_t code;
+        at += pm__utf8_decode(out->data + at, out->size - at, &code);
+        if (pm__utf8_is_control(code))
             return pm__fail(PM_BAD_FILE,
                             "gguf: %s at offset %zu holds the control character 0x%02x", kind,
-                            start, (uint8_t)out->data[i]);
+                            start, code);
+    }
     if (pm__utf8_check(out->data, out->size) != out->size)
         return pm__fail(PM_BAD_FILE, "gguf: %s at offset %zu is not UTF-8", kind, start);
     return PM_OK;

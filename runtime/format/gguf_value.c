@@ -212,7 +212,7 @@ static void add_string(writer *w, pm__span text) {
             add(w, "\\n", 2);
         else if (code == '"' || code == '\\')
             add_format(w, "\\%c", (char)code);
-        else if (code < 0x20 || (code >= 0x7f && code < 0xa0))
+        else if (pm__utf8_is_control(code))
             add_format(w, "\\u%04" PRIx32, code);
         else
             add(w, bytes, pm__utf8_encode(code, bytes));
