@@ -3,6 +3,7 @@
 #include "format/quant.h"
 #include "tests/reference.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -226,6 +227,116 @@ static void vectors_decode_bit_for_bit(void **state) {
         assert_int_equal(n_checked[type], 3); /* main, cover, edge */
 }
 
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+/* What ggml's quantiser made of eight rows: outliers, zeros, subnormal scales, large numbers. */
+static void encoding_gives_the_bytes_of_the_reference(void **state) {
+    (void)state;
+    enum { N_ROW = 8, N_COL = 512 };
+    static const struct {
+        pm__type type;
+        const char *file;
+    } sets[] = {{PM__TYPE_F32, "f32.bin"},
+                {PM__TYPE_F16, "f16.bin"},
+                {PM__TYPE_BF16, "bf16.bin"},
+                {PM__TYPE_Q8_0, "q8_0.bin"},
+                {PM__TYPE_Q4_0, "q4_0.bin"}};
+    if (pm__reference_path("reference/quants/vectors/source.f32") == NULL)
+        skip();
+    float *source = read_reference("source.f32", N_ROW * N_COL * sizeof *source);
+    for (size_t i = 0; i < PM__COUNT(sets); i++) {
+        uint64_t bytes = 0;
+        uint8_t row[N_COL * sizeof(float)];
+        assert_true(pm__type_row_bytes(sets[i].type, N_COL, &bytes));
+        uint8_t *expected = read_reference(sets[i].file, N_ROW * bytes);
+        for (uint32_t r = 0; r < N_ROW; r++) {
+            pm__type_encode(sets[i].type, source + (size_t)r * N_COL, N_COL, row);
+            for (uint64_t b = 0; b < bytes; b++)
+                if (row[b] != expected[r * bytes + b])
+                    fail_msg("%s row %u byte %u: %02x instead of %02x", sets[i].file, r,
+                             (unsigned)b, row[b], expected[r * bytes + b]);
+        }
+        free(expected);
+    }
+    free(source);
+}
+
+/* Blocks of one number and 31 of another. */
+static void check_block(pm__type type, float first, float others, uint16_t scale, int level) {
+    float x[32], out[32];
+    uint8_t row[34];
+    for (int i = 0; i < 32; i++)
+        x[i] = i == 0 ? first : others;
+    pm__type_encode(type, x, 32, row);
+    assert_int_equal(row[0] | row[1] << 8, scale);
+    pm__type_decode(type, row, 32, out);
+    const float d = pm__f16_to_f32(scale);
+    if (isnan(d))
+        for (int i = 0; i < 32; i++)
+            assert_true(isnan(out[i]));
+    else
+        assert_true(out[0] == (float)level * d);
+}
+
+static void blocks_of_odd_numbers_encode(void **state) {
+    (void)state;
+    check_block(PM__TYPE_Q8_0, -127.0f, 3.0f, 0x3c00, -127);
+    check_block(PM__TYPE_Q8_0, 0.0f, -0.0f, 0, 0);
+    check_block(PM__TYPE_Q8_0, 1e-40f, 0.0f, 0, 0);
+    check_block(PM__TYPE_Q8_0, 0x1p-126f, -1e-42f, 0, 0);
+    check_block(PM__TYPE_Q8_0, FLT_MAX, 1.0f, 0x7c00, 127);
+    check_block(PM__TYPE_Q8_0, INFINITY, 1.0f, 0x7e00, 0);
+    check_block(PM__TYPE_Q8_0, 1.0f, NAN, 0x7e00, 0);
+    check_block(PM__TYPE_Q4_0, 16.0f, 3.0f, 0xc000, -8);
+    check_block(PM__TYPE_Q4_0, -4.0f, 4.0f, 0x3800, -8); /* of two as large the first */
+    check_block(PM__TYPE_Q4_0, 0.0f, -0.0f, 0x8000, 0);
+    check_block(PM__TYPE_Q4_0, -1e-40f, 0.0f, 0, 0);
+    check_block(PM__TYPE_Q4_0, -INFINITY, 1.0f, 0x7e00, 0);
+    check_block(PM__TYPE_Q4_0, 1.0f, NAN, 0x7e00, 0);
+    uint8_t row[2];
+    const float quiet = NAN, above = float_of(0x3f808000), tie = float_of(0x3f818000);
+    pm__type_encode(PM__TYPE_BF16, &quiet, 1, row);
+    assert_int_equal(row[1] & 0x7f, 0x7f);
+    pm__type_encode(PM__TYPE_BF16, &above, 1, row);
+    assert_int_equal(row[0] | row[1] << 8, 0x3f80); /* ties go to even */
+    pm__type_encode(PM__TYPE_BF16, &tie, 1, row);
+    assert_int_equal(row[0] | row[1] << 8, 0x3f82);
+}
+
+/* The most an element may change, in parts of the largest of its block. */
+static const float steps[PM__TYPE_COUNT] = {[PM__TYPE_F16] = 0x1p-11f,
+                                            [PM__TYPE_BF16] = 0x1p-8f,
+                                            [PM__TYPE_Q8_0] = 0.5f / 127 + 0x1p-11f,
+                                            [PM__TYPE_Q4_0] = 1.0f / 8 + 0x1p-11f};
+
+static void check_close(pm__type type, const float *x, uint32_t n) {
+    float out[256];
+    uint8_t row[256 * sizeof(float)];
+    pm__type_encode(type, x, n, row);
+    pm__type_decode(type, row, n, out);
+    const uint32_t block = pm__type_get(type)->block_n;
+    for (uint32_t i = 0; i < n; i++) {
+        float most = 0;
+        for (uint32_t k = i / block * block; k < i / block * block + block; k++)
+            most = fmaxf(most, fabsf(x[k]));
+        assert_true(fabsf(out[i] - x[i]) <= most * steps[type]);
+    }
+}
+
+static void encoding_is_close(void **state) {
+    (void)state;
+    random_state = 3;
+    for (int round = 0; round < 300; round++) {
+        float x[96];
+        for (size_t i = 0; i < PM__COUNT(x); i++) { /* no halves that are subnormal */
+            const float size = 1.0f + (float)next_random() * 0x1p-32f;
+            x[i] = ldexpf(i % 3 == 0 ? -size : size, -(int)(next_random() % 8));
+        }
+        for (pm__type type = 0; type < PM__TYPE_COUNT; type++)
+            check_close(type, x, PM__COUNT(x));
+    }
+}
+
 /* ---- planes: a reader that sees words only, as the shaders do -------------------------------- */
 
 static float low_half(uint32_t word) {
@@ -329,6 +440,11 @@ static void check_planes(pm__type type, uint32_t n_col) {
     assert_memory_equal(got, expected, n_col * sizeof *expected);
     for (uint32_t i = n_col; i < n_chunk * info->chunk_n; i++)
         assert_int_equal(bits_of(got[i]), 0);
+    for (uint32_t first = 0; first < n_col; first += info->block_n) {
+        const uint32_t n = (n_col - first) / info->block_n / 2 * info->block_n + info->block_n;
+        pm__type_read(type, quants, scales, first, n, got);
+        assert_memory_equal(got, expected + first, n * sizeof *expected);
+    }
     free(row);
 }
 
@@ -339,6 +455,32 @@ static void planes_read_back_what_decoding_gives(void **state) {
     for (pm__type type = 0; type < PM__TYPE_COUNT; type++)
         for (size_t i = 0; i < PM__COUNT(blocks); i++)
             check_planes(type, blocks[i] * pm__type_get(type)->block_n);
+}
+
+static void check_encode_packed(pm__type type, uint32_t n_col) {
+    uint32_t quants[2][MOST_COLS], scales[2][MOST_COLS];
+    float x[MOST_COLS];
+    uint8_t row[MOST_COLS * sizeof(float)];
+    for (uint32_t i = 0; i < n_col; i++)
+        x[i] = (float)(int32_t)next_random() * 0x1p-30f;
+    memset(quants, 0xff, sizeof quants);
+    memset(scales, 0xff, sizeof scales);
+    pm__type_encode(type, x, n_col, row);
+    pm__type_pack(type, row, n_col, quants[0], scales[0]);
+    pm__type_encode_packed(type, x, n_col, quants[1], scales[1]);
+    assert_memory_equal(quants[0], quants[1], sizeof quants[0]);
+    assert_memory_equal(scales[0], scales[1], sizeof scales[0]);
+}
+
+static void encoding_into_planes_is_both_in_one(void **state) {
+    (void)state;
+    static const uint32_t blocks[] = {1, 2, 3, 5, 7, 8, 13, 16, 31};
+    random_state = 4;
+    for (pm__type type = 0; type < PM__TYPE_COUNT; type++)
+        for (size_t i = 0; i < PM__COUNT(blocks); i++)
+            for (uint32_t times = 1; times < 40; times += 13)
+                if (blocks[i] * pm__type_get(type)->block_n * times <= MOST_COLS)
+                    check_encode_packed(type, blocks[i] * pm__type_get(type)->block_n * times);
 }
 
 /* The last scale word of an odd number of blocks has no second scale: it must be zero, not what was
@@ -361,7 +503,11 @@ int main(void) {
         cmocka_unit_test(both_tables_agree),
         cmocka_unit_test(row_bytes_are_checked),
         cmocka_unit_test(vectors_decode_bit_for_bit),
+        cmocka_unit_test(encoding_gives_the_bytes_of_the_reference),
+        cmocka_unit_test(blocks_of_odd_numbers_encode),
+        cmocka_unit_test(encoding_is_close),
         cmocka_unit_test(planes_read_back_what_decoding_gives),
+        cmocka_unit_test(encoding_into_planes_is_both_in_one),
         cmocka_unit_test(unused_halves_of_scales_are_zero),
     };
     return cmocka_run_group_tests_name("quant", tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* quant.h: tensor element types: decoding to f32 on the CPU, and packing into planes for the GPU.
+/* quant.h: tensor element types: f32 to them and back on the CPU, and packing into planes for the
+ * GPU.
  *
  * A GGUF block has an awkward size (18, 34, ... bytes). At load a row is split into planes of
  * 4-byte words:
@@ -51,6 +52,11 @@ bool pm__type_row_bytes(pm__type type, uint64_t n_col, uint64_t *bytes);
  * out     [n_col] f32, bit for bit what ggml's decoder gives */
 void pm__type_decode(pm__type type, const void *row, uint32_t n_col, float *out);
 
+/* x    [n_col] f32
+ * row  out, the bytes that ggml's reference encoder without importances gives for numbers. A block
+ *      with an infinity or a NaN decodes to NaNs */
+void pm__type_encode(pm__type type, const float *x, uint32_t n_col, void *row);
+
 /* Words of one packed row. */
 uint32_t pm__type_quant_words(pm__type type, uint32_t n_col);
 uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
@@ -60,6 +66,13 @@ uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
  * scales  out, [pm__type_scale_words], or NULL if there are none */
 void pm__type_pack(pm__type type, const void *row, uint32_t n_col, uint32_t *quants,
                    uint32_t *scales);
+/* Encodes [n_col] f32 and packs them. */
+void pm__type_encode_packed(pm__type type, const float *x, uint32_t n_col, uint32_t *quants,
+                            uint32_t *scales);
+/* The way back: elements [first, first + n) of a packed row, whole blocks.
+ * out  [n] f32, what pm__type_decode gives */
+void pm__type_read(pm__type type, const uint32_t *quants, const uint32_t *scales, uint32_t first,
+                   uint32_t n, float *out);
 
 /* IEEE 754 binary16 to binary32, exact; and back, round to nearest even. A NaN stays one. */
 float pm__f16_to_f32(uint16_t half);
