@@ -100,6 +100,10 @@ typedef struct pm_device_desc {
     uint32_t n_thread;     /* of the CPU path and of shader compilation; 0: one a processor */
     const char *cache_dir; /* SPIR-V and pipelines; NULL: $XDG_CACHE_HOME/pumice; "": no cache */
     uint32_t submit_ms;    /* time budget of one submission; 0: 100 */
+    /* Most device memory that models and sessions take together: of a discrete GPU its own memory,
+     * where memory is shared all of it, on the CPU path the mapped model file included. 0: no limit
+     * but what is free. */
+    uint64_t max_memory_bytes;
 } pm_device_desc;
 
 /* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver),
@@ -122,6 +126,8 @@ typedef struct pm_model_desc {
     const char *path;
     bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
     bool no_weights; /* all but placing the weights: for pm_session_plan */
+    /* A session that is to follow: OUT_OF_MEMORY before a weight is read if the two do not fit. */
+    const struct pm_session_desc *session;
     pm_progress_fn progress;
     void *user;
 } pm_model_desc;
@@ -191,21 +197,37 @@ PM_API pm_status pm_chat_tokenize(const pm_model *model, const pm_message *messa
 /* One mutable inference timeline (or several: sequences) of a model. */
 typedef struct pm_session pm_session;
 
+/* As many positions as fit into what is free beside the weights and the rest of the session: the
+ * model's own at most, else in steps of 32. One part in PM_AUTO_SPARE of what is free is left to
+ * the driver and to other programs. */
+#define PM_CTX_AUTO   0xffffffffu
+#define PM_AUTO_SPARE 16
+
 typedef struct pm_session_desc {
-    uint32_t n_ctx;   /* positions a sequence can hold; 0: the model's own, at most 4096 */
+    uint32_t n_ctx;   /* positions a sequence can hold; 0: the model's own, at most 4096;
+                         PM_CTX_AUTO */
     uint32_t n_batch; /* rows of one prompt step; 0: 512 (at most n_ctx) */
     uint32_t n_seq;   /* sequences; 0: 1 */
 } pm_session_desc;
 
+typedef enum pm_plan_part {
+    PM_PLAN_WEIGHTS,
+    PM_PLAN_LOADING, /* given back once the weights are there, before any session */
+    PM_PLAN_SESSION
+} pm_plan_part;
+
 typedef struct pm_plan_buffer {
     const char *name;
     const char *heap;
-    uint64_t bytes;
+    uint64_t bytes; /* of the allocation */
+    pm_plan_part part;
 } pm_plan_buffer;
 
 typedef struct pm_plan_heap {
     const char *name;
-    uint64_t needed, free;
+    uint64_t needed; /* at most at one time: weights and the larger of loading and session */
+    uint64_t free;   /* weights that are placed already count as free */
+    bool limited;    /* counts against max_memory_bytes */
 } pm_plan_heap;
 
 typedef struct pm_plan {
@@ -213,10 +235,17 @@ typedef struct pm_plan {
     size_t n_buffer;
     const pm_plan_heap *heaps;
     size_t n_heap;
+    uint64_t needed; /* of all limited heaps together, at most at one time */
+    uint64_t limit;  /* what max_memory_bytes leaves for that; UINT64_MAX: no limit */
+    uint32_t n_ctx;  /* positions; of PM_CTX_AUTO those that were chosen */
     bool fits;
+    const char *why; /* what does not fit, and what would help; "" */
 } pm_plan;
 
-/* Every buffer that the model and a session of it allocate, to the byte. Free with pm_plan_free. */
+/* Every buffer that the model and a session of it allocate, to the byte, and the session's tables in
+ * system memory. Free with pm_plan_free.
+ * errors  OUT_OF_MEMORY: a buffer is larger than the device can have or bind; or PM_CTX_AUTO, and
+ *         not even the smallest context fits (names needed and free bytes) */
 PM_API pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan **out);
 PM_API void pm_plan_free(pm_plan *plan);
 

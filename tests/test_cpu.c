@@ -380,7 +380,7 @@ static void toy_open(toy *t) {
     t->def = (pm__model_def){.weights = t->weights, .n_weight = 2};
     t->limits = (pm__limits){.n_ctx = 70, .n_batch = 5, .n_out = 5, .n_seq = 2};
     toy_build(t);
-    assert_int_equal(pm__cpu_open(2, &t->cpu), PM_OK);
+    assert_int_equal(pm__cpu_open(2, 0, &t->cpu), PM_OK);
     const pm__backend *b = t->cpu.backend;
     assert_int_equal(b->weights_create(t->cpu.device, &t->def, NULL, NULL, &t->placed), PM_OK);
     assert_int_equal(b->context_create(t->placed, &t->g, &t->limits, &t->context), PM_OK);
@@ -514,24 +514,32 @@ static void test_rules(void **state) {
 /* ---- plan and device ------------------------------------------------------------------------- */
 
 typedef struct sink {
-    uint64_t weights, activations, caches, step, heap_bytes;
+    uint64_t weights, activations, cache, step, nodes, heap_bytes, limit;
 } sink;
 
-static pm_status add_buffer(void *user, const char *name, const char *heap, uint64_t bytes) {
+static pm_status add_buffer(void *user, const pm_plan_buffer *buffer) {
     sink *s = user;
-    assert_string_equal(heap, "system memory");
-    uint64_t *place = strncmp(name, "weights", 7) == 0   ? &s->weights
-                      : strcmp(name, "activations") == 0 ? &s->activations
-                      : strcmp(name, "caches") == 0      ? &s->caches
-                                                         : &s->step;
-    *place += bytes;
+    assert_string_equal(buffer->heap, "system memory");
+    const bool weights = strncmp(buffer->name, "weights", 7) == 0;
+    assert_int_equal(buffer->part, weights ? PM_PLAN_WEIGHTS : PM_PLAN_SESSION);
+    uint64_t *place = weights                                    ? &s->weights
+                      : strcmp(buffer->name, "activations") == 0 ? &s->activations
+                      : strcmp(buffer->name, "cache") == 0       ? &s->cache
+                      : strcmp(buffer->name, "nodes") == 0       ? &s->nodes
+                                                                 : &s->step;
+    *place += buffer->bytes;
     return PM_OK;
 }
 
-static pm_status add_heap(void *user, const char *name, uint64_t bytes) {
-    assert_string_equal(name, "system memory");
-    ((sink *)user)->heap_bytes = bytes;
+static pm_status add_heap(void *user, const pm_plan_heap *heap) {
+    assert_string_equal(heap->name, "system memory");
+    assert_true(heap->limited);
+    ((sink *)user)->heap_bytes = heap->free;
     return PM_OK;
+}
+
+static void set_limit(void *user, uint64_t bytes) {
+    ((sink *)user)->limit = bytes;
 }
 
 static void test_plan(void **state) {
@@ -539,13 +547,14 @@ static void test_plan(void **state) {
     toy t;
     toy_open(&t);
     sink s = {0};
-    const pm__plan_sink to = {add_buffer, add_heap, &s};
-    assert_int_equal(t.cpu.backend->plan(t.cpu.device, &t.def, &t.g, &t.limits, &to), PM_OK);
+    const pm__plan_sink to = {add_buffer, add_heap, set_limit, &s};
+    const pm__plan_desc desc = {.def = &t.def, .graph = &t.g, .limits = &t.limits};
+    assert_int_equal(t.cpu.backend->plan(t.cpu.device, &desc, &to), PM_OK);
     assert_int_equal(s.weights, 4 * (VOCAB * EMBD + EMBD * EMBD));
-    assert_int_equal(s.caches, 2 * 6 * 32 * EMBD * 4);
+    assert_int_equal(s.cache, 2 * 6 * 32 * EMBD * 4);
     assert_int_equal(s.step, 16 * 6 + 4 * 5 + 4 * 6 + 4 * 140 + 48 * 2 + 16 * 5 + 16 * 16 * 5);
     assert_true(s.activations >= 4 * (5 * VOCAB + 5 * EMBD));
-    assert_true(s.heap_bytes > 0);
+    assert_true(s.heap_bytes > 0 && s.nodes > 0 && s.limit == 0);
     /* A context that no machine holds is refused, with both numbers. */
     const pm__limits huge = {.n_ctx = 1u << 31, .n_batch = 5, .n_out = 5, .n_seq = 60};
     void *context;
@@ -561,7 +570,7 @@ static void test_device(void **state) {
     assert_true(info->memory_bytes > 0);
     assert_true(strlen(info->name) > 0);
     pm__device_handle one;
-    assert_int_equal(pm__cpu_open(1, &one), PM_OK);
+    assert_int_equal(pm__cpu_open(1, 0, &one), PM_OK);
     assert_string_equal(one.info->driver, "reference executor, 1 thread, OpenMP");
     one.backend->close(one.device);
 }

@@ -346,20 +346,21 @@ static void test_budget(void **state) {
 /* ---- the plan
  * ------------------------------------------------------------------------------------- */
 
-static pm_status add_buffer(void *user, const char *name, const char *heap, uint64_t bytes) {
-    assert_true(name[0] != '\0' && heap[0] != '\0');
-    *(uint64_t *)user += bytes;
+static pm_status add_buffer(void *user, const pm_plan_buffer *buffer) {
+    assert_true(buffer->name[0] != '\0' && buffer->heap[0] != '\0');
+    *(uint64_t *)user += buffer->bytes;
     return PM_OK;
 }
 
-static pm_status see_heap(void *user, const char *name, uint64_t free_bytes) {
+static pm_status see_heap(void *user, const pm_plan_heap *heap) {
     (void)user;
-    assert_true(name[0] != '\0' && free_bytes > 0);
+    assert_true(heap->name[0] != '\0' && heap->free > 0);
     return PM_OK;
 }
 
 static void check_plan(uint32_t index) {
-    static const way ways[] = {{.n_seq = 0}, {.n_seq = 3, .most_allocation = 65536}};
+    static const way ways[] = {
+        {.n_seq = 0}, {.n_seq = 3, .most_allocation = 65536}, {.n_seq = 2, .unmapped = true}};
     float *logits = calloc(N_LOGIT, sizeof *logits);
     assert_non_null(logits);
     for (size_t i = 0; i < PM__COUNT(ways); i++) {
@@ -368,7 +369,8 @@ static void check_plan(uint32_t index) {
         open_device(&r, index, &ways[i]);
         uint64_t planned = 0;
         const pm__plan_sink sink = {.buffer = add_buffer, .heap = see_heap, .user = &planned};
-        must(r.backend->plan(r.handle.device, &tiny.def, &tiny.graph, &r.limits, &sink));
+        const pm__plan_desc desc = {.def = &tiny.def, .graph = &tiny.graph, .limits = &r.limits};
+        must(r.backend->plan(r.handle.device, &desc, &sink));
         assert_int_equal(allocations.n, 0);
         must(open_model(&r));
         assert_int_equal(taken, planned);

@@ -26,13 +26,19 @@ static void copy(pm__gpu *gpu, VkCommandBuffer commands, void *user) {
 }
 
 static void init(pm__gpu *gpu, pm__buffer *buffer, const char *name, pm__memory_use use) {
-    VkDeviceSize taken;
-    uint32_t heap;
-    assert_int_equal(pm__buffer_plan(gpu, N_BYTE, use, &taken, &heap), PM_OK);
-    assert_int_equal(pm__buffer_init(gpu, buffer, name, N_BYTE, use), PM_OK);
+    pm__room room, now;
+    pm__placement at;
+    pm__room_init(&room, gpu);
+    assert_int_equal(pm__buffer_place(gpu, name, N_BYTE, use, &room, &at), PM_OK);
+    assert_int_equal(pm__buffer_init_at(gpu, buffer, name, N_BYTE, use, &at), PM_OK);
+    const uint32_t heap = at.heap;
     assert_int_equal(buffer->heap, heap);
     assert_int_equal(buffer->bytes, N_BYTE);
-    assert_true(taken >= N_BYTE);
+    assert_int_equal(buffer->taken, at.taken);
+    assert_int_equal(buffer->map != NULL, at.mapped);
+    assert_true(at.taken >= N_BYTE);
+    pm__room_init(&now, gpu);
+    assert_true(now.heaps[heap] <= room.heaps[heap]);
     assert_true(pm__heap_free(gpu, heap) > 0);
     assert_true(pm__heap_free(gpu, heap) <= gpu->memory.memoryHeaps[heap].size);
     assert_true(strncmp(pm__heap_name(gpu, heap), "device ", 7) == 0 ||

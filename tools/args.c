@@ -7,7 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum option_type { FLAG, TEXT, LIST, U32, U64, F32 } option_type;
+typedef enum option_type {
+    FLAG,
+    TEXT,
+    LIST,
+    U32,
+    U32_AUTO, /* also `auto`: UINT32_MAX */
+    U64,
+    F32,
+    SIZE /* bytes in a U64, as 512M, 1.5G or 6GiB; a plain number is in MiB */
+} option_type;
 
 typedef struct option {
     char letter;
@@ -69,6 +78,37 @@ static bool real_number(const char *text, double *out) {
     return *end == '\0' && isfinite(*out);
 }
 
+/* Bytes of "1.5G"; false for anything else. */
+static bool read_size(const char *text, double *out) {
+    static const char units[] = "bkmg";
+    char *end = NULL;
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    *out = strtod(text, &end);
+    const char *unit = *end ? strchr(units, tolower((unsigned char)*end)) : strchr(units, 'm');
+    if (!unit || !isfinite(*out))
+        return false;
+    *out = ldexp(*out, 10 * (int)(unit - units));
+    const char *rest = *end ? end + 1 : end;
+    return *rest == '\0' || (unit != units && (strcmp(rest, "iB") == 0 || strcmp(rest, "ib") == 0));
+}
+
+static bool set_size(const parser *p, const option *o, const char *shown, const char *text) {
+    double value = 0;
+    if (!read_size(text, &value)) {
+        return fail(p,
+                    "%s: '%s' is not a size such as 512M, 1.5G or 6GiB; a plain number is in MiB",
+                    shown, text);
+    }
+    if (value < o->least || value > o->most) {
+        return fail(p, "%s: %s is not between %.0f bytes and %.0f TiB", shown, text, o->least,
+                    ldexp(o->most, -40));
+    }
+    const uint64_t bytes = (uint64_t)value;
+    memcpy((char *)p->out + o->offset, &bytes, sizeof bytes);
+    return true;
+}
+
 static bool set_number(const parser *p, const option *o, const char *shown, const char *text) {
     char *field = (char *)p->out + o->offset;
     uint64_t whole = 0;
@@ -78,17 +118,22 @@ static bool set_number(const parser *p, const option *o, const char *shown, cons
         memset(field, 0, o->type == U64 ? sizeof(uint64_t) : sizeof(uint32_t));
         return true;
     }
+    if (o->type == U32_AUTO && strcmp(text, "auto") == 0) {
+        memset(field, 0xff, sizeof(uint32_t));
+        return true;
+    }
     if (o->type == F32 ? !real_number(text, &value) : !whole_number(text, &whole))
         return fail(p, "%s: '%s' is not a %snumber", shown, text, o->type == F32 ? "" : "whole ");
     value = o->type == F32 ? value : (double)whole;
     if (value < o->least || value > o->most) {
-        return fail(p, "%s: %s is not between %.16g and %.16g%s%s", shown, text, o->least, o->most,
-                    o->ask ? ", nor " : "", o->ask ? o->ask : "");
+        return fail(p, "%s: %s is not between %.16g and %.16g%s%s%s", shown, text, o->least,
+                    o->most, o->ask ? ", nor " : "", o->ask ? o->ask : "",
+                    o->type == U32_AUTO ? ", nor auto" : "");
     }
     if (o->type == F32) {
         const float f32 = (float)value;
         memcpy(field, &f32, sizeof f32);
-    } else if (o->type == U32) {
+    } else if (o->type == U32 || o->type == U32_AUTO) {
         const uint32_t u32 = (uint32_t)whole;
         memcpy(field, &u32, sizeof u32);
     } else {
@@ -114,6 +159,8 @@ static bool set(const parser *p, const option *o, const char *shown, const char 
             return fail(p, "%s: given more than %d times", shown, PM__MOST_STOP);
         p->out->stop[p->out->n_stop++] = text;
         return true;
+    case SIZE:
+        return set_size(p, o, shown, text);
     default:
         return set_number(p, o, shown, text);
     }

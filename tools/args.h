@@ -19,8 +19,9 @@ enum {
         PM__OPT_TOP_K, PM__OPT_TOP_P, PM__OPT_MIN_P, PM__OPT_REPEAT_PENALTY,                       \
         PM__OPT_PRESENCE_PENALTY, PM__OPT_FREQUENCY_PENALTY, PM__OPT_REPEAT_LAST_N, PM__OPT_STOP
 #define PM__OPTS_DEVICE                                                                            \
-    PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_RUN_AHEAD,                  \
-        PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
+    PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,                   \
+        PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE,                 \
+        PM__OPT_NO_CHECK
 
 #define PM__MOST_STOP 16
 
@@ -29,6 +30,7 @@ typedef struct pm__options {
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
     uint32_t run_ahead, submit_ms, top, time_limit;
+    uint64_t max_vram; /* bytes; 0: not given */
     pm_sampling sampling;
     const char *stop[PM__MOST_STOP];
     size_t n_stop;

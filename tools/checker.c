@@ -151,7 +151,7 @@ static double now(void) {
 typedef struct arguments {
     char *items[MOST_ARGUMENTS];
     size_t n;
-    char numbers[4][24], child[SKIP_SIZE + 32], program[PM__PATH_SIZE];
+    char numbers[5][24], child[SKIP_SIZE + 32], program[PM__PATH_SIZE];
 } arguments;
 
 static void add(arguments *a, const char *flag, const char *value) {
@@ -191,6 +191,9 @@ static void collect_arguments(const supervisor *s, arguments *a) {
     add(a, options->verbose ? "-v" : NULL, NULL);
     add_number(a, 1, "-t", options->n_thread);
     add_number(a, 2, "--submit-ms", options->submit_ms);
+    /* The limit of a run is for its model and session. */
+    snprintf(a->numbers[4], sizeof a->numbers[4], "%" PRIu64 "B", options->max_vram);
+    add(a, options->max_vram && !s->job->used_only ? "--max-vram" : NULL, a->numbers[4]);
     /* A seed of a run is one of its sampler. */
     add_number(a, 3, "-s", s->job->used_only ? 0 : options->sampling.seed);
     a->items[a->n] = NULL;

@@ -92,6 +92,7 @@ static int print_json(const pm__cli *cli, const pm_generate_desc *desc,
     cJSON_AddNumberToObject(document, "host_us_per_token",
                             n_token ? 1e6 * generation->host_seconds / (double)n_token : 0);
     cJSON_AddNumberToObject(document, "bytes_per_step", (double)generation->bytes_per_step);
+    cJSON_AddNumberToObject(document, "context", pm_session_n_ctx(cli->session));
     cJSON_AddNumberToObject(document, "dispatches", generation->n_dispatch);
     cJSON_AddItemToObject(document, "device", pm__json_device(pm_device_get_info(cli->device)));
     return pm__json_print(document);

@@ -167,6 +167,7 @@ static int print_json(scoring *s, const int32_t *ids, size_t n_id) {
     cJSON_AddItemToObject(document, "perplexity",
                           s->n_scored ? cJSON_CreateNumber(exp(mean)) : cJSON_CreateNull());
     cJSON_AddNumberToObject(document, "n_scored", (double)s->n_scored);
+    cJSON_AddNumberToObject(document, "context", pm_session_n_ctx(s->cli->session));
     cJSON_AddItemToObject(document, "device", pm__json_device(pm_device_get_info(s->cli->device)));
     return pm__json_print(document);
 }
@@ -237,8 +238,8 @@ static const unsigned char options_taken[] = {
     PM__OPT_MODEL,         PM__OPT_PROMPT,    PM__OPT_FILE,         PM__OPT_TOP,
     PM__OPT_CTX,           PM__OPT_BATCH,     PM__OPT_THREADS,      PM__OPT_NO_BOS,
     PM__OPT_PARSE_SPECIAL, PM__OPT_DEVICE,    PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU,
-    PM__OPT_SUBMIT_MS,     PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE,     PM__OPT_NO_CHECK,
-    PM__OPT_JSON,          PM__OPT_VERBOSE};
+    PM__OPT_MAX_VRAM,      PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR,    PM__OPT_NO_CACHE,
+    PM__OPT_NO_CHECK,      PM__OPT_JSON,      PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_score = {options_taken, sizeof options_taken, score,
                                  "The text is taken byte for byte. One that is longer than -c "

@@ -88,9 +88,11 @@ static int find_model(pm__cli *cli) {
 static int open_model(pm__cli *cli, pm__cli_need need) {
     PM__CHECK(find_model(cli));
     pm__progress progress = {0};
+    const pm_session_desc session = pm__cli_session_desc(cli->options);
     const pm_model_desc desc = {.path = cli->model_path,
                                 .vocab_only = need == PM__NEED_VOCAB,
                                 .no_weights = need == PM__NEED_PLAN,
+                                .session = need == PM__NEED_SESSION ? &session : NULL,
                                 .progress = pm__report_progress,
                                 .user = &progress};
     const pm_status status = pm_model_open(cli->device, &desc, &cli->model);
@@ -110,7 +112,8 @@ int pm__cli_open_device(pm__cli *cli, const pm__options *options) {
                                  .require_gpu = options->require_gpu,
                                  .n_thread = options->n_thread,
                                  .cache_dir = options->no_cache ? "" : options->cache_dir,
-                                 .submit_ms = options->submit_ms};
+                                 .submit_ms = options->submit_ms,
+                                 .max_memory_bytes = options->max_vram};
     return pm__cli_status(pm_device_open(&desc, &cli->device));
 }
 
@@ -127,6 +130,8 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
         pm__report_quarantine(cli->device);
         const pm_session_desc desc = pm__cli_session_desc(options);
         PM__CHECK(pm__cli_status(pm_session_open(cli->model, &desc, &cli->session)));
+        if (desc.n_ctx == PM_CTX_AUTO)
+            pm__report_auto(cli->model, pm_session_n_ctx(cli->session));
     }
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -40,6 +41,22 @@ void pm__report_quarantine(const pm_device *device) {
         else
             fputs("there is no other: it cannot be run\n", stderr);
     }
+}
+
+void pm__report_auto(const pm_model *model, uint32_t n_ctx) {
+    const uint32_t trained = pm_model_get_info(model)->n_ctx_train;
+    if (n_ctx == trained) {
+        fprintf(stderr, "pumice: -c auto: all %" PRIu32 " positions the model was trained for\n",
+                n_ctx);
+        return;
+    }
+    fprintf(stderr, "pumice: -c auto: %" PRIu32 " positions", n_ctx);
+    if (trained)
+        fprintf(stderr, " of the %" PRIu32 " the model was trained for", trained);
+    fprintf(stderr,
+            " fit into memory; of what was free, a part in %d is left to the driver and other "
+            "programs\n",
+            PM_AUTO_SPARE);
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */

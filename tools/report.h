@@ -8,6 +8,8 @@
 
 /* The first line of a run, on stderr: device, driver, tier and why. */
 void pm__report_device(const pm_device_info *info);
+/* What -c auto came to. */
+void pm__report_auto(const pm_model *model, uint32_t n_ctx);
 /* Which kernels of the device are in quarantine, and what is used instead; a line each. */
 void pm__report_quarantine(const pm_device *device);
 /* The kernel tier a device works with: the last that is available; NULL on the CPU path. */

@@ -3,6 +3,7 @@
 #include "cpu.h"
 
 #include "../base/checked.h"
+#include "../base/system.h"
 #include "../base/threads.h"
 #include "cpu_ops.h"
 
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char heap_name[] = "system memory";
 enum { ARENA_ALIGNMENT = 64 };
 
 /* ---- device ---------------------------------------------------------------------------------- */
@@ -21,40 +21,17 @@ enum { ARENA_ALIGNMENT = 64 };
 typedef struct cpu_device {
     pm_device_info info;
     int n_thread;
+    uint64_t most_bytes; /* of weights and contexts together; 0: no limit */
+    uint64_t taken;      /* by contexts */
     char name[128], driver[96];
 } cpu_device;
 
 static cpu_device listed;
 static pthread_once_t listed_once = PTHREAD_ONCE_INIT;
 
-/* Value of the first line "key : value" of a file under /proc; false if there is none. */
-static bool read_proc(const char *path, const char *key, char *out, size_t size) {
-    FILE *file = fopen(path, "r");
-    bool found = false;
-    char line[256];
-    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (colon == NULL || strncmp(line, key, strlen(key)) != 0)
-            continue;
-        const char *value = colon + 1 + strspn(colon + 1, " \t");
-        snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
-        found = true;
-    }
-    if (file != NULL)
-        fclose(file);
-    return found;
-}
-
-static uint64_t free_memory(uint64_t otherwise) {
-    char text[64];
-    if (!read_proc("/proc/meminfo", "MemAvailable", text, sizeof text))
-        return otherwise;
-    return strtoull(text, NULL, 10) * 1024;
-}
-
 static void describe(cpu_device *device, uint32_t n_thread) {
     device->n_thread = n_thread > 0 && n_thread < 4096 ? (int)n_thread : pm__thread_count();
-    if (!read_proc("/proc/cpuinfo", "model name", device->name, sizeof device->name))
+    if (!pm__system_read("/proc/cpuinfo", "model name", device->name, sizeof device->name))
         snprintf(device->name, sizeof device->name, "CPU");
     snprintf(device->driver, sizeof device->driver, "reference executor, %d thread%s, OpenMP",
              device->n_thread, device->n_thread == 1 ? "" : "s");
@@ -86,7 +63,7 @@ static void device_close(void *device) {
 /* ---- weights --------------------------------------------------------------------------------- */
 
 typedef struct cpu_weights {
-    const cpu_device *device;
+    cpu_device *device;
     const pm__model_def *def;
 } cpu_weights;
 
@@ -117,35 +94,6 @@ static void weights_destroy(void *weights) {
     free(weights);
 }
 
-/* ---- plan ------------------------------------------------------------------------------------ */
-
-typedef struct sizes {
-    uint64_t arena, caches, step;
-} sizes;
-
-static sizes sizes_of(const pm__graph *g, const pm__limits *limits, const pm__plan *plan) {
-    sizes all = {.arena = plan->arena_bytes};
-    for (uint32_t i = 0; i < g->n_cache; i++)
-        all.caches = pm__add_most_u64(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
-    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
-        all.step = pm__add_most_u64(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
-    return all;
-}
-
-static pm_status plan(void *device, const pm__model_def *def, const pm__graph *g,
-                      const pm__limits *limits, const pm__plan_sink *sink) {
-    const cpu_device *cpu = device;
-    pm__plan arena;
-    PM_TRY(pm__plan_init(&arena, g, limits->n_batch, limits->n_out, ARENA_ALIGNMENT));
-    const sizes all = sizes_of(g, limits, &arena);
-    pm__plan_finish(&arena);
-    PM_TRY(sink->heap(sink->user, heap_name, free_memory(cpu->info.memory_bytes)));
-    PM_TRY(sink->buffer(sink->user, "weights (mapped file)", heap_name, weight_bytes(def)));
-    PM_TRY(sink->buffer(sink->user, "activations", heap_name, all.arena));
-    PM_TRY(sink->buffer(sink->user, "caches", heap_name, all.caches));
-    return sink->buffer(sink->user, "step", heap_name, all.step);
-}
-
 /* ---- context --------------------------------------------------------------------------------- */
 
 typedef struct cpu_context {
@@ -161,7 +109,42 @@ typedef struct cpu_context {
     bool sample;
     bool loaded; /* rows of the next step are there */
     uint32_t n_submitted, n_collected;
+    uint64_t taken; /* of the device's limit */
 } cpu_context;
+
+typedef struct sizes {
+    uint64_t arena, caches, step, tables;
+} sizes;
+
+static sizes sizes_of(const pm__graph *g, const pm__limits *limits, const pm__plan *plan) {
+    sizes all = {.arena = plan->arena_bytes};
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        all.caches = pm__add_most_u64(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        all.step = pm__add_most_u64(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
+    all.tables = sizeof(cpu_context) + g->n_node * sizeof(pm__cpu_args) +
+                 g->n_cache * sizeof(float *) + pm__plan_bytes(g);
+    return all;
+}
+
+static uint64_t sum_of(const sizes *all) {
+    return pm__add_most_u64(pm__add_most_u64(all->arena, all->caches),
+                            pm__add_most_u64(all->step, all->tables));
+}
+
+/* What is free to a model and its contexts. The file is mapped already, so of the address space it
+ * takes no more. */
+static uint64_t free_bytes(const cpu_device *cpu, uint64_t mapped) {
+    uint64_t memory = pm__system_memory_free();
+    if (memory == UINT64_MAX)
+        memory = cpu->info.memory_bytes;
+    return pm__least_u64(memory, pm__add_most_u64(pm__system_addresses_free(), mapped));
+}
+
+static uint64_t limit_left(const cpu_device *cpu) {
+    return cpu->most_bytes == 0 ? UINT64_MAX
+                                : cpu->most_bytes - pm__least_u64(cpu->most_bytes, cpu->taken);
+}
 
 static pm_status reserve(void **out, uint64_t bytes, const char *what) {
     *out = bytes <= SIZE_MAX ? calloc(1, bytes > 0 ? (size_t)bytes : 1) : NULL;
@@ -169,17 +152,24 @@ static pm_status reserve(void **out, uint64_t bytes, const char *what) {
 }
 
 /* The system promises more than it has, so what is really free is asked for first. */
-static pm_status check_fit(const cpu_context *c) {
+static pm_status check_fit(cpu_context *c) {
     const sizes all = sizes_of(c->g, &c->limits, &c->plan);
-    const uint64_t needed = pm__add_most_u64(pm__add_most_u64(all.arena, all.caches), all.step);
-    const uint64_t available = free_memory(UINT64_MAX);
-    if (needed <= available)
-        return PM_OK;
-    return pm__fail(PM_OUT_OF_MEMORY,
-                    "cpu: the context needs %" PRIu64 " bytes (caches %" PRIu64
-                    ", activations %" PRIu64 ") and %" PRIu64
-                    " are free; try a smaller context (-c) or batch (-b)",
-                    needed, all.caches, all.arena, available);
+    const cpu_device *cpu = c->weights->device;
+    const uint64_t mapped = weight_bytes(c->weights->def);
+    const uint64_t limit = limit_left(cpu);
+    const uint64_t available =
+        pm__least_u64(free_bytes(cpu, 0), limit - pm__least_u64(limit, mapped));
+    const uint64_t needed = sum_of(&all);
+    if (needed > available)
+        return pm__fail(PM_OUT_OF_MEMORY,
+                        "cpu: the context needs %" PRIu64 " bytes (caches %" PRIu64
+                        ", activations %" PRIu64 ") and %" PRIu64
+                        " are free%s; try a smaller context (-c) or batch (-b)",
+                        needed, all.caches, all.arena, available,
+                        cpu->most_bytes != 0 ? " under the limit (--max-vram)" : "");
+    c->taken = needed;
+    c->weights->device->taken += needed;
+    return PM_OK;
 }
 
 static pm_status reserve_all(cpu_context *c) {
@@ -196,6 +186,33 @@ static pm_status reserve_all(cpu_context *c) {
         PM_TRY(reserve(&c->step[part], pm__limits_step_bytes(&c->limits, (pm__step_part)part),
                        "cpu step"));
     return PM_OK;
+}
+
+static pm_status report(const pm__plan_sink *sink, const char *name, uint64_t bytes,
+                        pm_plan_part part) {
+    const pm_plan_buffer buffer = {
+        .name = name, .heap = pm__system_heap, .bytes = bytes, .part = part};
+    return sink->buffer(sink->user, &buffer);
+}
+
+static pm_status plan(void *device, const pm__plan_desc *desc, const pm__plan_sink *sink) {
+    const cpu_device *cpu = device;
+    const uint64_t mapped = weight_bytes(desc->def);
+    pm__plan arena;
+    PM_TRY(pm__plan_init(&arena, desc->graph, desc->limits->n_batch, desc->limits->n_out,
+                         ARENA_ALIGNMENT));
+    const sizes all = sizes_of(desc->graph, desc->limits, &arena);
+    pm__plan_finish(&arena);
+    const pm_plan_heap heap = {
+        .name = pm__system_heap, .free = free_bytes(cpu, mapped), .limited = true};
+    PM_TRY(sink->heap(sink->user, &heap));
+    if (cpu->most_bytes != 0)
+        sink->limit(sink->user, limit_left(cpu));
+    PM_TRY(report(sink, "weights (mapped file)", mapped, PM_PLAN_WEIGHTS));
+    PM_TRY(report(sink, "activations", all.arena, PM_PLAN_SESSION));
+    PM_TRY(report(sink, "cache", all.caches, PM_PLAN_SESSION));
+    PM_TRY(report(sink, "step", all.step, PM_PLAN_SESSION));
+    return report(sink, "nodes", all.tables, PM_PLAN_SESSION);
 }
 
 static void *base_of(const cpu_context *c, const pm__tensor *t) {
@@ -225,6 +242,7 @@ static void context_destroy(void *context) {
     free(c->caches);
     free(c->args);
     free(c->arena);
+    c->weights->device->taken -= c->taken;
     pm__plan_finish(&c->plan);
     free(c);
 }
@@ -416,11 +434,12 @@ static const pm__backend backend = {
     .read_logits = read_logits,
 };
 
-pm_status pm__cpu_open(uint32_t n_thread, pm__device_handle *out) {
+pm_status pm__cpu_open(uint32_t n_thread, uint64_t most_bytes, pm__device_handle *out) {
     cpu_device *device = calloc(1, sizeof *device);
     if (device == NULL)
         return pm__fail_memory("cpu device", sizeof *device);
     describe(device, n_thread);
+    device->most_bytes = most_bytes;
     *out = (pm__device_handle){.backend = &backend, .device = device, .info = &device->info};
     return PM_OK;
 }

@@ -4,8 +4,9 @@
 
 #include "../graph/backend.h"
 
-/* n_thread  0: one a processor */
-pm_status pm__cpu_open(uint32_t n_thread, pm__device_handle *out);
+/* n_thread    0: one a processor
+ * most_bytes  of mapped weights and contexts together; 0: no limit */
+pm_status pm__cpu_open(uint32_t n_thread, uint64_t most_bytes, pm__device_handle *out);
 /* What pm_device_list shows of it, without opening. */
 const pm_device_info *pm__cpu_info(void);
 

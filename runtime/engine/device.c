@@ -262,7 +262,7 @@ pm_status pm__device_choose(const pm__device_choice *from, const pm_device_desc 
 static pm_status open_chosen(const pm_device_desc *desc, const pm_device_info *chosen,
                              pm_device *device) {
     if (is_cpu(chosen))
-        PM_TRY(pm__cpu_open(desc->n_thread, &device->handle));
+        PM_TRY(pm__cpu_open(desc->n_thread, desc->max_memory_bytes, &device->handle));
     else
         PM_TRY(pm__gpu_open(chosen->index, desc, &device->handle));
     device->info = *device->handle.info;

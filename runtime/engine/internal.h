@@ -79,12 +79,24 @@ struct pm_session {
     pm_status failed; /* sticky: the backend failed, its state is unknown */
 };
 
-/* Limits of a session as the backend needs them, and n_ctx as the user sees it. Warns where n_ctx
- * passes n_ctx_train. */
+enum { PM__MOST_CTX = 1 << 20 }; /* as far as rope.comp is exact */
+
+/* Limits of a session as the backend needs them, and n_ctx as the user sees it. */
 pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, pm__limits *limits,
                              uint32_t *n_ctx);
+/* Says so where a context is longer than the model was trained for. */
+void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train);
+/* Bytes of system memory that a session takes for itself, beside its context. */
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab);
 pm_status pm__session_create(const pm__session_source *source, const pm_session_desc *desc,
                              pm_session **out);
+
+/* What PM_CTX_AUTO stands for; another n_ctx stays what it is.
+ * errors  OUT_OF_MEMORY: not even the smallest context fits */
+pm_status pm__plan_resolve(const pm_model *model, const pm_session_desc *desc,
+                           pm_session_desc *out);
+/* errors  OUT_OF_MEMORY: what does not fit, and what would help */
+pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc);
 
 /* Fails if the session cannot be used now: lost, in a callback, no such sequence. */
 pm_status pm__session_check(const pm_session *session, uint32_t seq);

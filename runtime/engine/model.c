@@ -113,6 +113,8 @@ static pm_status load(pm_model *model, const pm_model_desc *desc) {
     if (desc->vocab_only)
         return PM_OK;
     PM_TRY(read_architecture(model));
+    if (desc->session != NULL)
+        PM_TRY(pm__plan_check(model, desc->session));
     return desc->no_weights ? PM_OK : place_weights(model, desc);
 }
 

@@ -11,6 +11,11 @@ static uint32_t *table_of(const pm__pages *pages, uint32_t seq) {
     return pages->table + (size_t)seq * pages->n_table;
 }
 
+uint64_t pm__pages_bytes(const pm__limits *limits) {
+    const uint64_t entries = (uint64_t)limits->n_seq * pm__ceil_div(limits->n_ctx, PM_PAGE);
+    return sizeof(uint32_t) * (2ull * pm__limits_pages(limits) + entries + limits->n_seq);
+}
+
 pm_status pm__pages_init(pm__pages *pages, const pm__backend *backend, void *context,
                          const pm__limits *limits) {
     const uint32_t n_table = pm__ceil_div(limits->n_ctx, PM_PAGE);

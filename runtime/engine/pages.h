@@ -18,6 +18,8 @@ typedef struct pm__pages {
     uint32_t *used;  /* [n_seq] entries in use */
 } pm__pages;
 
+/* Of the tables of an initialised store. */
+uint64_t pm__pages_bytes(const pm__limits *limits);
 /* The store has room for n_ctx positions of every sequence, so pages never run out. */
 pm_status pm__pages_init(pm__pages *pages, const pm__backend *backend, void *context,
                          const pm__limits *limits);

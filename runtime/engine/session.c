@@ -11,7 +11,6 @@ enum {
     DEFAULT_CTX = 4096,
     DEFAULT_BATCH = 512,
     DEFAULT_OUT = 16,
-    MOST_CTX = 1 << 20, /* as far as rope.comp is exact */
     MOST_BATCH = 1 << 14,
     MOST_SEQ = 1 << 10
 };
@@ -24,16 +23,11 @@ static pm_status check_most(const char *name, uint32_t value, uint32_t most) {
 
 pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, pm__limits *limits,
                              uint32_t *n_ctx) {
-    PM_TRY(check_most("n_ctx", desc->n_ctx, MOST_CTX));
+    PM_TRY(check_most("n_ctx", desc->n_ctx, PM__MOST_CTX));
     PM_TRY(check_most("n_batch", desc->n_batch, MOST_BATCH));
     PM_TRY(check_most("n_seq", desc->n_seq, MOST_SEQ));
     const uint32_t own = n_ctx_train != 0 ? pm__least_u32(n_ctx_train, DEFAULT_CTX) : DEFAULT_CTX;
     *n_ctx = desc->n_ctx != 0 ? desc->n_ctx : own;
-    if (n_ctx_train != 0 && *n_ctx > n_ctx_train)
-        pm__log(PM_LOG_WARN,
-                "session: a context of %u positions is longer than the %u the model was trained "
-                "for; past them its text may be nonsense",
-                *n_ctx, n_ctx_train);
     const uint32_t n_seq = desc->n_seq != 0 ? desc->n_seq : 1;
     const uint32_t n_batch = desc->n_batch != 0 ? desc->n_batch : DEFAULT_BATCH;
     limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
@@ -42,6 +36,23 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);
     limits->n_out = pm__most_u32(n_seq, pm__least_u32(limits->n_batch, DEFAULT_OUT));
     return PM_OK;
+}
+
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab) {
+    const uint64_t of_sequence = sizeof(pm__sequence) + (uint64_t)n_ctx * sizeof(int32_t);
+    const uint64_t of_row = sizeof(struct pm_step_row);
+    const uint64_t of_out =
+        sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_vocab * sizeof(float);
+    return sizeof(pm_session) + limits->n_seq * of_sequence + limits->n_batch * of_row +
+           limits->n_out * of_out + pm__pages_bytes(limits);
+}
+
+void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train) {
+    if (n_ctx_train != 0 && n_ctx > n_ctx_train)
+        pm__log(PM_LOG_WARN,
+                "session: a context of %u positions is longer than the %u the model was trained "
+                "for; past them its text may be nonsense",
+                n_ctx, n_ctx_train);
 }
 
 static pm_status reserve_host(pm_session *session) {
@@ -85,6 +96,7 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
     session->source = *source;
     pm_status status = pm__session_limits(desc != NULL ? desc : &defaults, source->n_ctx_train,
                                           &session->limits, &session->n_ctx);
+    pm__session_warn(session->n_ctx, source->n_ctx_train);
     if (status == PM_OK)
         status = reserve_host(session);
     if (status == PM_OK)
@@ -98,6 +110,7 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
 }
 
 pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out) {
+    pm_session_desc resolved;
     if (model->weights == NULL)
         return pm__fail(
             PM_ARGUMENT,
@@ -108,7 +121,8 @@ pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_sessi
                                        .tokenizer = model->tokenizer,
                                        .n_vocab = model->def.n_vocab,
                                        .n_ctx_train = model->def.n_ctx_train};
-    return pm__session_create(&source, desc, out);
+    PM_TRY(pm__plan_resolve(model, desc, &resolved));
+    return pm__session_create(&source, &resolved, out);
 }
 
 void pm_session_close(pm_session *session) {

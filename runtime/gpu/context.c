@@ -115,7 +115,11 @@ static pm_status lay_out(pm__gpu_context *context) {
 static pm_status allocate(pm__gpu_context *context) {
     pm__gpu *gpu = context->device->gpu;
     const pm__graph *g = context->graph;
-    PM_TRY(pm__needs_check(&context->needs, gpu, "the session"));
+    pm__room room, left;
+    pm__room_init(&room, gpu);
+    left = room;
+    PM_TRY(pm__needs_place(&context->needs, gpu, &left));
+    PM_TRY(pm__needs_check(&context->needs, NULL, gpu, &room, "the session"));
     context->buffers = calloc(context->needs.n, sizeof *context->buffers);
     context->cache_regions = calloc(g->n_cache + 1, sizeof *context->cache_regions);
     context->copies =
@@ -239,13 +243,16 @@ void pm__gpu_context_destroy(void *self) {
 }
 
 pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
-                                 const pm__limits *limits, const pm__plan_sink *sink) {
+                                 const pm__limits *limits, pm__room *room,
+                                 const pm__plan_sink *sink) {
     pm__gpu_context *context = create_empty(weights, g, limits);
     if (context == NULL)
         return PM_OUT_OF_MEMORY;
     pm_status status = lay_out(context);
     if (status == PM_OK)
-        status = pm__needs_report(&context->needs, context->device->gpu, sink);
+        status = pm__needs_place(&context->needs, context->device->gpu, room);
+    if (status == PM_OK)
+        status = pm__needs_report(&context->needs, context->device->gpu, PM_PLAN_SESSION, sink);
     pm__gpu_context_destroy(context);
     return status;
 }

@@ -61,9 +61,10 @@ typedef struct pm__gpu_context {
     uint32_t n_flight, first_flight;
 } pm__gpu_context;
 
-/* Names the buffers a context would take. */
+/* Places the buffers a context would take, and names them. */
 pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
-                                 const pm__limits *limits, const pm__plan_sink *sink);
+                                 const pm__limits *limits, pm__room *room,
+                                 const pm__plan_sink *sink);
 
 /* Members of pm__backend; see backend.h. Weights are pm__gpu_weights, contexts pm__gpu_context. */
 pm_status pm__gpu_context_create(void *weights, const pm__graph *g, const pm__limits *limits,

@@ -177,6 +177,7 @@ static pm_status create_from(pm__adapters *set, uint32_t index, const pm_device_
     gpu->instance = set->instance;
     set->instance = VK_NULL_HANDLE;
     gpu->n_thread = desc->n_thread != 0 ? desc->n_thread : (uint32_t)pm__thread_count();
+    gpu->most_bytes = desc->max_memory_bytes;
     gpu->submit_seconds = (desc->submit_ms != 0 ? desc->submit_ms : 100) * 1e-3;
     return create_rest(gpu, adapter, desc);
 }

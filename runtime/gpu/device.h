@@ -54,6 +54,9 @@ typedef struct pm__gpu {
     bool unified;       /* the device's memory is the host's */
     bool unmapped;      /* device memory is not mapped even where it could be; for tests */
     bool memory_budget; /* VK_EXT_memory_budget */
+    uint64_t taken[VK_MAX_MEMORY_HEAPS]; /* bytes of buffers, in memory.c */
+    uint64_t most_bytes;                 /* that limited heaps may hold together; 0: no limit */
+    uint32_t spill_said;                 /* heaps that buffers came to and were said to */
     uint32_t n_thread;
     double submit_seconds; /* time budget of one submission */
     struct pm__shader_cache *shaders;

@@ -31,16 +31,50 @@ static void backend_weights_destroy(void *weights) {
     pm__gpu_weights_destroy(weights);
 }
 
-static pm_status backend_plan(void *device, const pm__model_def *def, const pm__graph *g,
-                              const pm__limits *limits, const pm__plan_sink *sink) {
-    pm__gpu *gpu = ((pm__gpu_device *)device)->gpu;
-    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++)
-        PM_TRY(sink->heap(sink->user, pm__heap_name(gpu, heap), pm__heap_free(gpu, heap)));
+/* Says what is free of each heap to this model and a session of it. *room: that, less what is spared
+ * and what its weights hold already. */
+static pm_status report_heaps(const pm__gpu *gpu, const pm__plan_desc *desc, pm__room *room,
+                              const pm__plan_sink *sink) {
+    const pm__gpu_weights *placed = desc->weights;
+    uint64_t held[VK_MAX_MEMORY_HEAPS] = {0}, held_limited = 0;
+    pm__room_init(room, gpu);
+    for (uint32_t i = 0; placed != NULL && i < placed->needs.n; i++) {
+        const pm__buffer *buffer = &placed->buffers[i];
+        held[buffer->heap] += buffer->taken;
+        held_limited += pm__heap_is_limited(gpu, buffer->heap) ? buffer->taken : 0;
+    }
+    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++) {
+        const uint64_t all = room->heaps[heap] + held[heap];
+        const uint64_t usable = pm__plan_usable(all, desc->spare);
+        const pm_plan_heap report = {.name = pm__heap_name(gpu, heap),
+                                     .free = all,
+                                     .limited = pm__heap_is_limited(gpu, heap)};
+        room->heaps[heap] = usable > held[heap] ? usable - held[heap] : 0;
+        PM_TRY(sink->heap(sink->user, &report));
+    }
+    if (room->limit != UINT64_MAX)
+        sink->limit(sink->user, room->limit + held_limited);
+    return PM_OK;
+}
+
+static pm_status report_buffers(pm__gpu_weights *weights, bool placed, const pm__plan_desc *desc,
+                                pm__room *room, const pm__plan_sink *sink) {
+    const pm__gpu *gpu = weights->device->gpu;
+    if (!placed)
+        PM_TRY(pm__gpu_weights_place(weights, room));
+    PM_TRY(pm__needs_report(&weights->needs, gpu, PM_PLAN_WEIGHTS, sink));
+    PM_TRY(pm__needs_report(&weights->staging, gpu, PM_PLAN_LOADING, sink));
+    return pm__gpu_context_report(weights, desc->graph, desc->limits, room, sink);
+}
+
+static pm_status backend_plan(void *device, const pm__plan_desc *desc, const pm__plan_sink *sink) {
+    pm__room room;
+    PM_TRY(report_heaps(((pm__gpu_device *)device)->gpu, desc, &room, sink));
+    if (desc->weights != NULL)
+        return report_buffers(desc->weights, true, desc, &room, sink);
     pm__gpu_weights *weights;
-    PM_TRY(pm__gpu_weights_plan(device, def, &weights));
-    pm_status status = pm__needs_report(&weights->needs, gpu, sink);
-    if (status == PM_OK)
-        status = pm__gpu_context_report(weights, g, limits, sink);
+    PM_TRY(pm__gpu_weights_plan(device, desc->def, &weights));
+    const pm_status status = report_buffers(weights, false, desc, &room, sink);
     pm__gpu_weights_destroy(weights);
     return status;
 }

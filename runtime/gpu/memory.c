@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include "../base/checked.h"
 #include "../base/log.h"
 
 #include <stdio.h>
@@ -74,6 +75,62 @@ static uint32_t rank_types(const pm__gpu *gpu, uint32_t allowed, pm__memory_use 
     return n;
 }
 
+/* ---- heaps ----------------------------------------------------------------------------------- */
+
+const char *pm__heap_name(const pm__gpu *gpu, uint32_t heap) {
+    return gpu->heap_names[heap];
+}
+
+static uint64_t less(uint64_t a, uint64_t b) {
+    return a > b ? a - b : 0;
+}
+
+uint64_t pm__heap_free(const pm__gpu *gpu, uint32_t heap) {
+    const VkDeviceSize size = gpu->memory.memoryHeaps[heap].size;
+    const uint64_t left = less(size, gpu->taken[heap]);
+    if (!gpu->memory_budget)
+        return left;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT,
+    };
+    VkPhysicalDeviceMemoryProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+        .pNext = &budget,
+    };
+    vkGetPhysicalDeviceMemoryProperties2(gpu->physical, &properties);
+    /* Drivers count what we have taken late or not at all. */
+    return pm__least_u64(left, less(budget.heapBudget[heap], budget.heapUsage[heap]));
+}
+
+bool pm__heap_is_limited(const pm__gpu *gpu, uint32_t heap) {
+    return gpu->unified || gpu->memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+}
+
+/* ---- room ------------------------------------------------------------------------------------ */
+
+static uint64_t limit_left(const pm__gpu *gpu) {
+    uint64_t taken = 0;
+    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++)
+        taken += pm__heap_is_limited(gpu, heap) ? gpu->taken[heap] : 0;
+    return gpu->most_bytes != 0 ? less(gpu->most_bytes, taken) : UINT64_MAX;
+}
+
+void pm__room_init(pm__room *room, const pm__gpu *gpu) {
+    *room = (pm__room){.limit = limit_left(gpu)};
+    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++)
+        room->heaps[heap] = pm__heap_free(gpu, heap);
+}
+
+static bool has_room(const pm__gpu *gpu, const pm__room *room, uint32_t heap, uint64_t bytes) {
+    return bytes <= room->heaps[heap] && (bytes <= room->limit || !pm__heap_is_limited(gpu, heap));
+}
+
+static void use_room(const pm__gpu *gpu, pm__room *room, uint32_t heap, uint64_t bytes) {
+    room->heaps[heap] = less(room->heaps[heap], bytes);
+    if (room->limit != UINT64_MAX && pm__heap_is_limited(gpu, heap))
+        room->limit = less(room->limit, bytes);
+}
+
 /* ---- buffers --------------------------------------------------------------------------------- */
 
 /* pm__gpu_check, its sentence naming the floor and the buffer. */
@@ -107,13 +164,20 @@ static double mib(uint64_t bytes) {
 }
 
 static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes, uint32_t heap) {
-    const uint64_t left = pm__heap_free(gpu, heap);
+    pm__room room;
+    pm__room_init(&room, gpu);
+    uint64_t left = room.heaps[heap];
+    const char *why = left < bytes ? "" : " by what the driver says, but it gives none";
+    if (pm__heap_is_limited(gpu, heap) && room.limit < left) {
+        left = room.limit;
+        why = left < bytes ? " under the limit (--max-vram)" : why;
+    }
     return pm__fail(
         PM_OUT_OF_MEMORY,
         "gpu: memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
-        "(%.1f MiB) free; try a smaller -c or -b, a smaller model, or another --device",
+        "(%.1f MiB) free%s; try a smaller -c or -b, a smaller model, or another --device",
         name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
-        (unsigned long long)left, mib(left));
+        (unsigned long long)left, mib(left), why);
 }
 
 static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize bytes) {
@@ -127,16 +191,53 @@ static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize b
         (unsigned long long)gpu->caps.most_allocation);
 }
 
+static bool maps(const pm__gpu *gpu, uint32_t type, pm__memory_use use) {
+    return (type_of(gpu, type)->propertyFlags & MAPPABLE) == MAPPABLE &&
+           !(use == PM__MEMORY_DEVICE && gpu->unmapped);
+}
+
+pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, pm__memory_use use,
+                           pm__room *room, pm__placement *out) {
+    VkBuffer buffer;
+    VkMemoryRequirements needs;
+    uint32_t types[VK_MAX_MEMORY_TYPES];
+    PM_TRY(check_size(gpu, name, bytes));
+    const pm__buffer named = {.name = name};
+    PM_TRY(check_buffer(gpu, create_buffer(gpu, bytes, &buffer, &needs), &named));
+    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
+    const uint32_t n = rank_types(gpu, needs.memoryTypeBits, use, types);
+    if (n == 0)
+        return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for buffer '%s'",
+                        gpu->info.name, name);
+    uint32_t type = types[0];
+    for (uint32_t i = n; i-- > 0;)
+        if (has_room(gpu, room, type_of(gpu, types[i])->heapIndex, needs.size))
+            type = types[i];
+    const uint32_t heap = type_of(gpu, type)->heapIndex;
+    use_room(gpu, room, heap, needs.size);
+    *out = (pm__placement){
+        .taken = needs.size, .type = type, .heap = heap, .mapped = maps(gpu, type, use)};
+    return PM_OK;
+}
+
+/* ---- taking them ------------------------------------------------------------------------------ */
+
 static VkResult allocate(pm__gpu *gpu, pm__buffer *buffer, VkDeviceSize bytes, uint32_t type) {
+    if (pm__heap_is_limited(gpu, type_of(gpu, type)->heapIndex) && bytes > limit_left(gpu))
+        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     const VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .allocationSize = bytes,
         .memoryTypeIndex = type,
     };
     const VkResult result = gpu->vk.vkAllocateMemory(gpu->device, &info, NULL, &buffer->memory);
-    if (result != VK_SUCCESS)
-        buffer->memory = VK_NULL_HANDLE;
     buffer->heap = type_of(gpu, type)->heapIndex;
+    if (result != VK_SUCCESS) {
+        buffer->memory = VK_NULL_HANDLE;
+        return result;
+    }
+    buffer->taken = bytes;
+    gpu->taken[buffer->heap] += bytes;
     return result;
 }
 
@@ -144,102 +245,83 @@ static bool is_full(VkResult result) {
     return result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY;
 }
 
-/* Tries the types in order; *type is the one that was taken. */
-static pm_status allocate_best(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryRequirements *needs,
+/* Once for every heap that buffers come to, as pm__needs_allocate begins anew. */
+static void say_spill(pm__gpu *gpu, const pm__buffer *buffer, uint32_t from) {
+    if (buffer->heap == from || gpu->spill_said & 1u << buffer->heap)
+        return;
+    gpu->spill_said |= 1u << buffer->heap;
+    pm__log(PM_LOG_WARN,
+            "gpu: memory: heap '%s' has no room for buffer '%s' of %llu bytes; it is in heap '%s', "
+            "and so may be others",
+            pm__heap_name(gpu, from), buffer->name, (unsigned long long)buffer->taken,
+            pm__heap_name(gpu, buffer->heap));
+}
+
+/* Tries the type it was placed in, then those that rank behind it; *type is the one that was
+ * taken. */
+static pm_status allocate_from(pm__gpu *gpu, pm__buffer *buffer, const VkMemoryRequirements *needs,
                                pm__memory_use use, uint32_t *type) {
     uint32_t types[VK_MAX_MEMORY_TYPES];
     const uint32_t n = rank_types(gpu, needs->memoryTypeBits, use, types);
-    if (n == 0)
-        return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for buffer '%s'",
-                        gpu->info.name, buffer->name);
-    VkResult result = VK_SUCCESS;
-    for (uint32_t i = 0; i < n; i++) {
-        result = allocate(gpu, buffer, needs->size, types[i]);
+    const uint32_t first = *type;
+    uint32_t i = 0;
+    while (i < n && types[i] != first)
+        i++;
+    VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    for (; i < n && is_full(result); i++) {
         *type = types[i];
-        if (!is_full(result))
-            break;
+        result = allocate(gpu, buffer, needs->size, *type);
     }
-    const uint32_t first = type_of(gpu, types[0])->heapIndex;
     if (is_full(result))
-        return fail_full(gpu, buffer->name, needs->size, first);
-    if (result == VK_SUCCESS && buffer->heap != first)
-        pm__log(PM_LOG_INFO, "gpu: memory: heap '%s' is full, buffer '%s' is in heap '%s'",
-                pm__heap_name(gpu, first), buffer->name, pm__heap_name(gpu, buffer->heap));
+        return fail_full(gpu, buffer->name, needs->size, type_of(gpu, first)->heapIndex);
+    if (result == VK_SUCCESS)
+        say_spill(gpu, buffer, type_of(gpu, types[0])->heapIndex);
     return check_buffer(gpu, result, buffer);
 }
 
 static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use, uint32_t type) {
     PM_TRY(check_buffer(
         gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0), buffer));
-    if ((type_of(gpu, type)->propertyFlags & MAPPABLE) != MAPPABLE ||
-        (use == PM__MEMORY_DEVICE && gpu->unmapped))
+    if (!maps(gpu, type, use))
         return PM_OK;
     return check_buffer(
         gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
         buffer);
 }
 
-static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use) {
+static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use, uint32_t type) {
     VkMemoryRequirements needs;
-    uint32_t type = 0;
     PM_TRY(check_buffer(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs), buffer));
-    PM_TRY(allocate_best(gpu, buffer, &needs, use, &type));
+    PM_TRY(allocate_from(gpu, buffer, &needs, use, &type));
     return bind_and_map(gpu, buffer, use, type);
 }
 
-pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
-                          pm__memory_use use) {
+pm_status pm__buffer_init_at(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
+                             pm__memory_use use, const pm__placement *at) {
     *buffer = (pm__buffer){.name = name, .bytes = bytes};
     PM_TRY(check_size(gpu, name, bytes));
-    const pm_status status = fill_buffer(gpu, buffer, use);
+    const pm_status status = fill_buffer(gpu, buffer, use, at->type);
     if (status != PM_OK)
         pm__buffer_finish(gpu, buffer);
     return status;
 }
 
+pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
+                          pm__memory_use use) {
+    pm__room room;
+    pm__placement at;
+    *buffer = (pm__buffer){.name = name, .bytes = bytes};
+    pm__room_init(&room, gpu);
+    PM_TRY(pm__buffer_place(gpu, name, bytes, use, &room, &at));
+    return pm__buffer_init_at(gpu, buffer, name, bytes, use, &at);
+}
+
 void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer) {
     if (buffer->buffer != VK_NULL_HANDLE)
         gpu->vk.vkDestroyBuffer(gpu->device, buffer->buffer, NULL);
-    if (buffer->memory != VK_NULL_HANDLE)
+    if (buffer->memory != VK_NULL_HANDLE) {
         gpu->vk.vkFreeMemory(gpu->device, buffer->memory, NULL); /* unmaps it */
+        gpu->taken[buffer->heap] -= buffer->taken;
+    }
     *buffer = (pm__buffer){0};
-}
-
-/* ---- plan ------------------------------------------------------------------------------------ */
-
-pm_status pm__buffer_plan(pm__gpu *gpu, VkDeviceSize bytes, pm__memory_use use, VkDeviceSize *taken,
-                          uint32_t *heap) {
-    VkBuffer buffer;
-    VkMemoryRequirements needs;
-    uint32_t types[VK_MAX_MEMORY_TYPES];
-    PM_TRY(check_size(gpu, "planned", bytes));
-    PM_TRY(pm__gpu_check(gpu, create_buffer(gpu, bytes, &buffer, &needs),
-                         "gpu: memory: planning a buffer"));
-    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
-    if (rank_types(gpu, needs.memoryTypeBits, use, types) == 0)
-        return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for a buffer",
-                        gpu->info.name);
-    *taken = needs.size;
-    *heap = type_of(gpu, types[0])->heapIndex;
-    return PM_OK;
-}
-
-const char *pm__heap_name(const pm__gpu *gpu, uint32_t heap) {
-    return gpu->heap_names[heap];
-}
-
-uint64_t pm__heap_free(const pm__gpu *gpu, uint32_t heap) {
-    const VkDeviceSize size = gpu->memory.memoryHeaps[heap].size;
-    if (!gpu->memory_budget)
-        return size;
-    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT,
-    };
-    VkPhysicalDeviceMemoryProperties2 properties = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-        .pNext = &budget,
-    };
-    vkGetPhysicalDeviceMemoryProperties2(gpu->physical, &properties);
-    const VkDeviceSize most = budget.heapBudget[heap] < size ? budget.heapBudget[heap] : size;
-    return most > budget.heapUsage[heap] ? most - budget.heapUsage[heap] : 0;
 }

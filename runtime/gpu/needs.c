@@ -42,39 +42,61 @@ pm_status pm__needs_append(pm__needs *needs, const pm__gpu *gpu, const char *nam
     return pm__needs_add(needs, name, bytes, PM__MEMORY_DEVICE);
 }
 
-pm_status pm__needs_check(const pm__needs *needs, pm__gpu *gpu, const char *what) {
-    VkDeviceSize needed[VK_MAX_MEMORY_HEAPS] = {0};
+pm_status pm__needs_place(pm__needs *needs, pm__gpu *gpu, pm__room *room) {
     for (uint32_t i = 0; i < needs->n; i++) {
-        VkDeviceSize taken;
-        uint32_t heap;
-        PM_TRY(pm__buffer_plan(gpu, needs->items[i].bytes, needs->items[i].use, &taken, &heap));
-        needed[heap] += taken;
-    }
-    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++) {
-        const uint64_t free_bytes = pm__heap_free(gpu, heap);
-        if (needed[heap] > free_bytes)
-            return pm__fail(PM_OUT_OF_MEMORY,
-                            "gpu: %s needs %" PRIu64 " bytes of %s on %s, %" PRIu64
-                            " are free; use a smaller model, a smaller -c or -b, or --device cpu",
-                            what, (uint64_t)needed[heap], pm__heap_name(gpu, heap), gpu->info.name,
-                            free_bytes);
+        pm__need *need = &needs->items[i];
+        PM_TRY(pm__buffer_place(gpu, need->name, need->bytes, need->use, room, &need->at));
     }
     return PM_OK;
+}
+
+static void sum(const pm__needs *needs, uint64_t heaps[VK_MAX_MEMORY_HEAPS]) {
+    for (uint32_t i = 0; i < needs->n; i++)
+        heaps[needs->items[i].at.heap] += needs->items[i].at.taken;
+}
+
+static pm_status fail_full(const pm__gpu *gpu, const char *what, uint64_t needed, const char *where,
+                           uint64_t left) {
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "gpu: %s needs %" PRIu64 " bytes of %s on %s, %" PRIu64
+                    " are free; use a smaller model, a smaller -c or -b, or --device cpu",
+                    what, needed, where, gpu->info.name, left);
+}
+
+pm_status pm__needs_check(const pm__needs *needs, const pm__needs *extra, const pm__gpu *gpu,
+                          const pm__room *room, const char *what) {
+    uint64_t needed[VK_MAX_MEMORY_HEAPS] = {0}, limited = 0;
+    sum(needs, needed);
+    if (extra != NULL)
+        sum(extra, needed);
+    for (uint32_t heap = 0; heap < gpu->memory.memoryHeapCount; heap++) {
+        if (needed[heap] > room->heaps[heap])
+            return fail_full(gpu, what, needed[heap], pm__heap_name(gpu, heap), room->heaps[heap]);
+        limited += pm__heap_is_limited(gpu, heap) ? needed[heap] : 0;
+    }
+    return limited <= room->limit
+               ? PM_OK
+               : fail_full(gpu, what, limited, "what --max-vram allows", room->limit);
 }
 
 pm_status pm__needs_allocate(const pm__needs *needs, pm__gpu *gpu, pm__buffer *buffers) {
-    for (uint32_t i = 0; i < needs->n; i++)
-        PM_TRY(pm__buffer_init(gpu, &buffers[i], needs->items[i].name, needs->items[i].bytes,
-                               needs->items[i].use));
+    gpu->spill_said = 0;
+    for (uint32_t i = 0; i < needs->n; i++) {
+        const pm__need *need = &needs->items[i];
+        PM_TRY(pm__buffer_init_at(gpu, &buffers[i], need->name, need->bytes, need->use, &need->at));
+    }
     return PM_OK;
 }
 
-pm_status pm__needs_report(const pm__needs *needs, pm__gpu *gpu, const pm__plan_sink *sink) {
+pm_status pm__needs_report(const pm__needs *needs, const pm__gpu *gpu, pm_plan_part part,
+                           const pm__plan_sink *sink) {
     for (uint32_t i = 0; i < needs->n; i++) {
-        VkDeviceSize taken;
-        uint32_t heap;
-        PM_TRY(pm__buffer_plan(gpu, needs->items[i].bytes, needs->items[i].use, &taken, &heap));
-        PM_TRY(sink->buffer(sink->user, needs->items[i].name, pm__heap_name(gpu, heap), taken));
+        const pm__need *need = &needs->items[i];
+        const pm_plan_buffer buffer = {.name = need->name,
+                                       .heap = pm__heap_name(gpu, need->at.heap),
+                                       .bytes = need->at.taken,
+                                       .part = part};
+        PM_TRY(sink->buffer(sink->user, &buffer));
     }
     return PM_OK;
 }

@@ -9,6 +9,7 @@ typedef struct pm__need {
     char name[32];
     VkDeviceSize bytes;
     pm__memory_use use;
+    pm__placement at; /* once placed */
 } pm__need;
 
 typedef struct pm__needs {
@@ -30,12 +31,19 @@ pm_status pm__needs_add(pm__needs *needs, const char *name, VkDeviceSize bytes, 
 pm_status pm__needs_append(pm__needs *needs, const pm__gpu *gpu, const char *name,
                            VkDeviceSize bytes, pm__spot *spot);
 
-/* errors  OUT_OF_MEMORY: needed and free bytes of the heap that is too small, and what would help
+/* Gives every need its place, the first ones first, and takes it from the room. */
+pm_status pm__needs_place(pm__needs *needs, pm__gpu *gpu, pm__room *room);
+/* Whether what was placed, and `extra` besides (may be NULL), fits a room.
+ * what    "the session"
+ * errors  OUT_OF_MEMORY: needed and free bytes of the heap that is too small, and what would help
  */
-pm_status pm__needs_check(const pm__needs *needs, pm__gpu *gpu, const char *what);
-/* buffers  out, [needs->n], all zero before */
+pm_status pm__needs_check(const pm__needs *needs, const pm__needs *extra, const pm__gpu *gpu,
+                          const pm__room *room, const char *what);
+/* What was placed, there.
+ * buffers  out, [needs->n], all zero before */
 pm_status pm__needs_allocate(const pm__needs *needs, pm__gpu *gpu, pm__buffer *buffers);
-pm_status pm__needs_report(const pm__needs *needs, pm__gpu *gpu, const pm__plan_sink *sink);
+pm_status pm__needs_report(const pm__needs *needs, const pm__gpu *gpu, pm_plan_part part,
+                           const pm__plan_sink *sink);
 
 static inline pm__region pm__spot_region(const pm__spot *spot, const pm__buffer *buffers) {
     return (pm__region){

@@ -4,6 +4,10 @@
 
 enum { SLOT_ALIGNMENT = 16 };
 
+VkDeviceSize pm__uploader_bytes(VkDeviceSize slot_bytes) {
+    return pm__round_up(slot_bytes, SLOT_ALIGNMENT) * PM__UPLOAD_SLOTS;
+}
+
 pm_status pm__uploader_init(pm__uploader *uploader, pm__queue *queue, VkDeviceSize slot_bytes) {
     *uploader = (pm__uploader){
         .queue = queue,
@@ -12,7 +16,7 @@ pm_status pm__uploader_init(pm__uploader *uploader, pm__queue *queue, VkDeviceSi
     if (slot_bytes == 0)
         return PM_OK;
     PM_TRY(pm__buffer_init(queue->gpu, &uploader->staging, "staging",
-                           uploader->slot_bytes * PM__UPLOAD_SLOTS, PM__MEMORY_UPLOAD));
+                           pm__uploader_bytes(slot_bytes), PM__MEMORY_UPLOAD));
     VkCommandBuffer commands[PM__UPLOAD_SLOTS];
     PM_TRY(pm__queue_allocate(queue, PM__UPLOAD_SLOTS, commands));
     for (uint32_t i = 0; i < PM__UPLOAD_SLOTS; i++)

@@ -21,6 +21,8 @@ typedef struct pm__uploader {
     bool open;         /* the present slot takes copies */
 } pm__uploader;
 
+/* Of the staging buffer. */
+VkDeviceSize pm__uploader_bytes(VkDeviceSize slot_bytes);
 /* slot_bytes  most bytes of room that will be asked for; 0: all targets are mapped */
 pm_status pm__uploader_init(pm__uploader *uploader, pm__queue *queue, VkDeviceSize slot_bytes);
 void pm__uploader_finish(pm__uploader *uploader);

@@ -177,6 +177,37 @@ static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
     return pm__uploader_flush(uploader);
 }
 
+pm_status pm__gpu_weights_place(pm__gpu_weights *weights, pm__room *room) {
+    bool mapped = true;
+    pm__needs_finish(&weights->staging);
+    PM_TRY(pm__needs_place(&weights->needs, weights->device->gpu, room));
+    for (uint32_t i = 0; i < weights->needs.n; i++)
+        mapped = mapped && weights->needs.items[i].at.mapped;
+    if (mapped)
+        return PM_OK;
+    pm__room meanwhile = *room;
+    PM_TRY(pm__needs_add(&weights->staging, "staging", pm__uploader_bytes(slot_bytes(weights->def)),
+                         PM__MEMORY_UPLOAD));
+    return pm__needs_place(&weights->staging, weights->device->gpu, &meanwhile);
+}
+
+/* Where memory was full against expectation, a buffer is not where it was placed. */
+static pm_status allocate(pm__gpu_weights *weights) {
+    pm__gpu *gpu = weights->device->gpu;
+    pm__room room, left;
+    pm__room_init(&room, gpu);
+    left = room;
+    PM_TRY(pm__gpu_weights_place(weights, &left));
+    PM_TRY(pm__needs_check(&weights->needs, &weights->staging, gpu, &room, "the model's weights"));
+    weights->buffers = calloc(weights->needs.n + 1, sizeof *weights->buffers);
+    if (weights->buffers == NULL)
+        return pm__fail_memory("gpu: weights", weights->needs.n * sizeof *weights->buffers);
+    PM_TRY(pm__needs_allocate(&weights->needs, gpu, weights->buffers));
+    for (uint32_t i = 0; i < weights->needs.n; i++)
+        weights->needs.items[i].at.heap = weights->buffers[i].heap;
+    return PM_OK;
+}
+
 static bool all_mapped(const pm__gpu_weights *weights) {
     for (uint32_t i = 0; i < weights->needs.n; i++)
         if (weights->buffers[i].map == NULL)
@@ -185,12 +216,7 @@ static bool all_mapped(const pm__gpu_weights *weights) {
 }
 
 pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user) {
-    pm__gpu *gpu = weights->device->gpu;
-    PM_TRY(pm__needs_check(&weights->needs, gpu, "the model's weights"));
-    weights->buffers = calloc(weights->needs.n + 1, sizeof *weights->buffers);
-    if (weights->buffers == NULL)
-        return pm__fail_memory("gpu: weights", weights->needs.n * sizeof *weights->buffers);
-    PM_TRY(pm__needs_allocate(&weights->needs, gpu, weights->buffers));
+    PM_TRY(allocate(weights));
     pm__weight_part *part = weights->places[0].parts;
     for (uint32_t i = 0; i < weights->n_part; i++, part++) {
         part->quants = pm__spot_region(&weights->spots[i].quants, weights->buffers);
@@ -233,5 +259,6 @@ void pm__gpu_weights_destroy(pm__gpu_weights *weights) {
     free(weights->spots);
     free(weights->buffers);
     pm__needs_finish(&weights->needs);
+    pm__needs_finish(&weights->staging);
     free(weights);
 }

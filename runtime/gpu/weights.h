@@ -16,6 +16,7 @@ typedef struct pm__gpu_weights {
     pm__gpu_device *device;
     const pm__model_def *def;
     pm__needs needs;
+    pm__needs staging;            /* while they are loaded; none where all of them are mapped */
     pm__buffer *buffers;          /* [needs.n] */
     pm__weight_place *places;     /* [def->n_weight] */
     struct pm__part_spots *spots; /* of all parts, weight after weight */
@@ -25,6 +26,8 @@ typedef struct pm__gpu_weights {
 /* Lays the weights out: places, parts and needs, no memory. */
 pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
                                pm__gpu_weights **out);
+/* Places the weights, and the staging ring if one will be needed; only the former keep their room. */
+pm_status pm__gpu_weights_place(pm__gpu_weights *weights, pm__room *room);
 /* Allocates and streams what was planned. Where the device's memory is not mapped, a staging ring
  * is there meanwhile. */
 pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user);

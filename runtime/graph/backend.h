@@ -27,9 +27,23 @@ typedef struct pm__step {
     bool together;
 } pm__step;
 
+typedef struct pm__plan_desc {
+    const pm__model_def *def;
+    void *weights; /* of weights_create(), whose memory then counts as free; NULL: none yet */
+    const pm__graph *graph;
+    const pm__limits *limits;
+    uint32_t spare; /* one part in `spare` of what is free stays free; 0: all may be taken */
+} pm__plan_desc;
+
+/* What may be taken of `free` bytes. */
+static inline uint64_t pm__plan_usable(uint64_t free_bytes, uint32_t spare) {
+    return spare != 0 ? free_bytes - free_bytes / spare : free_bytes;
+}
+
 typedef struct pm__plan_sink {
-    pm_status (*buffer)(void *user, const char *name, const char *heap, uint64_t bytes);
-    pm_status (*heap)(void *user, const char *name, uint64_t free_bytes);
+    pm_status (*buffer)(void *user, const pm_plan_buffer *buffer);
+    pm_status (*heap)(void *user, const pm_plan_heap *heap); /* `needed` is not filled in */
+    void (*limit)(void *user, uint64_t bytes); /* of all limited heaps; not called: none */
     void *user;
 } pm__plan_sink;
 
@@ -51,9 +65,9 @@ typedef struct pm__backend {
                                 void *user, void **out);
     void (*weights_destroy)(void *weights);
 
-    /* Names every buffer that weights and a context would take, per heap; allocates nothing. */
-    pm_status (*plan)(void *device, const pm__model_def *def, const pm__graph *g,
-                      const pm__limits *limits, const pm__plan_sink *sink);
+    /* Names every buffer that weights and a context would take, per heap; allocates nothing.
+     * errors  OUT_OF_MEMORY: one of them is larger than the device can have or bind */
+    pm_status (*plan)(void *device, const pm__plan_desc *desc, const pm__plan_sink *sink);
 
     /* Reserves everything. g must outlive the context. */
     pm_status (*context_create)(void *weights, const pm__graph *g, const pm__limits *limits,

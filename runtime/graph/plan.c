@@ -106,10 +106,19 @@ static pm_status place_all(pm__plan *plan, life *lives, life **placed, uint32_t 
     return PM_OK;
 }
 
+static size_t entries(const pm__graph *g) {
+    return g->n_activation > 0 ? g->n_activation : 1;
+}
+
+uint64_t pm__plan_bytes(const pm__graph *g) {
+    const pm__plan *plan = NULL;
+    return entries(g) * (sizeof plan->offsets[0] + sizeof plan->sizes[0]);
+}
+
 pm_status pm__plan_init(pm__plan *plan, const pm__graph *g, uint32_t n_row, uint32_t n_out,
                         uint64_t alignment) {
     *plan = (pm__plan){0};
-    const size_t n = g->n_activation > 0 ? g->n_activation : 1;
+    const size_t n = entries(g);
     plan->offsets = calloc(n, sizeof plan->offsets[0]);
     plan->sizes = calloc(n, sizeof plan->sizes[0]);
     life *lives = calloc(n, sizeof *lives);

@@ -24,6 +24,8 @@ typedef struct pm__plan {
 pm_status pm__plan_init(pm__plan *plan, const pm__graph *g, uint32_t n_row, uint32_t n_out,
                         uint64_t alignment);
 void pm__plan_finish(pm__plan *plan);
+/* Of the tables of an initialised plan. */
+uint64_t pm__plan_bytes(const pm__graph *g);
 
 /* Pages of the KV store for all sequences; bytes of one cache. What overflows becomes the largest
  * number, which no memory has. */
