@@ -322,7 +322,7 @@ static void check_memory_of(uint32_t index, const pm__fake_memory *shown) {
     assert_int_equal(make(gpu, &device[0], PM__MEMORY_DEVICE), PM_OK);
     assert_null(device[0].map);
     assert_int_equal(device[0].heap, 0);
-    assert_int_equal(pm__heap_free(gpu, 0), (shown->budget ? 1 : 3) * N_BYTE);
+    assert_int_equal(pm__heap_free(gpu, 0), (shown->budget ? 1 : 2) * N_BYTE);
     assert_int_equal(make(gpu, &upload, PM__MEMORY_UPLOAD), PM_OK);
     assert_int_equal(upload.heap, 1);
     memset(upload.map, 1, N_BYTE);

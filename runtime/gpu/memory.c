@@ -196,28 +196,33 @@ static bool maps(const pm__gpu *gpu, uint32_t type, pm__memory_use use) {
            !(use == PM__MEMORY_DEVICE && gpu->unmapped);
 }
 
-pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, pm__memory_use use,
-                           pm__room *room, pm__placement *out) {
-    VkBuffer buffer;
-    VkMemoryRequirements needs;
+static pm_status choose(const pm__gpu *gpu, const char *name, const VkMemoryRequirements *needs,
+                        pm__memory_use use, pm__room *room, pm__placement *out) {
     uint32_t types[VK_MAX_MEMORY_TYPES];
-    PM_TRY(check_size(gpu, name, bytes));
-    const pm__buffer named = {.name = name};
-    PM_TRY(check_buffer(gpu, create_buffer(gpu, bytes, &buffer, &needs), &named));
-    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
-    const uint32_t n = rank_types(gpu, needs.memoryTypeBits, use, types);
+    const uint32_t n = rank_types(gpu, needs->memoryTypeBits, use, types);
     if (n == 0)
         return pm__fail(PM_FAILURE, "gpu: memory: device '%s' has no memory type for buffer '%s'",
                         gpu->info.name, name);
     uint32_t type = types[0];
     for (uint32_t i = n; i-- > 0;)
-        if (has_room(gpu, room, type_of(gpu, types[i])->heapIndex, needs.size))
+        if (has_room(gpu, room, type_of(gpu, types[i])->heapIndex, needs->size))
             type = types[i];
     const uint32_t heap = type_of(gpu, type)->heapIndex;
-    use_room(gpu, room, heap, needs.size);
+    use_room(gpu, room, heap, needs->size);
     *out = (pm__placement){
-        .taken = needs.size, .type = type, .heap = heap, .mapped = maps(gpu, type, use)};
+        .taken = needs->size, .type = type, .heap = heap, .mapped = maps(gpu, type, use)};
     return PM_OK;
+}
+
+pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, pm__memory_use use,
+                           pm__room *room, pm__placement *out) {
+    VkBuffer buffer;
+    VkMemoryRequirements needs;
+    const pm__buffer named = {.name = name};
+    PM_TRY(check_size(gpu, name, bytes));
+    PM_TRY(check_buffer(gpu, create_buffer(gpu, bytes, &buffer, &needs), &named));
+    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
+    return choose(gpu, name, &needs, use, room, out);
 }
 
 /* ---- taking them ------------------------------------------------------------------------------ */
@@ -289,9 +294,19 @@ static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use u
         buffer);
 }
 
-static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use, uint32_t type) {
+/* at  NULL: by the room there is now */
+static pm_status fill_buffer(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use use,
+                             const pm__placement *at) {
     VkMemoryRequirements needs;
+    pm__placement now;
     PM_TRY(check_buffer(gpu, create_buffer(gpu, buffer->bytes, &buffer->buffer, &needs), buffer));
+    if (at == NULL) {
+        pm__room room;
+        pm__room_init(&room, gpu);
+        PM_TRY(choose(gpu, buffer->name, &needs, use, &room, &now));
+        at = &now;
+    }
+    uint32_t type = at->type;
     PM_TRY(allocate_from(gpu, buffer, &needs, use, &type));
     return bind_and_map(gpu, buffer, use, type);
 }
@@ -300,7 +315,7 @@ pm_status pm__buffer_init_at(pm__gpu *gpu, pm__buffer *buffer, const char *name,
                              pm__memory_use use, const pm__placement *at) {
     *buffer = (pm__buffer){.name = name, .bytes = bytes};
     PM_TRY(check_size(gpu, name, bytes));
-    const pm_status status = fill_buffer(gpu, buffer, use, at->type);
+    const pm_status status = fill_buffer(gpu, buffer, use, at);
     if (status != PM_OK)
         pm__buffer_finish(gpu, buffer);
     return status;
@@ -308,12 +323,7 @@ pm_status pm__buffer_init_at(pm__gpu *gpu, pm__buffer *buffer, const char *name,
 
 pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
                           pm__memory_use use) {
-    pm__room room;
-    pm__placement at;
-    *buffer = (pm__buffer){.name = name, .bytes = bytes};
-    pm__room_init(&room, gpu);
-    PM_TRY(pm__buffer_place(gpu, name, bytes, use, &room, &at));
-    return pm__buffer_init_at(gpu, buffer, name, bytes, use, &at);
+    return pm__buffer_init_at(gpu, buffer, name, bytes, use, NULL);
 }
 
 void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer) {
