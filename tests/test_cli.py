@@ -536,6 +536,29 @@ def test_info_and_plan_json():
     )
 
 
+def test_names_from_files_are_plain():
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    def key(name, kind, value):
+        return text(name) + struct.pack("<I", kind) + value
+
+    path = os.path.join(TEMPORARY.name, "red\x1b[31m\x9b.gguf")
+    keys = [
+        key(b"general.name", 8, text(b"a\xc2\x9b\x1b[2J\xff \xc3\xa9")),
+        key(b"tokenizer.ggml.model", 8, text(b"llama")),
+        key(b"tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 1) + text(b"a")),
+        key(b"tokenizer.ggml.scores", 9, struct.pack("<IQf", 6, 1, 0)),
+    ]
+    with open(path, "wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys))
+    shown = pumice("info", "-m", path)
+    check(shown.code == OK and "a???[2J? \u00e9" in shown.out.decode(), "a value", shown)
+    check(all(c.isprintable() or c == "\n" for c in shown.out.decode()), "plain", shown)
+    refused = pumice("tokenize", "-m", STORIES, "-f", path + ".none")
+    check(refused.code == BAD_FILE and refused.err.rstrip("\n").isprintable(), "a path", refused)
+
+
 def test_tokenize():
     text = "Once upon a time, 你好!\n  two  spaces"
     ids = pumice("tokenize", "-m", STORIES, "--ids", text=text.encode())
@@ -553,6 +576,12 @@ def test_tokenize():
     check([str(i) for i in parsed["tokens"]] == ids.out.decode().split(), "the same in JSON")
     for bad in ("512", "-1", "x", "99999999999999999999"):
         check(pumice("tokenize", "-m", STORIES, "--decode", "-p", bad).code == FAILURE, f"id {bad}")
+    for bad in (b"\x1b[31m", b"5 \xc2\x9b2J", b"\xff\0", b"1\x7f"):
+        refused = pumice("tokenize", "-m", STORIES, "--decode", text=bad)
+        check(refused.code == FAILURE and refused.err.strip().isprintable(), f"ids {bad}", refused)
+    strange = pumice("tokenize", "-m", STORIES, text=b"a\x1b\xc2\x9b\xff'\\\xc3\xa9")
+    shown = re.findall(r"'(.*)'\n", strange.out.decode())
+    check("".join(shown).endswith("a\\x1b\\xc2\\x9b\\xff\\'\\\\\u00e9"), "bytes are shown", strange)
     vocabulary = os.path.join(SHARED, "models", "vocab", "ggml-vocab-gpt-2.gguf")
     check(
         pumice("tokenize", "-m", vocabulary, "--ids", "-p", "Hello").code == OK,

@@ -110,12 +110,12 @@ static void print_tensors(const pm_model *model, uint64_t n) {
     }
 }
 
-/* Values come from the file: a control character must not reach the terminal. */
+/* Values come from the file; names of keys are plain already. */
 static void print_value(const char *name, const char *value) {
-    printf("%-40s ", name);
-    for (const char *c = value; *c; c++)
-        putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-    putchar('\n');
+    char plain[VALUE_SIZE];
+    snprintf(plain, sizeof plain, "%s", value);
+    pm__make_plain(plain);
+    printf("%-40s %s\n", name, plain);
 }
 
 static void print_text(const pm_model *model, bool with_tensors) {

@@ -24,14 +24,19 @@ static int print_json(const pm_model *model, const int32_t *ids, size_t n) {
     return pm__json_print(document);
 }
 
-/* A piece on one line: what is not printable ASCII or UTF-8 is written as \xNN. */
+/* A piece on one line: what is not printable UTF-8 is written as \xNN. */
 static void print_piece(const char *text, size_t n_byte) {
-    for (size_t i = 0; i < n_byte; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c == 0x7f || c == '\'' || c == '\\')
-            printf(c == '\n' ? "\\n" : c == '\'' ? "\\'" : c == '\\' ? "\\\\" : "\\x%02x", c);
+    for (size_t i = 0, n; i < n_byte; i += n) {
+        n = pm__printable(text + i, n_byte - i);
+        if (n == 0 && text[i] == '\n')
+            fputs("\\n", stdout);
+        else if (n == 0)
+            printf("\\x%02x", (unsigned char)text[i]);
+        else if (text[i] == '\'' || text[i] == '\\')
+            printf("\\%c", text[i]);
         else
-            putchar(c);
+            fwrite(text + i, 1, n, stdout);
+        n = n ? n : 1;
     }
 }
 

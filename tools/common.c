@@ -18,12 +18,13 @@
 #define MOST_TEXT_BYTES ((size_t)1 << 30)
 
 int pm__cli_error(int exit_code, const char *fmt, ...) {
+    char sentence[PM__PATH_SIZE + 1024];
     va_list args;
     va_start(args, fmt);
-    fputs("pumice: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    vsnprintf(sentence, sizeof sentence, fmt, args);
     va_end(args);
+    pm__make_plain(sentence);
+    fprintf(stderr, "pumice: %s\n", sentence);
     return exit_code;
 }
 

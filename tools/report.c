@@ -139,7 +139,7 @@ const char *pm__report_bytes(uint64_t n) {
     return text;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------ */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Bytes of the UTF-8 character at text, 0 if there is none: overlong forms and surrogates are none.
  */
@@ -164,6 +164,26 @@ static size_t utf8_length(const unsigned char *text, size_t n) {
     }
     return 0;
 }
+
+size_t pm__printable(const char *text, size_t n_byte) {
+    const unsigned char *at = (const unsigned char *)text;
+    const size_t length = n_byte > 0 ? utf8_length(at, n_byte) : 0;
+    const bool is_control =
+        length == 1 ? at[0] < 0x20 || at[0] == 0x7f : length == 2 && at[0] == 0xc2 && at[1] < 0xa0;
+    return is_control ? 0 : length;
+}
+
+void pm__make_plain(char *text) {
+    for (size_t left = strlen(text), n; left > 0; text += n, left -= n) {
+        n = pm__printable(text, left);
+        if (n == 0) {
+            *text = '?';
+            n = 1;
+        }
+    }
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 cJSON *pm__json_text(const char *text, size_t n_byte) {
     static const char replacement[] = "\xef\xbf\xbd";

@@ -33,6 +33,13 @@ const char *pm__report_stop(pm_stop stop);
 /* "26.2 MiB" in one of a few turns of static text. */
 const char *pm__report_bytes(uint64_t n);
 
+/* Bytes of the character at text that a terminal shows; 0 for a byte of a control character or of
+ * what is not UTF-8. */
+size_t pm__printable(const char *text, size_t n_byte);
+/* Makes text fit for a terminal, in place: '?' for each byte that is not printable. For what files
+ * and their names say. */
+void pm__make_plain(char *text);
+
 /* A JSON string of any bytes: what is not UTF-8, or zero, becomes U+FFFD. */
 cJSON *pm__json_text(const char *text, size_t n_byte);
 cJSON *pm__json_ids(const int32_t *ids, size_t n);

@@ -1,6 +1,8 @@
 /* device_list.c: which devices there are, which one is best, and why. */
 #include "adapter.h"
 
+#include "../base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +130,7 @@ PM__PRINTF(2, 3) static const char *text(pm__arena *arena, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    pm__utf8_make_plain(line); /* it may quote a driver */
     return pm__arena_string(arena, line, strlen(line));
 }
 
