@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check_events.h"
 #include "report.h"
 
 extern char **environ;
@@ -24,40 +25,12 @@ enum {
     DEFAULT_LIMIT = 120, /* seconds of silence */
     MOST_RESTARTS = 64,
     MOST_ARGUMENTS = 32,
-    SKIP_SIZE = 4096,
-    LINE_SIZE = 2048
+    SKIP_SIZE = 4096
 };
 
 static const char nodes_name[] = "model nodes";
 
 /* ---- the child ------------------------------------------------------------------------------- */
-
-/* Tabs separate, so texts have none. */
-static void print_text(FILE *to, const char *text) {
-    putc('\t', to);
-    for (; *text; text++)
-        putc(*text == '\t' || *text == '\n' ? ' ' : *text, to);
-}
-
-static bool print_case(void *user, const pm_check_case *c) {
-    FILE *to = user;
-    fprintf(to, "%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%d\t%.17g\t%.17g\t%.17g",
-            c->done ? "end" : "begin", c->index, c->n, c->node, (int)c->status, c->error, c->bound,
-            c->seconds);
-    print_text(to, c->kernel);
-    print_text(to, c->name);
-    print_text(to, c->why);
-    putc('\n', to);
-    return fflush(to) == 0;
-}
-
-/* Loading a large model takes a while, and is no silence. */
-static void print_progress(void *user, const char *what, uint64_t done, uint64_t total) {
-    FILE *to = user;
-    (void)what;
-    fprintf(to, "alive\t%" PRIu64 "\t%" PRIu64 "\n", done, total);
-    fflush(to);
-}
 
 static pm_check_level level_of(const pm__options *options) {
     return options->deep ? PM_CHECK_DEEP : options->quick ? PM_CHECK_QUICK : PM_CHECK_STANDARD;
@@ -66,7 +39,7 @@ static pm_check_level level_of(const pm__options *options) {
 static pm_status open_model(pm__cli *cli, bool no_weights, FILE *events) {
     const pm_model_desc desc = {.path = cli->options->model,
                                 .no_weights = no_weights,
-                                .progress = print_progress,
+                                .progress = pm__event_print_alive,
                                 .user = events};
     return cli->options->model ? pm_model_open(cli->device, &desc, &cli->model) : PM_OK;
 }
@@ -84,7 +57,7 @@ static pm_status run_job(pm__cli *cli, const char *job, FILE *events) {
                                 .first_node = (uint32_t)strtoul(first + 1, NULL, 10),
                                 .seed = cli->options->sampling.seed,
                                 .used_only = used_only,
-                                .on_case = print_case,
+                                .on_case = pm__event_print_case,
                                 .user = events};
     status = pm_check(cli->device, cli->model, &desc, NULL);
     return status == PM_CHECK_FAILED ? PM_OK : status;
@@ -113,9 +86,7 @@ int pm__check_child(const pm__options *options) {
     int code = pm__cli_open_device(&cli, options);
     if (code == 0)
         code = pm_status_exit_code(run_job(&cli, options->child, events));
-    fputs(code ? "stopped" : "finished", events);
-    print_text(events, code ? pm_last_error() : "");
-    putc('\n', events);
+    pm__event_print_end(events, code ? pm_last_error() : NULL);
     if (fclose(events) != 0 && code == 0)
         code = PM__EXIT_FAILURE;
     pm__cli_close(&cli);
@@ -132,9 +103,8 @@ typedef struct supervisor {
     uint32_t first_node;
     uint32_t n_before; /* cases of children before */
     pid_t pid;
-    int events; /* read end */
-    char line[LINE_SIZE];
-    size_t n_line;
+    int pipe; /* read end */
+    pm__events events;
     bool finished;       /* the child said so */
     char sentence[1024]; /* why it stopped */
     bool running;        /* a case has begun and not ended */
@@ -229,8 +199,8 @@ static int start(supervisor *s) {
         return pm__cli_error(PM__EXIT_FAILURE, "check: %s cannot be started: %s", a.program,
                              strerror(error));
     }
-    s->events = ends[0];
-    s->n_line = 0;
+    s->pipe = ends[0];
+    s->events = (pm__events){.n = 0};
     s->finished = s->running = false;
     s->sentence[0] = '\0';
     return 0;
@@ -265,6 +235,7 @@ static void keep_failure(supervisor *s, pm_status status, const char *why) {
         snprintf(failure->name, sizeof failure->name, "%s", s->name);
         snprintf(failure->kernel, sizeof failure->kernel, "%s", s->kernel);
         snprintf(failure->why, sizeof failure->why, "%s", why);
+        pm__make_plain(failure->why); /* where it was cut */
         failure->status = status;
     }
 }
@@ -288,65 +259,36 @@ static void count(supervisor *s, const pm_check_case *c) {
         keep_failure(s, c->status, c->why);
 }
 
-/* Splits at tabs; gives how many fields. */
-static size_t split(char *line, char *fields[], size_t most) {
-    size_t n = 0;
-    for (char *tab; n < most; line = tab + 1) {
-        fields[n++] = line;
-        tab = strchr(line, '\t');
-        if (!tab)
-            break;
-        *tab = '\0';
-    }
-    return n;
+static void take_case(supervisor *s, const pm_check_case *c) {
+    snprintf(s->kernel, sizeof s->kernel, "%s", c->kernel);
+    snprintf(s->name, sizeof s->name, "%s", c->name);
+    s->running = !c->done;
+    s->present = *c;
+    s->present.kernel = s->kernel;
+    s->present.name = s->name;
+    s->present.why = "";
+    if (c->done)
+        count(s, c);
+    pm__report_progress(&s->progress, s->job->label, s->n_before + c->index + c->done,
+                        s->n_before + c->n);
 }
 
-static void take_line(supervisor *s, char *line) {
-    char *fields[11];
-    const size_t n = split(line, fields, 11);
-    if (n == 2 && strcmp(fields[0], "finished") == 0)
-        s->finished = true;
-    if (n == 2 && strcmp(fields[0], "stopped") == 0)
-        snprintf(s->sentence, sizeof s->sentence, "%s", fields[1]);
-    if (n < 11)
-        return;
-    pm_check_case c = {.done = strcmp(fields[0], "end") == 0,
-                       .index = (uint32_t)strtoul(fields[1], NULL, 10),
-                       .n = (uint32_t)strtoul(fields[2], NULL, 10),
-                       .node = (uint32_t)strtoul(fields[3], NULL, 10),
-                       .status = (pm_status)strtol(fields[4], NULL, 10),
-                       .error = strtod(fields[5], NULL),
-                       .bound = strtod(fields[6], NULL),
-                       .seconds = strtod(fields[7], NULL),
-                       .why = fields[10]};
-    snprintf(s->kernel, sizeof s->kernel, "%s", fields[8]);
-    snprintf(s->name, sizeof s->name, "%s", fields[9]);
-    s->running = !c.done;
-    s->present = c;
-    s->present.why = "";
-    if (c.done)
-        count(s, &c);
-    pm__report_progress(&s->progress, s->job->label, s->n_before + c.index + c.done,
-                        s->n_before + c.n);
+static void take_event(void *user, const pm__event *event) {
+    supervisor *s = user;
+    if (event->kind == PM__EVENT_CASE)
+        take_case(s, &event->c);
+    else if (event->kind == PM__EVENT_STOPPED)
+        snprintf(s->sentence, sizeof s->sentence, "%s", event->sentence);
+    s->finished = event->kind == PM__EVENT_FINISHED;
 }
 
 /* Reads what is there; false at the end. */
 static bool read_events(supervisor *s) {
-    const ssize_t n = read(s->events, s->line + s->n_line, LINE_SIZE - 1 - s->n_line);
+    char bytes[2048];
+    const ssize_t n = read(s->pipe, bytes, sizeof bytes);
     if (n <= 0)
         return n < 0 && errno == EINTR;
-    s->n_line += (size_t)n;
-    s->line[s->n_line] = '\0';
-    char *line = s->line;
-    for (char *newline = strchr(line, '\n'); newline; newline = strchr(line, '\n')) {
-        *newline = '\0';
-        take_line(s, line);
-        line = newline + 1;
-    }
-    s->n_line = strlen(line);
-    memmove(s->line, line, s->n_line + 1);
-    if (s->n_line == LINE_SIZE - 1)
-        s->n_line = 0; /* no line of ours */
+    pm__events_take(&s->events, bytes, (size_t)n, take_event, s);
     return true;
 }
 
@@ -357,7 +299,7 @@ static void watch(supervisor *s, bool *silent) {
     double heard = now();
     *silent = false;
     while (!*silent && !pm__interrupts()) {
-        struct pollfd pipe_end = {.fd = s->events, .events = POLLIN};
+        struct pollfd pipe_end = {.fd = s->pipe, .events = POLLIN};
         const int ready = poll(&pipe_end, 1, 200);
         if (ready > 0) {
             if (!read_events(s))
@@ -377,7 +319,7 @@ static void end_child(supervisor *s, bool silent, int *code, char *how, size_t s
         kill(s->pid, SIGKILL);
     while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    close(s->events);
+    close(s->pipe);
     if (silent) {
         snprintf(
             how, size, "no answer for %u s: the driver hangs",
@@ -414,7 +356,7 @@ static int run_child(supervisor *s, bool *again) {
     end_child(s, silent, &code, how, sizeof how);
     if (pm__interrupts())
         return PM__EXIT_CANCELLED;
-    if (s->finished) {
+    if (s->finished && !s->running) {
         if (how[0])
             fprintf(stderr, "pumice: warning: after the last case %s\n", how);
         return 0;

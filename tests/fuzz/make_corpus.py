@@ -341,11 +341,105 @@ def seed_conversation():
         seed("conversation", "template-" + name, b"\x01" + data.encode())
 
 
+# ---- records of checks, events of a check, what is typed -----------------------------------------
+
+FIRST = "pumice check 1\n"
+
+
+def seed_record():
+    middle = "device a, b\nquarantined matvec NMSE 3e-2 (33x7)\nquarantined rope by hand\n"
+    sets = "checked 0123456789abcdef\nchecked ffffffffffffffff\n"
+    whole = FIRST + middle + sets + "end\n"
+    files = {
+        "whole": whole, "short": FIRST + "end\n", "empty": "", "cut": whole[:-1], "more": whole + "x",
+        "no-end": FIRST + middle, "end-twice": whole + "end\n", "no-first": middle + sets + "end\n",
+        "version": whole.replace("check 1", "check 2"), "returns": whole.replace("\n", "\r\n"),
+        "kernel": FIRST + "quarantined nosuch why\nend\n", "why": FIRST + "quarantined rope \nend\n",
+        "blank": FIRST + "quarantined rope  x\nend\n", "twice": FIRST + middle + middle + "end\n",
+        "why-159": FIRST + "quarantined rope " + "x" * 159 + "\nend\n",
+        "why-160": FIRST + "quarantined rope " + "x" * 160 + "\nend\n",
+        "set-upper": FIRST + "checked 0123456789ABCDEF\nend\n", "line": FIRST + "\nend\n",
+        "set-long": FIRST + "checked 0123456789abcdef0\nend\n", "other": FIRST + "other x\nend\n",
+        "control": FIRST + "device \x1b[2J\nend\n", "zero": whole.replace("a, b", "a\0b"),
+    }
+    for name, text_ in files.items():
+        seed("record", name, b"\x00" + text_.encode())
+    seed("record", "utf-8", b"\x00" + (FIRST + "device \u00e9\nend\n").encode())
+
+    def done(name, *steps):
+        seed("record", "do-" + name, b"\x01" + b"".join(steps))
+
+    clear, reopen = b"\x00", b"\x01"
+
+    def checked(i):
+        return struct.pack("<BQ", 2, i)
+
+    def bad(kernel, why, aside=False):
+        return bytes([4 if aside else 5, kernel, len(why)]) + why
+
+    done("nothing", reopen)
+    done("one", bad(3, b"why"), reopen, checked(5), reopen)
+    done("clear", bad(3, b"why"), checked(5), clear, reopen, bad(4, b"more"), reopen)
+    done("aside", bad(3, b"for now", True), checked(5), bad(3, b"again", True), reopen)
+    done("aside-then-bad", bad(3, b"for now", True), bad(3, b"for good"), reopen)
+    done("text", bad(0, b"a\nend\n\xff\x1b"), bad(1, b""), bad(2, b" "), bad(3, b"x" * 250), reopen)
+    done("sets", b"\x03\x05", reopen, checked(3), checked(69), b"\x03\x21", reopen)
+
+
+def seed_events():
+    case = "end\t3\t9\t4294967295\t0\t1e-12\t1.0000000000000001e-05\t0.25\tmatvec\tmatvec/F16/3x7\t\n"
+    lines = {
+        "case": case, "begin": case.replace("end", "begin"), "none": "", "cut": case[:-9],
+        "all": "alive\t1\t2\n" + case.replace("end", "begin") + case + "finished\t\n",
+        "stopped": "stopped\tgpu: the device is lost\n", "finished-why": "finished\tx\n",
+        "status": case.replace("\t0\t1e", "\t11\t1e"), "minus": case.replace("\t3\t", "\t-3\t"),
+        "large": case.replace("\t3\t", "\t4294967296\t"), "nan": case.replace("1e-12", "nan"),
+        "number": case.replace("0.25", "0.25x"), "blank": case.replace("\t9\t", "\t 9\t"),
+        "more": case.replace("\n", "\tx\n"), "control": case.replace("F16", "\x1b[2J\u009b"),
+        "zero": case.replace("F16", "F\0 16"), "tabs": "\t" * 40 + "\n" * 3, "long": "x" * 800,
+    }
+    for name, text_ in lines.items():
+        seed("events", name, b"\x00" + text_.encode())
+    seed("events", "broken", b"\x00" + case.encode().replace(b"F16", b"\xff\xc3"))
+
+    def words_of(x):
+        return bytes([len(x)]) + x
+
+    def printed(kind, why=b"", kernel=b"rope", name=b"rope/7", status=0, numbers=(0.5, 1e-5, 0.25)):
+        if kind % 4 != 0:
+            return bytes([kind]) + (struct.pack("<QQ", 3, 9) if kind == 1 else words_of(why))
+        return (bytes([kind]) + words_of(why) + words_of(kernel) + words_of(name) +
+                struct.pack("<QHHBddd", 7, 9, 3, status, *numbers))
+
+    seed("events", "printed", b"\x01" + printed(1) + printed(0) + printed(4) + printed(2))
+    seed("events", "printed-stopped", b"\x01" + printed(8) + printed(3, b"lost\t\n\xc2\x9b \xc3\xa9"))
+    seed("events", "printed-failed", b"\x01" + printed(12, b"a\tb\nc\x1b\xff", status=8,
+                                                      numbers=(float("nan"), float("inf"), 1e-320)))
+
+
+def seed_typed():
+    lines = {
+        "none": "", "short": "-m x -n 3 --temp 0.5 -vn5 -s 7", "long": "--model=x --predict=3 --stop=a",
+        "default": "-n -1 -c 0 -s -1", "auto": "-c auto --max-vram 1.5GiB", "range": "-n 0", "large": "-s 99999999999999999999999",
+        "above": "--top-p 1.5", "inf": "--temp inf", "hex": "--temp 0x1p3", "empty": "-r  -r",
+        "end": "-v -- x", "word": "x", "unknown": "--nosuch", "letter": "-!", "dash": "-", "dashes": "---",
+        "value": "--json=1", "lacks": "-n", "two": "-p a -f b", "control": "--\x1b[2J",
+        "stops": " ".join(["-r x"] * 17), "equals": "--=", "cut": "--" + "x" * 100,
+    }
+    for name, words in lines.items():
+        seed("typed", "words-" + name, b"\x00" + words.replace(" ", "\0").encode())
+    texts = {"one": "hello\n", "open": "hello\nworld", "returns": "a\r\nb\r\r\n\r\n", "blank": "\n\n",
+             "none": "", "zero": "a\0b\n", "long": "x" * 900}
+    for name, words in texts.items():
+        for times in (0, 30):
+            seed("typed", f"lines-{name}-{times}", bytes([1, times]) + words.encode())
+
+
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: make_corpus.py [--check]")
     for make in (seed_gguf, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
-                 seed_conversation):
+                 seed_conversation, seed_record, seed_events, seed_typed):
         make()
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     wrong = []
