@@ -44,7 +44,7 @@ static bool get_cpu_kernel(int kernel, pm__kernel_info *out) {
     if (kernel < 0 || kernel >= PM__OP_COUNT)
         return false;
     *out = (pm__kernel_info){
-        .name = names[kernel], .op = (pm__op)kernel, .least_rows = 1, .available = true};
+        .name = names[kernel], .op = (pm__op)kernel, .from_rows = 1, .available = true};
     return true;
 }
 
@@ -202,11 +202,7 @@ static bool run_kernels(check *c) {
         if ((c->done & bit) != 0 || (used.kernels & bit) == 0 || !c->info.available ||
             is_listed(c->desc->skip, c->info.name))
             continue;
-        pm__case_filter filter = {.level = c->desc->level,
-                                  .least_rows = c->info.least_rows,
-                                  .most_rows = c->info.most_rows,
-                                  .take = take_case,
-                                  .user = c};
+        pm__case_filter filter = {.level = c->desc->level, .take = take_case, .user = c};
         memcpy(filter.types, used.types, sizeof filter.types);
         c->kernel = k;
         pm__check_cases(c->info.op, &filter);
@@ -351,7 +347,7 @@ bool pm_device_get_quarantined(const pm_device *device, size_t i, pm_quarantined
     for (int k = 0; pm__gpu_kernel(&device->handle, k, &info); k++) {
         if (!info.quarantined || i-- != 0)
             continue;
-        const int instead = pm__gpu_choose(&device->handle, info.op, info.least_rows);
+        const int instead = pm__gpu_choose(&device->handle, info.op, info.from_rows);
         *out = (pm_quarantined){.kernel = info.name, .why = pm__quarantine_why(&device->handle, k)};
         if (pm__gpu_kernel(&device->handle, instead, &other))
             out->instead = other.name;

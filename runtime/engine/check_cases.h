@@ -29,8 +29,7 @@ typedef struct pm__check_case {
 /* Which cases, and who takes them. */
 typedef struct pm__case_filter {
     pm_check_level level;
-    uint32_t least_rows, most_rows; /* of a kernel; most 0: any */
-    bool types[PM__TYPE_COUNT];     /* of matrices */
+    bool types[PM__TYPE_COUNT]; /* of matrices */
     /* Owns the case's graph no longer than the call; false ends the list. */
     bool (*take)(void *user, pm__check_case *c);
     void *user;

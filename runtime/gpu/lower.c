@@ -369,25 +369,24 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
 }
 
 /* Names the kernels that would fit and may not be used. */
-static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node, uint32_t n_row) {
+static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node) {
     char names[128] = "";
     size_t n_kernel, used = 0;
     const pm__kernel *table = pm__kernel_table(&n_kernel);
     for (size_t i = 0; i < n_kernel; i++) {
-        if (!pm__kernel_fits(&in->gpu->caps, &table[i], node->op, n_row) ||
-            used >= sizeof names - 1)
+        if (!pm__kernel_fits(&in->gpu->caps, &table[i], node->op) || used >= sizeof names - 1)
             continue;
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "",
                                  table[i].name);
     }
     if (used == 0)
-        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': no %s kernel for %u rows on %s",
-                        node->name, pm__op_get(node->op)->name, n_row, in->gpu->info.name);
+        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': no %s kernel on %s", node->name,
+                        pm__op_get(node->op)->name, in->gpu->info.name);
     return pm__fail(PM_UNSUPPORTED,
-                    "lower: node '%s': no %s kernel for %u rows on %s: %s failed a check with this "
+                    "lower: node '%s': no %s kernel on %s: %s failed a check with this "
                     "driver; update the driver, take another --device, or forget the check with "
                     "'pumice check --clear'",
-                    node->name, pm__op_get(node->op)->name, n_row, in->gpu->info.name, names);
+                    node->name, pm__op_get(node->op)->name, in->gpu->info.name, names);
 }
 
 static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__program *out) {
@@ -397,7 +396,7 @@ static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__pr
     if (kernel == NULL)
         kernel = pm__kernel_choose(&in->gpu->caps, node->op, n_row);
     if (kernel == NULL)
-        return fail_no_kernel(in, node, n_row);
+        return fail_no_kernel(in, node);
     PM_TRY(check_vectors(in, node));
     const int matrix = ops[node->op].matrix;
     if (matrix < 0)

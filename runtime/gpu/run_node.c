@@ -39,8 +39,7 @@ bool pm__gpu_kernel(const pm__device_handle *handle, int kernel, pm__kernel_info
     *out = (pm__kernel_info){.name = row->name,
                              .tier = tiers[row->tier],
                              .op = row->op,
-                             .least_rows = row->least_rows,
-                             .most_rows = row->most_rows,
+                             .from_rows = row->from_rows,
                              .available = caps->tiers[row->tier],
                              .quarantined = caps->quarantined >> kernel & 1};
     return true;

@@ -9,9 +9,9 @@
 typedef struct pm__kernel_info {
     const char *name, *tier;
     pm__op op;
-    uint32_t least_rows, most_rows; /* most 0: any */
-    bool available;                 /* the device has the tier */
-    bool quarantined;               /* and is not used therefore */
+    uint32_t from_rows; /* the number from which it is best */
+    bool available;     /* the device has the tier */
+    bool quarantined;   /* and is not used therefore */
 } pm__kernel_info;
 
 enum { PM__KERNEL_NONE = -1 };
