@@ -162,7 +162,8 @@ static void test_step_bytes(void **state) {
 /* Limits that no memory serves give the largest numbers, not small ones. */
 static void test_huge_limits(void **state) {
     (void)state;
-    const pm__limits limits = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    const pm__limits limits = {
+        .n_ctx = UINT32_MAX, .n_batch = UINT32_MAX, .n_out = UINT32_MAX, .n_seq = UINT32_MAX};
     const pm__tensor cache = {.kind = PM__CACHE, .n_col = UINT32_MAX};
     assert_int_equal(pm__limits_pages(&limits), UINT32_MAX);
     assert_true(pm__limits_cache_bytes(&limits, &cache) == UINT64_MAX);

@@ -64,20 +64,18 @@ static void test_runs(void **state) {
     if (model == NULL)
         skip();
     for (int warm = 0; warm < 2; warm++) {
-        pm_generation *first[PM__COUNT(batches)] = {NULL};
+        pm_generation *first = NULL;
         for (uint32_t i = 0; i < N_RUN; i++) {
-            const uint32_t b = i % PM__COUNT(batches);
-            pm_generation *again =
-                run_once(model, batches[b], warm ? 0.8f : 0.0f, aheads[i / 3 % PM__COUNT(aheads)]);
-            if (first[b] == NULL) {
-                first[b] = again;
+            pm_generation *again = run_once(model, batches[i % PM__COUNT(batches)],
+                                            warm ? 0.8f : 0.0f, aheads[i / 3 % PM__COUNT(aheads)]);
+            if (first == NULL) {
+                first = again;
                 continue;
             }
-            assert_same(again, first[b]);
+            assert_same(again, first);
             pm_generation_free(again);
         }
-        for (uint32_t b = 0; b < PM__COUNT(batches); b++)
-            pm_generation_free(first[b]);
+        pm_generation_free(first);
     }
     pm_model_close(model);
 }
@@ -101,6 +99,115 @@ static void test_budgets(void **state) {
     }
     for (uint32_t i = 0; i < PM__COUNT(budgets); i++)
         pm_generation_free(answers[i]);
+}
+
+/* ---- what else is in the batch
+ * --------------------------------------------------------------------- */
+
+static pm_session *open_session(pm_model *model, uint32_t n_batch, uint32_t n_seq,
+                                bool deterministic) {
+    const pm_session_desc desc = {
+        .n_ctx = 160, .n_batch = n_batch, .n_seq = n_seq, .deterministic = deterministic};
+    pm_session *session = NULL;
+    pm__expect_ok(pm_session_open(model, &desc, &session));
+    return session;
+}
+
+enum { N_VOCAB = 512 };
+
+static pm_status copy_logits(void *user, size_t i, const float *logits) {
+    float **at = user;
+    (void)i;
+    memcpy(*at, logits, N_VOCAB * sizeof *logits);
+    *at += N_VOCAB;
+    return PM_OK;
+}
+
+/* The logits of all positions, evaluated in calls of n_each tokens. */
+static float *logits_by(pm_session *session, const pm__id_list *ids, uint32_t n_each) {
+    float *out = calloc((size_t)ids->n * N_VOCAB, sizeof *out), *at = out;
+    assert_non_null(out);
+    pm__expect_ok(pm_session_rewind(session, 0, 0));
+    for (uint32_t i = 0; i < ids->n; i += n_each) {
+        const uint32_t n = ids->n - i < n_each ? ids->n - i : n_each;
+        pm__expect_ok(pm_session_eval_all(session, 0, ids->data + i, n, copy_logits, &at));
+    }
+    return out;
+}
+
+/* Logits do not depend on the batch: with `deterministic` never, else among tokens that are
+ * evaluated with others. On the CPU path they never do. */
+static void check_calls(pm_model *model, bool deterministic, uint32_t least) {
+    static const uint32_t calls[] = {1, 3, 16, 160}, batches[] = {5, 37};
+    pm__id_list ids;
+    pm__whole_tokenize(model, PROMPT, &ids);
+    ids.n -= ids.n % 2; /* no call of one token is left over */
+    float *expected = NULL;
+    for (uint32_t b = 0; b < PM__COUNT(batches); b++) {
+        pm_session *session = open_session(model, batches[b], 1, deterministic);
+        for (uint32_t i = 0; i < PM__COUNT(calls); i++) {
+            if (calls[i] < least || (least > 1 && ids.n % calls[i] == 1))
+                continue;
+            float *mine = logits_by(session, &ids, calls[i]);
+            if (expected != NULL)
+                assert_memory_equal(mine, expected, (size_t)ids.n * N_VOCAB * sizeof *mine);
+            free(expected);
+            expected = mine;
+        }
+        pm_session_close(session);
+    }
+    free(expected);
+}
+
+/* An answer's tokens do not depend on how many others are drawn beside it. */
+static void check_answers(pm_model *model) {
+    enum { N_ANSWER = 3, N_TOKEN = 24 };
+    pm_generation *one[N_ANSWER], *all;
+    pm__id_list ids;
+    pm__whole_tokenize(model, PROMPT, &ids);
+    for (uint32_t i = 0; i <= N_ANSWER; i++) {
+        pm_session *session = open_session(model, 37, N_ANSWER, true);
+        pm_sampling sampling = pm_sampling_default();
+        sampling.seed = i < N_ANSWER ? 7 + i : 7;
+        const pm_generate_desc desc = {.prompt = ids.data,
+                                       .n_prompt = ids.n,
+                                       .sampling = &sampling,
+                                       .n_predict = N_TOKEN,
+                                       .n_answer = i < N_ANSWER ? 1 : N_ANSWER};
+        pm__expect_ok(pm_generate(session, &desc, i < N_ANSWER ? &one[i] : &all));
+        pm_session_close(session);
+    }
+    for (uint32_t i = 0; i < N_ANSWER; i++) {
+        const pm_answer *x = &all->answers[i], *y = &one[i]->answers[0];
+        assert_int_equal(x->n_token, y->n_token);
+        assert_memory_equal(x->tokens, y->tokens, x->n_token * sizeof *x->tokens);
+        assert_int_equal(x->logits_hash, y->logits_hash);
+        pm_generation_free(one[i]);
+    }
+    pm_generation_free(all);
+}
+
+static void check_alike(pm_device *on, bool cpu) {
+    pm_model *model = on != NULL ? pm__whole_model(on, "models/real/stories260K-f32.gguf") : NULL;
+    if (model == NULL)
+        skip();
+    assert_int_equal(pm_model_get_info(model)->n_vocab, N_VOCAB);
+    check_calls(model, true, 1);
+    check_calls(model, false, cpu ? 1 : 2);
+    check_answers(model);
+    pm_model_close(model);
+}
+
+static void test_alike(void **state) {
+    (void)state;
+    check_alike(device, false);
+}
+
+static void test_alike_cpu(void **state) {
+    (void)state;
+    pm_device *cpu = pm__whole_cpu();
+    check_alike(cpu, true);
+    pm_device_close(cpu);
 }
 
 /* ---- the CPU path
@@ -148,6 +255,7 @@ static void test_draws_pebble(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_runs),          cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_alike),         cmocka_unit_test(test_alike_cpu),
         cmocka_unit_test(test_draws_stories), cmocka_unit_test(test_draws_quantised),
         cmocka_unit_test(test_draws_pebble),
     };

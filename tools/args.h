@@ -20,8 +20,8 @@ enum {
         PM__OPT_PRESENCE_PENALTY, PM__OPT_FREQUENCY_PENALTY, PM__OPT_REPEAT_LAST_N, PM__OPT_STOP
 #define PM__OPTS_DEVICE                                                                            \
     PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,                   \
-        PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE,                 \
-        PM__OPT_NO_CHECK
+        PM__OPT_DETERMINISTIC, PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR,            \
+        PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
 
 #define PM__MOST_STOP 16
 
@@ -34,7 +34,8 @@ typedef struct pm__options {
     pm_sampling sampling;
     const char *stop[PM__MOST_STOP];
     size_t n_stop;
-    bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, json, verbose, help;
+    bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, deterministic, json, verbose,
+        help;
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
     bool given[PM__N_OPT];
 } pm__options;

@@ -102,8 +102,10 @@ static int open_model(pm__cli *cli, pm__cli_need need) {
 }
 
 pm_session_desc pm__cli_session_desc(const pm__options *options) {
-    const pm_session_desc desc = {
-        .n_ctx = options->n_ctx, .n_batch = options->n_batch, .n_seq = options->n_answer};
+    const pm_session_desc desc = {.n_ctx = options->n_ctx,
+                                  .n_batch = options->n_batch,
+                                  .n_seq = options->n_answer,
+                                  .deterministic = options->deterministic};
     return desc;
 }
 

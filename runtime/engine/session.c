@@ -32,6 +32,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     const uint32_t n_batch = desc->n_batch != 0 ? desc->n_batch : DEFAULT_BATCH;
     limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
     limits->n_seq = n_seq;
+    limits->deterministic = desc->deterministic;
     /* A step of generation has a row for every sequence. */
     limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);
     limits->n_out = pm__most_u32(n_seq, pm__least_u32(limits->n_batch, DEFAULT_OUT));

@@ -394,7 +394,7 @@ static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__pr
     const uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
     const pm__kernel *kernel = in->kernel;
     if (kernel == NULL)
-        kernel = pm__kernel_choose(&in->gpu->caps, node->op, n_row);
+        kernel = pm__kernel_choose(&in->gpu->caps, node->op, in->limits->deterministic ? 1 : n_row);
     if (kernel == NULL)
         return fail_no_kernel(in, node);
     PM_TRY(check_vectors(in, node));

@@ -10,6 +10,7 @@ typedef struct pm__limits {
     uint32_t n_batch; /* rows of a step */
     uint32_t n_out;   /* outputs of a step */
     uint32_t n_seq;
+    bool deterministic; /* steps of many rows go through the kernels of a row alone */
 } pm__limits;
 
 typedef struct pm__plan {

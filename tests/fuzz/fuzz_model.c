@@ -291,7 +291,9 @@ static void check_plan(const pm__graph *g, uint32_t n_row, uint32_t n_out, uint6
 }
 
 static void check_limits(const pm__graph *g) {
-    const pm__limits all[] = {{1, 1, 1, 1}, {513, 512, 3, 7}, {UINT32_MAX, 1, 1, UINT32_MAX}};
+    const pm__limits all[] = {{.n_ctx = 1, .n_batch = 1, .n_out = 1, .n_seq = 1},
+                              {.n_ctx = 513, .n_batch = 512, .n_out = 3, .n_seq = 7},
+                              {.n_ctx = UINT32_MAX, .n_batch = 1, .n_out = 1, .n_seq = UINT32_MAX}};
     for (size_t i = 0; i < PM__COUNT(all); i++) {
         for (uint32_t k = 0; k < g->n_cache; k++)
             PM__HOLDS(pm__limits_cache_bytes(&all[i], g->caches[k]) >=
