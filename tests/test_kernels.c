@@ -148,7 +148,44 @@ static void test_refused_devices(void **context) {
     case_init(&c);
     x = activation(&c, 5);
     pm__add(&c.graph, "add", x, x);
-    expect_refusal(s, &c, PM_UNSUPPORTED, "no add kernel for 1 rows");
+    expect_refusal(s, &c, PM_UNSUPPORTED, "no add kernel on");
+    *caps = all;
+}
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+static const char *chosen(const suite *s, uint32_t n_row) {
+    pm__kernel_info info;
+    const int kernel = pm__gpu_choose(&s->device->handle, PM__OP_MATMUL, n_row);
+    return pm__gpu_kernel(&s->device->handle, kernel, &info) ? info.name : "none";
+}
+
+static uint64_t bits_of(const suite *s, const char *part) {
+    pm__kernel_info info;
+    uint64_t bits = 0;
+    for (int k = 0; pm__gpu_kernel(&s->device->handle, k, &info); k++)
+        bits |= (uint64_t)(strstr(info.name, part) != NULL) << k;
+    return bits;
+}
+
+/* Whatever is left serves any rows. */
+static void test_choice(void **context) {
+    const suite *s = *context;
+    pm__caps *caps = &((pm__gpu_device *)s->device->handle.device)->gpu->caps;
+    const pm__caps all = *caps;
+    for (int tier = 0; tier < PM__TIER_COUNT; tier++)
+        caps->tiers[tier] = tier <= PM__TIER_SUBGROUP;
+    assert_string_equal(chosen(s, 1), "matvec_subgroup");
+    assert_string_equal(chosen(s, 4), "matvec_subgroup");
+    assert_string_equal(chosen(s, 5), "matmul");
+    caps->quarantined = bits_of(s, "matvec_subgroup");
+    assert_string_equal(chosen(s, 4), "matvec");
+    caps->quarantined = bits_of(s, "matvec");
+    assert_string_equal(chosen(s, 1), "matmul");
+    caps->quarantined = bits_of(s, "matmul");
+    assert_string_equal(chosen(s, 512), "matvec_subgroup");
+    caps->quarantined |= bits_of(s, "matvec");
+    assert_string_equal(chosen(s, 512), "none");
     *caps = all;
 }
 
@@ -188,6 +225,7 @@ static bool plan_add_device(plan *p, const pm_device_info *info) {
     printf("device %u: %s, %s\n", info->index, info->name, info->driver);
     plan_add(p, &s, "refused shapes", test_refused_shapes);
     plan_add(p, &s, "refused devices", test_refused_devices);
+    plan_add(p, &s, "choice", test_choice);
     for (int k = 0; pm__gpu_kernel(&s.device->handle, k, &s.kernel); k++)
         plan_add(p, &s, s.kernel.name, test_kernel);
     return true;
