@@ -64,6 +64,8 @@ static pm_status compile(const char *expression, pcre2_code **out) {
     PCRE2_SIZE at = 0;
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
                                      PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
+    if (code == NULL && error == PCRE2_ERROR_HEAP_FAILED)
+        return pm__fail_memory("tokenizer: PCRE2", strlen(expression));
     if (code == NULL) {
         char why[128] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
@@ -109,6 +111,8 @@ bool pm__pretokenizer_takes_whole(const pm__pretokenizer *pretokenizer) {
 }
 
 static pm_status fail_match(const splitting *split, int error, size_t at, size_t n) {
+    if (error == PCRE2_ERROR_NOMEMORY)
+        return pm__fail_memory("tokenizer: PCRE2", n);
     char why[128] = "";
     pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
     return pm__fail(PM_ARGUMENT,
