@@ -19,6 +19,11 @@ static pm_status map_descriptor(pm__file_map *map, int fd, const char *path) {
         return PM_OK;
     }
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED && errno == ENOMEM)
+        return pm__fail(PM_OUT_OF_MEMORY,
+                        "%s: the system refused %lld bytes of memory to map the file; ulimit -v "
+                        "shows a limit",
+                        path, (long long)info.st_size);
     if (data == MAP_FAILED)
         return pm__fail(PM_BAD_FILE, "%s: cannot be mapped: %s", path, strerror(errno));
     *map = (pm__file_map){.data = data, .size = (size_t)info.st_size};
