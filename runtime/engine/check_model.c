@@ -162,15 +162,16 @@ static pm_status run_node(forward *f, uint32_t index) {
     PM_TRY(pm__trial_each(f->trial.node, f, add_operand));
     const bool wanted =
         index >= in->first && !f->ended && in->each(in->user, index, &f->trial, NULL);
-    PM_TRY(pm__expected_init(&expected, &f->trial, in->runner != NULL ? 0 : 1));
-    if (wanted) {
+    const pm_status status = pm__expected_init(&expected, &f->trial, in->runner != NULL ? 0 : 1);
+    if (status == PM_OK && wanted) {
         pm__check_result result;
         pm__trial_judge(in->runner, &f->trial, &expected, in->times, &result);
         f->ended = !in->each(in->user, index, &f->trial, &result);
     }
-    keep(f, &expected);
+    if (status == PM_OK)
+        keep(f, &expected);
     pm__expected_finish(&expected);
-    return PM_OK;
+    return status;
 }
 
 static pm_status run_step(forward *f, uint32_t first_index) {
