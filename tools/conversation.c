@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "new_file.h"
 #include "report.h"
 
 static const char *const roles[] = {"system", "user", "assistant"};
@@ -83,31 +84,36 @@ int pm__conversation_system(pm__conversation *c, const char *content) {
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-int pm__conversation_save(const pm__conversation *c, const char *path) {
-    cJSON *document = cJSON_CreateArray();
-    for (size_t i = 0; i < c->n; i++) {
-        cJSON *message = cJSON_CreateObject();
-        cJSON_AddStringToObject(message, "role", c->messages[i].role);
-        cJSON_AddItemToObject(
-            message, "content",
-            pm__json_text(c->messages[i].content, strlen(c->messages[i].content)));
-        cJSON_AddItemToArray(document, message);
+/* One message on a line. Text by text, so that no message can be left out for want of memory. */
+static int write_message(FILE *to, const pm_message *message, bool first) {
+    cJSON *content = pm__json_text(message->content, strlen(message->content));
+    char *quoted = content ? cJSON_PrintUnformatted(content) : NULL;
+    cJSON_Delete(content);
+    if (!quoted) {
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY,
+                             "chat: no memory to save a message of %zu bytes",
+                             strlen(message->content));
     }
-    char *text = document ? cJSON_Print(document) : NULL;
-    cJSON_Delete(document);
-    FILE *file = text ? fopen(path, "w") : NULL;
-    bool written = file && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
-    const bool opened = file != NULL;
-    if (file && fclose(file) != 0)
-        written = false;
-    const int reason = errno;
-    cJSON_free(text);
-    if (!written) {
-        return pm__cli_error(PM__EXIT_FAILURE, "cannot %s %s: %s", opened ? "write" : "create",
-                             path, strerror(reason));
-    }
-    fprintf(stderr, "pumice: %zu messages in %s\n", c->n, path);
+    fprintf(to, "%s\n  {\"role\": \"%s\", \"content\": %s}", first ? "" : ",", message->role,
+            quoted);
+    cJSON_free(quoted);
     return 0;
+}
+
+int pm__conversation_save(const pm__conversation *c, const char *path) {
+    pm__new_file file;
+    if (!pm__new_file_open(&file, path))
+        return pm__cli_error(PM__EXIT_FAILURE, "cannot create %s: %s", path, strerror(errno));
+    int code = 0;
+    fputc('[', file.stream);
+    for (size_t i = 0; i < c->n && code == 0; i++)
+        code = write_message(file.stream, &c->messages[i], i == 0);
+    fputs("\n]\n", file.stream);
+    if (!pm__new_file_close(&file, code == 0) && code == 0)
+        code = pm__cli_error(PM__EXIT_FAILURE, "cannot write %s: %s", path, strerror(errno));
+    if (code == 0)
+        fprintf(stderr, "pumice: %zu messages in %s\n", c->n, path);
+    return code;
 }
 
 static int add_from_json(pm__conversation *c, const cJSON *message, const char *path) {
@@ -124,13 +130,15 @@ static int add_from_json(pm__conversation *c, const cJSON *message, const char *
     return pm__conversation_add(c, known, content->valuestring, strlen(content->valuestring));
 }
 
-int pm__conversation_parse(pm__conversation *c, const char *path, const char *text,
-                           size_t n_byte) {
+int pm__conversation_parse(pm__conversation *c, const char *path, const char *text, size_t n_byte) {
+    pm__json_begin();
     cJSON *document = cJSON_ParseWithLength(text, n_byte);
     pm__conversation loaded = {0};
-    int code = cJSON_IsArray(document)
-                   ? 0
-                   : pm__cli_error(PM__EXIT_BAD_FILE, "%s is not a JSON list of messages", path);
+    int code = 0;
+    if (!document && pm__json_starved())
+        code = pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for the messages of %s", path);
+    else if (!cJSON_IsArray(document))
+        code = pm__cli_error(PM__EXIT_BAD_FILE, "%s is not a JSON list of messages", path);
     const cJSON *message = NULL;
     cJSON_ArrayForEach(message, document) {
         if (code == 0)

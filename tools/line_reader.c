@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "new_file.h"
+
 #define PATH_SIZE    4096
 #define HISTORY_SIZE 1000
 #define CHUNK_BYTES  4096
@@ -114,14 +116,26 @@ int pm__line_reader_create(pm__line_reader **out) {
     return 0;
 }
 
+static void save_history(const pm__line_reader *reader) {
+    HistEvent event;
+    pm__new_file file;
+    const mode_t mask = umask(077);
+    const bool opened = pm__new_file_open(&file, reader->history_path);
+    umask(mask);
+    if (opened && fchmod(fileno(file.stream), 0600) != 0)
+        errno = 0; /* a file system without modes */
+    if (!opened ||
+        !pm__new_file_close(&file, history(reader->history, &event, H_SAVE_FP, file.stream) >= 0)) {
+        fprintf(stderr, "pumice: the history of lines stays as it was before this chat: %s: %s\n",
+                reader->history_path, strerror(errno));
+    }
+}
+
 void pm__line_reader_destroy(pm__line_reader *reader) {
     if (!reader)
         return;
-    HistEvent event;
-    if (reader->history && reader->history_path[0]) {
-        history(reader->history, &event, H_SAVE, reader->history_path);
-        chmod(reader->history_path, 0600);
-    }
+    if (reader->history && reader->history_path[0])
+        save_history(reader);
     if (reader->editor)
         el_end(reader->editor);
     if (reader->history)

@@ -141,6 +141,24 @@ const char *pm__report_bytes(uint64_t n) {
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
+static bool starved;
+
+static void *json_malloc(size_t n) {
+    void *block = malloc(n);
+    starved = starved || !block;
+    return block;
+}
+
+void pm__json_begin(void) {
+    cJSON_Hooks hooks = {json_malloc, free};
+    cJSON_InitHooks(&hooks);
+    starved = false;
+}
+
+bool pm__json_starved(void) {
+    return starved;
+}
+
 /* Bytes of the UTF-8 character at text, 0 if there is none: overlong forms and surrogates are none.
  */
 static size_t utf8_length(const unsigned char *text, size_t n) {
@@ -187,7 +205,7 @@ void pm__make_plain(char *text) {
 
 cJSON *pm__json_text(const char *text, size_t n_byte) {
     static const char replacement[] = "\xef\xbf\xbd";
-    char *clean = n_byte < SIZE_MAX / 4 ? malloc(3 * n_byte + 1) : NULL;
+    char *clean = n_byte < SIZE_MAX / 4 ? json_malloc(3 * n_byte + 1) : NULL;
     if (!clean)
         return NULL;
     size_t n = 0;
@@ -219,7 +237,7 @@ cJSON *pm__json_device(const pm_device_info *info) {
 }
 
 int pm__json_print(cJSON *document) {
-    char *text = document ? cJSON_PrintUnformatted(document) : NULL;
+    char *text = document && !starved ? cJSON_PrintUnformatted(document) : NULL;
     cJSON_Delete(document);
     if (!text)
         return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for the JSON document");

@@ -40,12 +40,18 @@ size_t pm__printable(const char *text, size_t n_byte);
  * and their names say. */
 void pm__make_plain(char *text);
 
+/* A document is begun. cJSON leaves out what it has no memory for, and says nothing. */
+void pm__json_begin(void);
+/* Whether something was left out since. */
+bool pm__json_starved(void);
+
 /* A JSON string of any bytes: what is not UTF-8, or zero, becomes U+FFFD. */
 cJSON *pm__json_text(const char *text, size_t n_byte);
 cJSON *pm__json_ids(const int32_t *ids, size_t n);
 /* {"name","driver","kind"} */
 cJSON *pm__json_device(const pm_device_info *info);
-/* Writes one document to stdout and frees it; NULL means out of memory. Gives an exit code. */
+/* Writes one document to stdout and frees it; OUT_OF_MEMORY if it is NULL or something was left out
+ * of it. Gives an exit code. */
 int pm__json_print(cJSON *document);
 
 #endif
