@@ -12,6 +12,7 @@ import math
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -657,6 +658,38 @@ def test_chat_saves_and_loads():
         )
 
 
+def test_saving_on_a_full_disk():
+    folder = tempfile.mkdtemp(dir=TEMPORARY.name)
+    saved, link = os.path.join(folder, "saved.json"), os.path.join(folder, "link.json")
+
+    def save(path, file_bytes=resource.RLIM_INFINITY):
+        return subprocess.run(
+            [PROGRAM, "chat", "-m", chat_model(), "--device", "cpu", "-n", "4", "--temp", "0"],
+            input=f"Hello\n/save {path}\n".encode(),
+            capture_output=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
+            timeout=120,
+        )
+
+    check(save(saved).returncode == OK, "save")
+    os.chmod(saved, 0o640)
+    os.symlink(saved, link)
+    with open(saved, "rb") as file:
+        whole = file.read()
+    for path in (saved, link):
+        full = save(path, 20)
+        check(full.returncode == FAILURE and b"cannot write" in full.stderr, full.stderr)
+        with open(saved, "rb") as file:
+            check(file.read() == whole, "what was saved before is still there")
+    check(save(link).returncode == OK and os.path.islink(link), "a link is followed")
+    check(os.stat(saved).st_mode & 0o777 == 0o640, "the mode is kept")
+    check(sorted(os.listdir(folder)) == ["link.json", "saved.json"], os.listdir(folder))
+    device = save("/dev/full")
+    check(device.returncode == FAILURE and b"No space left" in device.stderr, device.stderr)
+    missing = save(os.path.join(folder, "missing", "saved.json"))
+    check(missing.returncode == FAILURE and b"cannot create" in missing.stderr, missing.stderr)
+
+
 def test_chat_context_full():
     result = on_cpu(
         "chat", "-c", "64", "-n", "4", text=b"Hello\n" + b"word " * 60 + b"\n", model=chat_model()
@@ -699,6 +732,48 @@ def test_closed_stdout():
         process.wait(timeout=60) == FAILURE and b"standard output" in err,
         f"exit {process.returncode}: {err[-400:]}",
     )
+
+
+def test_full_stdout():
+    """Every command that prints says so when it cannot."""
+    cpu = ["-m", STORIES, "--device", "cpu"]
+    for args in (
+        ["--version"],
+        ["help"],
+        ["help", "run"],
+        ["run", "--help"],
+        ["--completion-words"],
+        ["info", "-m", STORIES],
+        ["info", "-m", STORIES, "--json"],
+        ["plan", *cpu],
+        ["plan", *cpu, "--json"],
+        ["tokenize", "-m", STORIES, "-p", "Hello"],
+        ["tokenize", "-m", STORIES, "-p", "5 6", "--decode"],
+        ["score", *cpu, "-p", "Hello there"],
+        ["run", *cpu, "--raw", "-p", "Once", "-n", "4"],
+        ["run", *cpu, "--raw", "-p", "Once", "-n", "4", "-a", "2"],
+        ["run", *cpu, "--raw", "-p", "Once", "-n", "4", "--json"],
+    ):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [PROGRAM, *args], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE
+            )
+        lines = [line for line in result.stderr.splitlines() if b"standard output" in line]
+        check(result.returncode == FAILURE and len(lines) == 1, f"{args}: {result}")
+
+
+def test_streams_closed_before_the_start():
+    """Nothing that is opened takes the place of standard output."""
+    closed = subprocess.run(
+        [PROGRAM, "run", "-m", STORIES, "--device", "cpu", "--raw", "-p", "Once", "-n", "4"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.close(1),
+    )
+    check(closed.returncode == FAILURE and b"standard output" in closed.stderr, closed)
+    closed = subprocess.run(
+        [PROGRAM, "tokenize", "-m", STORIES], stderr=subprocess.PIPE, preexec_fn=lambda: os.close(0)
+    )
+    check(closed.returncode == BAD_FILE and b"standard input" in closed.stderr, closed)
 
 
 def test_interrupted_wait():

@@ -1,8 +1,11 @@
 /* pumice: the program. A subcommand is a row of commands.def and a file tools/cmd_<name>.c. */
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <string.h>
 
-#include "common.h"
+#include "report.h"
 
 #define PM_COMMAND(name, summary) extern const pm__spec pm__spec_##name;
 #include "commands.def"
@@ -87,13 +90,21 @@ static int run(const char *program, const pm__command *command, int argc, char *
         pm__args_help(command, stdout);
         return 0;
     }
+    pm__json_begin();
     pm_set_log(options.verbose ? PM_LOG_DEBUG : PM_LOG_WARN, log_line, NULL);
     return options.list_devices ? find("devices")->spec->run(&options)
                                 : command->spec->run(&options);
 }
 
-int main(int argc, char **argv) {
-    setlocale(LC_CTYPE, ""); /* for line editing; numbers keep their point */
+/* What is opened must not take the number of a stream that was closed before this program began:
+ * text would go into it. Reading and writing such a stream still fail. */
+static void hold_streams(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+            (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+static int start(int argc, char **argv) {
     if (argc < 2) {
         print_usage(stderr);
         return PM__EXIT_ARGUMENT;
@@ -111,4 +122,23 @@ int main(int argc, char **argv) {
     }
     const pm__command *command = find(strcmp(name, "--list-devices") == 0 ? "devices" : name);
     return command ? run(argv[0], command, n_rest, rest) : unknown(name);
+}
+
+/* Success is said only if all of the output has gone where it was to go. */
+static int finish(int code) {
+    const bool failed = ferror(stdout) != 0;
+    const bool closed = fclose(stdout) == 0;
+    if (code == 0 && (failed || !closed))
+        return pm__cli_error(PM__EXIT_FAILURE, "standard output cannot be written%s%s",
+                             closed ? "" : ": ", closed ? "" : strerror(errno));
+    if (code == 0 && pm__json_starved())
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "no memory for all of the output");
+    return code;
+}
+
+int main(int argc, char **argv) {
+    setlocale(LC_CTYPE, ""); /* for line editing; numbers keep their point */
+    hold_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file that may grow no more is a write error */
+    return finish(start(argc, argv));
 }
