@@ -38,6 +38,15 @@ target_link_libraries(
   PUBLIC pumice_tools pumice_runtime pumice_vulkan PkgConfig::CMOCKA PkgConfig::CJSON
   PRIVATE pumice_flags)
 
+# Calls that tests/host_faults.c can make fail, where a test asks for it.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS tests/host_faults.c)
+file(STRINGS tests/host_faults.c fault_lines REGEX "^WRAP\\(")
+set(fault_options "")
+foreach(line ${fault_lines})
+  string(REGEX MATCH "^WRAP\\([^,]*, ([a-z0-9_]+)," ignored "${line}")
+  list(APPEND fault_options "-Wl,--wrap=${CMAKE_MATCH_1}")
+endforeach()
+
 foreach(source ${test_sources})
   get_filename_component(name ${source} NAME_WE)
   pumice_test_label(${source} label)
@@ -46,6 +55,10 @@ foreach(source ${test_sources})
   target_compile_definitions(${name} PRIVATE PUMICE_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}"
                                              PUMICE_VULKAN_HEADERS="${VULKAN_HEADERS}")
   target_link_libraries(${name} PRIVATE pumice_flags pumice_test_support ${runtime_dependencies})
+  file(STRINGS ${source} faulty REGEX "#include \"host_faults.h\"")
+  if(faulty)
+    target_link_options(${name} PRIVATE ${fault_options})
+  endif()
   pumice_add_test(${name} ${label} ${name})
 endforeach()
 

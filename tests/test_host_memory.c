@@ -1,0 +1,464 @@
+/* test_host_memory.c: memory runs out at every call that asks for some, and threads cannot be
+ * started: parsers, tokenizers, chats, and whole models on the CPU path.
+ * ctest: quick */
+#include "host_faults.h"
+
+#include "base/threads.h"
+#include "reference.h"
+#include "tools/conversation.h"
+#include "vocabulary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void quiet(void *user, pm_log_level level, const char *line) {
+    (void)user, (void)level, (void)line;
+}
+
+static void memory_fails(const char *name, pm_status (*run)(void *user), void *user) {
+    const pm__fault_scenario scenario = {
+        .name = name, .run = run, .user = user, .kind = PM__FAULT_MEMORY};
+    pm__faults_everywhere(&scenario);
+}
+
+/* ---- tokenizers ------------------------------------------------------------------------------ */
+
+typedef struct text_case {
+    const uint8_t *file;
+    size_t n_byte;
+    const char *text;
+} text_case;
+
+/* Control pieces alone and the blank in front may be lost on the way. */
+static pm_status there_and_back(const pm__tokenizer *tokenizer, const char *text, pm__ids *ids,
+                                pm__detokenizer *back) {
+    char got[256] = "";
+    pm__span span = {"", 0};
+    PM_TRY(pm__tokenizer_encode(tokenizer, text, strlen(text), true, true, ids));
+    for (size_t i = 0; i < ids->n; i++) {
+        PM_TRY(pm__detokenizer_push(back, ids->data[i], &span));
+        strncat(got, span.data, span.size);
+    }
+    PM_TRY(pm__detokenizer_flush(back, &span));
+    strncat(got, span.data, span.size);
+    assert_string_equal(got, text);
+    return PM_OK;
+}
+
+static pm_status tokenize_with(const pm__gguf *gguf, const char *text) {
+    pm__tokenizer *tokenizer = NULL;
+    pm__ids ids = {0};
+    pm__detokenizer back = {0};
+    PM_TRY(pm__tokenizer_create(gguf, &tokenizer));
+    pm__detokenizer_init(&back, tokenizer, false, true);
+    const pm_status status = there_and_back(tokenizer, text, &ids, &back);
+    pm__detokenizer_finish(&back);
+    pm__ids_finish(&ids);
+    pm__tokenizer_destroy(tokenizer);
+    return status;
+}
+
+static pm_status run_tokenizer(void *user) {
+    const text_case *c = user;
+    pm__gguf gguf;
+    pm_status status = pm__gguf_init(&gguf, c->file, c->n_byte);
+    if (status != PM_OK)
+        return status;
+    status = tokenize_with(&gguf, c->text);
+    pm__gguf_finish(&gguf);
+    return status;
+}
+
+/* The bytes of a vocabulary come into being with all memory there. */
+static void tokenizer_fails(const char *name, pm__writer *out, const char *text) {
+    pm__vocabulary written;
+    if (pm__vocabulary_open_written(&written, out) != PM_OK)
+        fail_msg("%s", pm_last_error());
+    text_case c = {.file = written.written.data, .n_byte = written.written.size, .text = text};
+    memory_fails(name, run_tokenizer, &c);
+    pm__vocabulary_close(&written);
+}
+
+#define KEY(name) "tokenizer.ggml." name
+#define BLANK     "\xe2\x96\x81"
+
+static void sentencepiece(void **state) {
+    (void)state;
+    static const char *const pieces[] = {"<unk>",   "<s>", "</s>", BLANK, "a",
+                                         BLANK "a", "b",   "ab",   "[X]", "<0x78>"};
+    static const int32_t kinds[] = {2, 3, 3, 1, 1, 1, 1, 1, 4, 6};
+    static const float scores[] = {0, 0, 0, -9, -9, -2, -9, -1, 0, 0};
+    pm__writer out = {0};
+    pm__write_text(&out, KEY("model"), "llama");
+    pm__write_texts(&out, KEY("tokens"), pieces, PM__COUNT(pieces));
+    pm__write_i32s(&out, KEY("token_type"), kinds, PM__COUNT(kinds));
+    pm__write_f32s(&out, KEY("scores"), scores, PM__COUNT(scores));
+    tokenizer_fails("llama", &out, "ab abba a[X]");
+}
+
+static void byte_pairs(void **state) {
+    (void)state;
+    pm_set_log(PM_LOG_WARN, quiet, NULL);
+    static const char *const names[] = {
+#define PM_PRETOKENIZER(NAME, ...) NAME,
+#include "text/pretokenizers.def"
+#undef PM_PRETOKENIZER
+    };
+    static const char *const pieces[] = {"a",
+                                         "b",
+                                         "\xc4\xa0",
+                                         "1",
+                                         ".",
+                                         "ab",
+                                         "\xc4\xa0"
+                                         "ab",
+                                         "<|x|>"};
+    static const int32_t kinds[] = {1, 1, 1, 1, 1, 1, 1, 3};
+    static const char *const merges[] = {"a b", "\xc4\xa0 ab"};
+    for (size_t i = 0; i < PM__COUNT(names); i++) {
+        pm__writer out = {0};
+        pm__write_text(&out, KEY("model"), "gpt2");
+        pm__write_text(&out, KEY("pre"), names[i]);
+        pm__write_texts(&out, KEY("tokens"), pieces, PM__COUNT(pieces));
+        pm__write_i32s(&out, KEY("token_type"), kinds, PM__COUNT(kinds));
+        pm__write_texts(&out, KEY("merges"), merges, PM__COUNT(merges));
+        tokenizer_fails(names[i], &out, "ab abba 11. ab");
+    }
+    pm_set_log(PM_LOG_WARN, NULL, NULL);
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static pm_status look_at(const pm_model *model) {
+    const pm_tokenize_desc text = {.text = "Hello world", .n_byte = 11, .parse_special = true};
+    int32_t ids[16];
+    size_t n_id = 0;
+    const char *key;
+    char value[80];
+    pm_tensor_info tensor;
+    for (uint64_t i = 0; pm_model_get_key(model, i, &key, value, sizeof value); i++)
+        assert_true(strlen(key) > 0 && strlen(value) < sizeof value);
+    for (uint64_t i = 0; pm_model_get_tensor(model, i, &tensor); i++)
+        assert_true(tensor.bytes > 0);
+    PM_TRY(pm_tokenize(model, &text, ids, PM__COUNT(ids), &n_id));
+    assert_true(n_id > 0);
+    return PM_OK;
+}
+
+static pm_status run_file(void *user) {
+    const pm_model_desc desc = {.path = user, .vocab_only = true};
+    pm_model *model = NULL;
+    PM_TRY(pm_model_open(NULL, &desc, &model));
+    const pm_status status = look_at(model);
+    pm_model_close(model);
+    return status;
+}
+
+static char *bundled_model(void) {
+    const char *path = pm__source_path("models/pebble/pebble.gguf");
+    if (path == NULL)
+        skip();
+    static char copy[4096];
+    snprintf(copy, sizeof copy, "%s", path);
+    return copy;
+}
+
+static void bundled_file(void **state) {
+    (void)state;
+    memory_fails("pebble.gguf", run_file, bundled_model());
+}
+
+static void vocabulary_files(void **state) {
+    (void)state;
+    static const char *const names[] = {"ggml-vocab-llama-spm", "ggml-vocab-gpt-2"};
+    for (size_t i = 0; i < PM__COUNT(names); i++) {
+        char relative[128], path[4096];
+        snprintf(relative, sizeof relative, "models/vocab/%s.gguf", names[i]);
+        const char *found = pm__reference_path(relative);
+        if (found == NULL)
+            skip();
+        snprintf(path, sizeof path, "%s", found);
+        memory_fails(names[i], run_file, path);
+    }
+}
+
+/* ---- a whole model on the CPU path ----------------------------------------------------------- */
+
+typedef struct whole {
+    const char *path;
+    pm_device *device;
+    pm_model *model;
+    pm_session *session;
+} whole;
+
+static const pm_device_desc cpu = {.name = "cpu", .n_thread = 2};
+static const pm_session_desc small = {.n_ctx = 64, .n_batch = 8, .n_seq = 3};
+
+static whole all;
+
+static int set_up(void **state) {
+    (void)state;
+    all.path = bundled_model();
+    const pm_model_desc desc = {.path = all.path};
+    return pm_device_open(&cpu, &all.device) == PM_OK &&
+                   pm_model_open(all.device, &desc, &all.model) == PM_OK &&
+                   pm_session_open(all.model, &small, &all.session) == PM_OK
+               ? 0
+               : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    pm_session_close(all.session);
+    pm_model_close(all.model);
+    pm_device_close(all.device);
+    return 0;
+}
+
+static pm_status run_device(void *user) {
+    (void)user;
+    pm_device *device = NULL;
+    PM_TRY(pm_device_open(&cpu, &device));
+    pm_device_close(device);
+    return PM_OK;
+}
+
+static pm_status run_model(void *user) {
+    const whole *w = user;
+    const pm_model_desc desc = {.path = w->path};
+    pm_model *model = NULL;
+    PM_TRY(pm_model_open(w->device, &desc, &model));
+    pm_model_close(model);
+    return PM_OK;
+}
+
+static pm_status run_plan(void *user) {
+    const whole *w = user;
+    pm_plan *plan = NULL;
+    PM_TRY(pm_session_plan(w->model, &small, &plan));
+    assert_true(plan->fits && plan->n_buffer > 2);
+    pm_plan_free(plan);
+    return PM_OK;
+}
+
+static pm_status run_session(void *user) {
+    const whole *w = user;
+    pm_session *session = NULL;
+    PM_TRY(pm_session_open(w->model, &small, &session));
+    pm_session_close(session);
+    return PM_OK;
+}
+
+static pm_status run_chat(void *user) {
+    const whole *w = user;
+    static const pm_message messages[] = {{"system", "Be <|im_end|> kind."}, {"user", "Hello"}};
+    int32_t ids[64];
+    size_t n_id = 0;
+    PM_TRY(pm_chat_tokenize(w->model, messages, 2, true, ids, PM__COUNT(ids), &n_id));
+    assert_true(n_id > 10 && n_id < PM__COUNT(ids));
+    return PM_OK;
+}
+
+static pm_status answer(pm_session *session, pm_generation **out) {
+    static const int32_t prompt[] = {300, 301, 302};
+    static const char *const stops[] = {"never", "zz"};
+    const pm_generate_desc desc = {.prompt = prompt,
+                                   .n_prompt = PM__COUNT(prompt),
+                                   .n_predict = 3,
+                                   .n_answer = 3,
+                                   .stop = stops,
+                                   .n_stop = PM__COUNT(stops),
+                                   .ignore_eos = true};
+    PM_TRY(pm_session_rewind(session, 0, 0));
+    return pm_generate(session, &desc, out);
+}
+
+/* In one session, so that each run meets what the failure of the one before left. */
+static pm_status run_answers(void *user) {
+    const whole *w = user;
+    static char first[3][128];
+    pm_generation *made = NULL;
+    PM_TRY(answer(w->session, &made));
+    assert_int_equal(made->n_answer, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(made->answers[i].n_token, 3);
+        if (first[i][0] == '\0')
+            snprintf(first[i], sizeof first[i], "%s", made->answers[i].text);
+        assert_string_equal(made->answers[i].text, first[i]);
+    }
+    pm_generation_free(made);
+    return PM_OK;
+}
+
+static void cpu_path(void **state) {
+    (void)state;
+    pm_set_log(PM_LOG_WARN, quiet, NULL);
+    memory_fails("device", run_device, &all);
+    const pm__fault_scenario no_proc = {.name = "device without /proc",
+                                        .run = run_device,
+                                        .kind = PM__FAULT_FILE,
+                                        .error = ENOMEM,
+                                        .may_survive = true};
+    pm__faults_everywhere(&no_proc);
+    memory_fails("model", run_model, &all);
+    memory_fails("plan", run_plan, &all);
+    memory_fails("session", run_session, &all);
+    memory_fails("chat template", run_chat, &all);
+    memory_fails("answers", run_answers, &all);
+    pm_set_log(PM_LOG_WARN, NULL, NULL);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static const char all_operations[] =
+#define PM_OP(NAME, name, ...) "cpu_" #name ","
+#include "graph/ops.def"
+#undef PM_OP
+    "";
+
+typedef struct check_case {
+    const char *skip;
+    pm_device *device;
+    const pm_model *model;
+    uint32_t n_most; /* cases, then it is cancelled */
+    uint32_t n_done;
+} check_case;
+
+static bool count_case(void *user, const pm_check_case *at) {
+    check_case *c = user;
+    c->n_done += at->done;
+    return c->n_done < c->n_most;
+}
+
+/* What gets no memory is counted as not checked, never as passed or failed. The first pass only
+ * counts, for the progress bar, and needs none. */
+static pm_status run_check(void *user) {
+    check_case *c = user;
+    const pm_check_desc desc = {
+        .level = PM_CHECK_QUICK, .skip = c->skip, .on_case = count_case, .user = c};
+    pm_check_summary summary = {0};
+    c->n_done = 0;
+    const pm_status status = pm_check(c->device, c->model, &desc, &summary);
+    assert_int_equal(summary.n_failed, 0);
+    if (status != PM_CANCELLED)
+        return status;
+    assert_int_equal(summary.n_case, c->n_most);
+    return summary.n_unchecked > 0 ? pm__fail(PM_OUT_OF_MEMORY, "no memory for a case") : PM_OK;
+}
+
+static void check_fails(const char *name, check_case *c) {
+    const pm__fault_scenario scenario = {
+        .name = name, .run = run_check, .user = c, .kind = PM__FAULT_MEMORY, .may_survive = true};
+    pm__faults_everywhere(&scenario);
+}
+
+static void checks(void **state) {
+    (void)state;
+    char others[sizeof all_operations];
+    snprintf(others, sizeof others, "%s", all_operations);
+    *strstr(others, "cpu_advance") = '\0'; /* the last, with the fewest cases */
+    check_case kernel = {.skip = others, .device = all.device, .n_most = 1};
+    check_case nodes = {
+        .skip = all_operations, .device = all.device, .model = all.model, .n_most = 3};
+    check_fails("check of a kernel", &kernel);
+    check_fails("check of nodes", &nodes);
+}
+
+/* ---- a conversation -------------------------------------------------------------------------- */
+
+static bool is_whole(const pm__conversation *c) {
+    bool same = c->n == 21;
+    for (size_t i = 1; i < c->n; i++)
+        same = same && strcmp(c->messages[i].content, "words \xef\xbf\xbd\xef\xbf\xbd") == 0;
+    return same;
+}
+
+/* A failure leaves what was loaded or saved before. */
+static int save_and_load(const char *path) {
+    pm__conversation c = {0}, loaded = {0};
+    int code = pm__conversation_system(&c, "Be kind.");
+    for (int i = 0; code == 0 && i < 20; i++)
+        code = pm__conversation_add(&c, i % 2 ? "assistant" : "user", "words \xf0\x9f", 8);
+    if (code == 0)
+        code = pm__conversation_save(&c, path);
+    if (code == 0)
+        code = pm__conversation_load(&loaded, path);
+    if (code == 0 && !is_whole(&loaded))
+        code = PM__EXIT_FAILURE;
+    pm__conversation_finish(&c);
+    pm__conversation_finish(&loaded);
+    return code;
+}
+
+/* What the program says goes into a file. */
+static int said;
+
+static pm_status run_conversation(void *user) {
+    const int held = dup(STDERR_FILENO);
+    assert_int_equal(ftruncate(said, 0), 0);
+    dup2(said, STDERR_FILENO);
+    const int code = save_and_load(user);
+    dup2(held, STDERR_FILENO);
+    close(held);
+    char sentence[512] = "";
+    assert_true(pread(said, sentence, sizeof sentence - 1, 0) >= 0);
+    return code == 0 ? PM_OK
+                     : pm__fail(code == PM__EXIT_OUT_OF_MEMORY ? PM_OUT_OF_MEMORY : PM_FAILURE,
+                                "%s", sentence);
+}
+
+static void conversation(void **state) {
+    (void)state;
+    char folder[] = "/tmp/pumice-conversation-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/said", folder);
+    said = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
+    assert_true(said >= 0);
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/chat.json", folder);
+    memory_fails("conversation", run_conversation, path);
+    close(said);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0); /* nothing else is left in it */
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+static void count_job(void *user, size_t i) {
+    atomic_fetch_add(&((atomic_int *)user)[i], 1);
+}
+
+static pm_status run_parallel(void *user) {
+    (void)user;
+    atomic_int runs[97] = {0};
+    pm__parallel(97, 7, count_job, runs);
+    for (size_t i = 0; i < PM__COUNT(runs); i++)
+        assert_int_equal(atomic_load(&runs[i]), 1);
+    return PM_OK;
+}
+
+static void threads(void **state) {
+    (void)state;
+    const pm__fault_scenario scenario = {
+        .name = "threads", .run = run_parallel, .kind = PM__FAULT_THREAD};
+    pm__faults_everywhere(&scenario);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sentencepiece), cmocka_unit_test(byte_pairs),
+        cmocka_unit_test(bundled_file),  cmocka_unit_test(vocabulary_files),
+        cmocka_unit_test(cpu_path),      cmocka_unit_test(checks),
+        cmocka_unit_test(threads),       cmocka_unit_test(conversation),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
