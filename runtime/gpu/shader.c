@@ -25,7 +25,8 @@ typedef struct source {
     char name[MOST_NAME];
     const char *text;
     size_t n_byte;
-    char *owned; /* text, where it was read from disk */
+    char *owned;                     /* text, where it was read from disk */
+    shaderc_include_result included; /* as the compiler wants it: it takes no refusal */
 } source;
 
 /* A shader and everything it includes, however deep; the shader first. */
@@ -40,7 +41,7 @@ static void finish_sources(source_set *set) {
     set->n = 0;
 }
 
-static const source *find_source(const source_set *set, const char *name) {
+static source *find_source(source_set *set, const char *name) {
     for (size_t i = 0; i < set->n; i++)
         if (strcmp(set->items[i].name, name) == 0)
             return &set->items[i];
@@ -197,22 +198,22 @@ static shaderc_include_result *resolve_include(void *user, const char *requested
     (void)type;
     (void)requesting;
     (void)depth;
-    static const char missing[] = "no such file";
-    const source *found = find_source(user, requested);
-    shaderc_include_result *result = calloc(1, sizeof *result);
-    if (result == NULL)
-        return NULL;
     /* An empty name tells the compiler that the content is an error message. */
-    result->source_name = found != NULL ? found->name : "";
-    result->source_name_length = strlen(result->source_name);
-    result->content = found != NULL ? found->text : missing;
-    result->content_length = found != NULL ? found->n_byte : sizeof missing - 1;
-    return result;
+    static shaderc_include_result missing = {
+        .source_name = "", .content = "no such file", .content_length = 12};
+    source *found = find_source(user, requested);
+    if (found == NULL)
+        return &missing;
+    found->included = (shaderc_include_result){.source_name = found->name,
+                                               .source_name_length = strlen(found->name),
+                                               .content = found->text,
+                                               .content_length = found->n_byte};
+    return &found->included;
 }
 
 static void release_include(void *user, shaderc_include_result *result) {
     (void)user;
-    free(result);
+    (void)result;
 }
 
 static void add_define(shaderc_compile_options_t options, const char *define) {
