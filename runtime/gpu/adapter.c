@@ -41,18 +41,19 @@ static bool has_extension(const VkExtensionProperties *list, uint32_t n, const c
 }
 
 /* Drivers that are no full Vulkan (MoltenVK) are only listed to those who ask for them. */
-static bool has_portability_enumeration(void) {
+static pm_status find_portability_enumeration(bool *found) {
     uint32_t n = 0;
+    *found = false;
     if (vkEnumerateInstanceExtensionProperties(NULL, &n, NULL) != VK_SUCCESS || n == 0)
-        return false;
+        return PM_OK;
     VkExtensionProperties *list = calloc(n, sizeof *list);
     if (list == NULL)
-        return false;
+        return pm__fail_memory("gpu: instance extensions", n * sizeof *list);
     const VkResult result = vkEnumerateInstanceExtensionProperties(NULL, &n, list);
-    const bool found = result >= VK_SUCCESS &&
-                       has_extension(list, n, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+    *found = result >= VK_SUCCESS &&
+             has_extension(list, n, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
     free(list);
-    return found;
+    return PM_OK;
 }
 
 static const char *instance_note(VkResult result) {
@@ -69,17 +70,18 @@ static const char *instance_note(VkResult result) {
 }
 
 /* instance stays NULL, with a note, where there is no Vulkan. */
-static void instance_create(VkInstance *instance, const char **note) {
+static pm_status instance_create(VkInstance *instance, const char **note) {
+    bool portability;
     *note = "";
     if (!loader_init()) {
         *note = "no Vulkan loader (libvulkan.so.1) was found; install it (Debian: libvulkan1)";
-        return;
+        return PM_OK;
     }
     if (volkGetInstanceVersion() < VK_API_VERSION_1_1) {
         *note = "the Vulkan loader is older than Vulkan 1.1; update it";
-        return;
+        return PM_OK;
     }
-    const bool portability = has_portability_enumeration();
+    PM_TRY(find_portability_enumeration(&portability));
     const char *extension = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
     const VkApplicationInfo application = {
         .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
@@ -97,10 +99,11 @@ static void instance_create(VkInstance *instance, const char **note) {
     const VkResult result = vkCreateInstance(&info, NULL, instance);
     if (result == VK_SUCCESS) {
         load_instance_calls(*instance);
-        return;
+        return PM_OK;
     }
     *instance = VK_NULL_HANDLE;
     *note = instance_note(result);
+    return PM_OK;
 }
 
 /* ---- one physical device --------------------------------------------------------------------- */
@@ -329,7 +332,7 @@ static pm_status enumerate(pm__adapters *set) {
 
 pm_status pm__adapters_init(pm__adapters *set) {
     *set = (pm__adapters){.note = ""};
-    instance_create(&set->instance, &set->note);
+    PM_TRY(instance_create(&set->instance, &set->note));
     if (set->instance == VK_NULL_HANDLE)
         return PM_OK;
     const pm_status status = enumerate(set);

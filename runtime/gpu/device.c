@@ -146,7 +146,8 @@ static pm_status create_rest(pm__gpu *gpu, const pm__adapter *adapter, const pm_
     PM_TRY(create_device(gpu, adapter));
     gpu->compiler = shaderc_compiler_initialize();
     if (gpu->compiler == NULL)
-        return pm__fail(PM_FAILURE, "gpu: the shader compiler (shaderc) failed to start");
+        return pm__fail(PM_OUT_OF_MEMORY,
+                        "gpu: the shader compiler (shaderc) got no memory to start");
     PM_TRY(pm__shader_cache_create(desc->cache_dir, &gpu->shaders));
     PM_TRY(pm__quarantine_create(gpu));
     return pm__pipeline_cache_create(gpu);
