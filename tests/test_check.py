@@ -187,10 +187,13 @@ def test_hostile_records():
     machine.run()
     with open(machine.record(), "rb") as file:
         good = file.read()
-    lines = good.split(b"\n")
+    check(re.search(rb"\nend [0-9a-f]{16}\n$", good), "closed by a hash")
+    lines = re.sub(rb"end \w+\n$", b"end\n", good).split(b"\n")  # as people close it
     bad = {
         "empty": b"",
         "torn": good[:-4],
+        "one bit": good[:20] + bytes([good[20] ^ 1]) + good[21:],
+        "two lines as one": good.replace(b"\nchecked", b" checked"),
         "longer": good + b"more\n",
         "zero": good[:20] + b"\0" + good[21:],
         "unknown kernel": b"\n".join(lines[:1] + [b"quarantined nosuch why"] + lines[1:]),
@@ -199,7 +202,7 @@ def test_hostile_records():
         "bad set": b"\n".join(lines[:1] + [b"checked 12zz"] + lines[1:]),
         "control": b"\n".join(lines[:1] + [b"device \x1b[2J"] + lines[1:]),
         "many sets": lines[0] + b"\n" + b"checked 0123456789abcdef\n" * 500 + b"end\n",
-        "large": good[:-4] + b"device " + b"x" * 100000 + b"\nend\n",
+        "large": good[:-21] + b"device " + b"x" * 100000 + b"\nend\n",
         "noise": bytes(range(256)) * 40,
     }
     for name, text in bad.items():

@@ -224,32 +224,36 @@ void pm__cache_write(const struct pm__shader_cache *cache, const char *name, con
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-static char *read_whole_text(int fd, size_t most) {
+static pm_status read_whole_text(int fd, size_t most, char **out) {
     struct stat info;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size < 0 ||
         (uint64_t)info.st_size > most)
-        return NULL;
+        return PM_OK;
     const size_t n = (size_t)info.st_size;
     char *text = calloc(1, n + 1);
-    if (text != NULL && read_all(fd, text, n) && strlen(text) == n)
-        return text;
-    free(text);
-    return NULL;
+    if (text == NULL)
+        return pm__fail_memory("cache: text", n + 1);
+    if (read_all(fd, text, n) && strlen(text) == n)
+        *out = text;
+    else
+        free(text);
+    return PM_OK;
 }
 
-char *pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
-                          bool *found) {
+pm_status pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
+                              char **text, bool *found) {
     char path[MOST_PATH];
+    *text = NULL;
     *found = false;
     if (!file_path(cache, name, path))
-        return NULL;
+        return PM_OK;
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *found = fd >= 0 || errno != ENOENT;
     if (fd < 0)
-        return NULL;
-    char *text = read_whole_text(fd, most);
+        return PM_OK;
+    const pm_status status = read_whole_text(fd, most, text);
     close(fd);
-    return text;
+    return status;
 }
 
 bool pm__cache_write_text(const struct pm__shader_cache *cache, const char *name,

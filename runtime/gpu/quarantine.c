@@ -33,22 +33,28 @@ static pm__gpu *gpu_of(const pm__device_handle *handle) {
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static uint64_t hash_shaders(void) {
+static pm_status hash_shaders(uint64_t *all) {
     size_t n;
     const pm__kernel *table = pm__kernel_table(&n);
-    uint64_t all = PM__HASH_START;
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || strcmp(table[i].file, table[i - 1].file) != 0)
-            if (pm__shader_hash(table[i].file, &all) != PM_OK)
-                all = pm__hash_string(all, "missing"); /* whoever needs it will say so */
-    return all;
+    *all = PM__HASH_START;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && strcmp(table[i].file, table[i - 1].file) == 0)
+            continue;
+        const pm_status status = pm__shader_hash(table[i].file, all);
+        if (status == PM_OUT_OF_MEMORY)
+            return status;
+        if (status != PM_OK)
+            *all = pm__hash_string(*all, "missing"); /* whoever needs it will say so */
+    }
+    return PM_OK;
 }
 
-static void name_file(const pm__gpu *gpu, char name[40]) {
+static pm_status name_file(const pm__gpu *gpu, char name[40]) {
     const VkPhysicalDeviceProperties *p = &gpu->properties;
     const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
                                 (uint32_t)gpu->driver.driverID};
-    const uint64_t shaders = hash_shaders();
+    uint64_t shaders;
+    PM_TRY(hash_shaders(&shaders));
     uint64_t key = pm__hash_string(PM__HASH_START, PM_VERSION);
     key = pm__hash(key, numbers, sizeof numbers);
     key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
@@ -56,6 +62,7 @@ static void name_file(const pm__gpu *gpu, char name[40]) {
     key = pm__hash_string(key, gpu->driver.driverInfo);
     key = pm__hash(key, &shaders, sizeof shaders);
     snprintf(name, 40, "check-%016" PRIx64 ".txt", key);
+    return PM_OK;
 }
 
 static int find_kernel(const char *name) {
@@ -106,16 +113,22 @@ static bool parse_line(state *out, char *line) {
     return strcmp(line, "device") == 0;
 }
 
-/* Whole or not at all: "end" is the last line, so that half a file shows. */
+/* Whole or not at all: "end" is the last line, so that half a file shows; with the hash of all
+ * before it where this wrote it, so that a damaged one does. People may leave the hash out. */
 static bool parse(state *out, char *text) {
     bool first = true;
+    char end[24];
+    size_t n = strlen(text);
+    while (n > 1 && text[n - 2] != '\n')
+        n--;
+    snprintf(end, sizeof end, "end %016" PRIx64, pm__hash(PM__HASH_START, text, n > 0 ? n - 1 : 0));
     for (char *line = text, *next; *line; line = next) {
         char *newline = strchr(line, '\n');
         if (newline == NULL)
             return false;
         *newline = '\0';
         next = newline + 1;
-        if (!first && strcmp(line, "end") == 0)
+        if (!first && (strcmp(line, "end") == 0 || strcmp(line, end) == 0))
             return *next == '\0';
         if (first ? strcmp(line, first_line) != 0 : !parse_line(out, line))
             return false;
@@ -131,10 +144,11 @@ static void apply(pm__gpu *gpu) {
             gpu->caps.quarantined |= (uint64_t)1 << i;
 }
 
-static void read_file(pm__gpu *gpu) {
+static pm_status read_file(pm__gpu *gpu) {
     struct pm__quarantine *q = gpu->quarantine;
     bool found;
-    char *text = pm__cache_read_text(gpu->shaders, q->name, MOST_TEXT, &found);
+    char *text;
+    PM_TRY(pm__cache_read_text(gpu->shaders, q->name, MOST_TEXT, &text, &found));
     if (found && (text == NULL || !parse(&q->state, text))) {
         q->state = (state){.n_set = 0};
         pm__log(PM_LOG_WARN,
@@ -142,6 +156,7 @@ static void read_file(pm__gpu *gpu) {
                 q->name);
     }
     free(text);
+    return PM_OK;
 }
 
 /* Text of printable characters, as parse_line wants it. */
@@ -155,11 +170,9 @@ static void write_file(const pm__gpu *gpu) {
     const struct pm__quarantine *q = gpu->quarantine;
     size_t n, used = 0;
     const pm__kernel *table = pm__kernel_table(&n);
-    char *text = malloc(MOST_TEXT), line[WHY_SIZE + 64];
-    if (text == NULL || !pm__cache_is_kept(gpu->shaders)) {
-        free(text);
+    char text[MOST_TEXT], line[WHY_SIZE + 64];
+    if (!pm__cache_is_kept(gpu->shaders))
         return;
-    }
     put(text, &used, first_line);
     snprintf(line, sizeof line, "\ndevice %.100s, %.80s\n", gpu->info.name, gpu->info.driver);
     put(text, &used, line);
@@ -173,10 +186,10 @@ static void write_file(const pm__gpu *gpu) {
         snprintf(line, sizeof line, "checked %016" PRIx64 "\n", q->state.sets[i]);
         put(text, &used, line);
     }
-    put(text, &used, "end\n");
+    snprintf(line, sizeof line, "end %016" PRIx64 "\n", pm__hash(PM__HASH_START, text, used));
+    put(text, &used, line);
     if (!pm__cache_write_text(gpu->shaders, q->name, text))
         pm__log(PM_LOG_WARN, "cache: %s cannot be written; the check will run again", q->name);
-    free(text);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -187,8 +200,8 @@ pm_status pm__quarantine_create(struct pm__gpu *gpu) {
         return pm__fail_memory("gpu: record of checks", sizeof *gpu->quarantine);
     if (!pm__cache_is_kept(gpu->shaders))
         return PM_OK;
-    name_file(gpu, gpu->quarantine->name);
-    read_file(gpu);
+    PM_TRY(name_file(gpu, gpu->quarantine->name));
+    PM_TRY(read_file(gpu));
     apply(gpu);
     return PM_OK;
 }

@@ -34,11 +34,12 @@ void *pm__cache_read(const struct pm__shader_cache *cache, const char *name, siz
 void pm__cache_write(const struct pm__shader_cache *cache, const char *name, const void *data,
                      size_t n_byte);
 
-/* The same for texts that people may read and write, without a checksum: closed by a zero,
- * malloc'ed; NULL if there is none, if it is longer than `most` or has a zero byte; *found then
- * says whether there is a file. */
-char *pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
-                          bool *found);
+/* The same for texts that people may read and write, without a checksum.
+ * text    out, closed by a zero, malloc'ed; NULL if there is none, if it is longer than `most` or
+ *         has a zero byte; *found then says whether there is a file
+ * errors  OUT_OF_MEMORY */
+pm_status pm__cache_read_text(const struct pm__shader_cache *cache, const char *name, size_t most,
+                              char **text, bool *found);
 bool pm__cache_write_text(const struct pm__shader_cache *cache, const char *name, const char *text);
 bool pm__cache_remove(const struct pm__shader_cache *cache, const char *name);
 bool pm__cache_is_kept(const struct pm__shader_cache *cache);

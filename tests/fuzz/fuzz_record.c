@@ -3,6 +3,7 @@
  * is opened again. No Vulkan device: a record asks only for its name. */
 #include "input.h"
 
+#include "base/hash.h"
 #include "gpu/kernels.h"
 #include "gpu/quarantine.h"
 #include "gpu/shader.h"
@@ -131,11 +132,25 @@ static bool read_line(record *out, const char *line) {
     return regexec(&other, line, 0, NULL, 0) == 0;
 }
 
+/* A hash at the end is of all before its line. Returns the length without it. */
+static size_t drop_hash(char *text, size_t n) {
+    char last[32];
+    const size_t n_last = 22,
+                 at = n > n_last ? n - n_last : 0; /* newline, end, 16 digits, newline */
+    snprintf(last, sizeof last, "\nend %016llx\n",
+             (unsigned long long)pm__hash(PM__HASH_START, text, at + 1));
+    if (at == 0 || memcmp(text + at, last, n_last) != 0)
+        return n;
+    memcpy(text + at, "\nend\n", 6);
+    return at + 5;
+}
+
 /* The format, read another way. */
 static bool read_record(record *out, char *text, size_t n) {
     static const char first[] = "pumice check 1\n", last[] = "\nend\n";
     const size_t n_first = sizeof first - 1, n_last = sizeof last - 1;
     *out = (record){.n_set = 0};
+    n = drop_hash(text, n);
     if (n + 1 < n_first + n_last || memchr(text, '\0', n) != NULL ||
         memcmp(text, first, n_first) != 0 || memcmp(text + n - n_last, last, n_last) != 0)
         return false;
