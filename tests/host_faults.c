@@ -370,7 +370,7 @@ void pm__faults_everywhere(const pm__fault_scenario *s) {
     uint32_t n_fault = 0, n_survived = 0;
     if (s->run(s->user) != PM_OK) /* what is made once and kept is made here */
         fail_msg("%s: %s", s->name, pm_last_error());
-    for (int all = 0; all < 2; all++)
+    for (int all = 0; all < (s->one_alone ? 1 : 2); all++)
         for (uint32_t n = 1; run_faulty(s, n, all ? UINT32_MAX : 1, &n_survived); n += stride)
             n_fault++;
     print_message("  %s: %u faults, %u of them without effect\n", s->name, n_fault, n_survived);

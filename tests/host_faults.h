@@ -32,6 +32,7 @@ typedef struct pm__fault_scenario {
     pm__fault_kind kind;
     int error;        /* errno of PM__FAULT_FILE */
     bool may_survive; /* PM_OK with the right result is as good as a failure */
+    bool one_alone;   /* never all calls: for errors that ask to try again */
     uint32_t stride;  /* 0: 1 */
 } pm__fault_scenario;
 

@@ -3,16 +3,24 @@
 #include "../base/log.h"
 #include "shader.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MOST_PATH = 4096 };
+enum {
+    MOST_PATH = 4096,
+    MOST_NAMES = 8,
+    TEMPORARY_END = 21, /* characters of ".0123456789abcdef.new" */
+    STALE_SECONDS = 3600
+};
 
 struct pm__shader_cache {
     char *dir; /* NULL: nothing is kept */
@@ -63,27 +71,59 @@ static bool find_directory(const char *wanted, char path[MOST_PATH]) {
     return n > 0 && n < MOST_PATH;
 }
 
-static char *open_directory(const char *wanted) {
+/* Whether a file bears a name that replace_file makes: there may be others of the user's here. */
+static bool is_temporary(const char *name) {
+    const size_t n = strlen(name);
+    if (strncmp(name, "shader-", 7) != 0 && strncmp(name, "pipelines-", 10) != 0 &&
+        strncmp(name, "check-", 6) != 0)
+        return false;
+    return n > TEMPORARY_END && strcmp(name + n - 4, ".new") == 0 &&
+           name[n - TEMPORARY_END] == '.' &&
+           strspn(name + n - TEMPORARY_END + 1, "0123456789abcdef") == 16;
+}
+
+/* Whoever still writes one has begun within the hour. */
+static void remove_stale(const char *path) {
+    DIR *dir = opendir(path);
+    const time_t now = time(NULL);
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (is_temporary(entry->d_name) &&
+            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(info.st_mode) && now - info.st_mtime > STALE_SECONDS)
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+static pm_status open_directory(const char *wanted, char **out) {
     char path[MOST_PATH];
     if (!find_directory(wanted, path)) {
         warn_once(wanted != NULL ? wanted : "neither XDG_CACHE_HOME nor HOME is set", ENOENT);
-        return NULL;
+        return PM_OK;
     }
     if (!make_directories(path) || access(path, R_OK | W_OK | X_OK) != 0) {
         warn_once(path, errno);
-        return NULL;
+        return PM_OK;
     }
-    return strdup(path);
+    remove_stale(path);
+    *out = strdup(path);
+    return *out != NULL ? PM_OK : pm__fail_memory("cache", strlen(path));
 }
 
 pm_status pm__shader_cache_create(const char *cache_dir, struct pm__shader_cache **out) {
     struct pm__shader_cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL)
         return pm__fail_memory("cache", sizeof *cache);
+    pm_status status = PM_OK;
     if (cache_dir == NULL || cache_dir[0] != '\0')
-        cache->dir = open_directory(cache_dir);
-    *out = cache;
-    return PM_OK;
+        status = open_directory(cache_dir, &cache->dir);
+    if (status == PM_OK)
+        *out = cache;
+    else
+        pm__shader_cache_destroy(cache);
+    return status;
 }
 
 void pm__shader_cache_destroy(struct pm__shader_cache *cache) {
@@ -134,7 +174,7 @@ static bool write_all(int fd, const void *data, size_t n_byte) {
         const ssize_t n = write(fd, at, n_byte);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n <= 0)
             return false;
         at += n;
         n_byte -= (size_t)n;
@@ -178,35 +218,42 @@ void *pm__cache_read(const struct pm__shader_cache *cache, const char *name, siz
     return data;
 }
 
-/* header  NULL: none */
-static bool write_file(const char *path, const file_header *header, const void *data,
-                       size_t n_byte) {
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+/* A new file beside `path`, which nobody else writes or has left: processes of two containers may
+ * have one number. -1 leaves errno. */
+static int create_beside(const char *path, char temporary[MOST_PATH]) {
+    static atomic_uint count;
+    int fd = -1;
+    for (int i = 0; i < MOST_NAMES && fd < 0; i++) {
+        const pm__hash_key key = pm__hash_draw_key();
+        const uint64_t own[] = {key.low, (uint64_t)getpid(), atomic_fetch_add(&count, 1)};
+        const int n = snprintf(temporary, MOST_PATH, "%s.%016" PRIx64 ".new", path,
+                               pm__hash(PM__HASH_START, own, sizeof own));
+        errno = ENAMETOOLONG;
+        if (n < 0 || n >= MOST_PATH)
+            return -1;
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 && errno != EEXIST)
+            return -1;
+    }
+    return fd;
+}
+
+/* Written beside and renamed; false leaves errno.
+ * header  NULL: none */
+static bool replace_file(const char *path, const file_header *header, const void *data,
+                         size_t n_byte) {
+    char temporary[MOST_PATH];
+    const int fd = create_beside(path, temporary);
     if (fd < 0)
         return false;
     const bool written =
         (header == NULL || write_all(fd, header, sizeof *header)) && write_all(fd, data, n_byte);
-    const int error = errno;
+    int error = errno;
     const bool closed = close(fd) == 0;
-    if (!written)
-        errno = error;
-    return written && closed;
-}
-
-/* Written beside and renamed; false leaves errno. */
-static bool replace_file(const char *path, const file_header *header, const void *data,
-                         size_t n_byte) {
-    static atomic_uint count;
-    char temporary[MOST_PATH];
-    const int n = snprintf(temporary, sizeof temporary, "%s.%ld.%u.new", path, (long)getpid(),
-                           atomic_fetch_add(&count, 1));
-    if (n < 0 || n >= MOST_PATH) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    if (write_file(temporary, header, data, n_byte) && rename(temporary, path) == 0)
+    if (written && closed && rename(temporary, path) == 0)
         return true;
-    const int error = errno;
+    if (written)
+        error = errno;
     unlink(temporary);
     errno = error;
     return false;

@@ -23,7 +23,7 @@ pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t
 pm_status pm__shader_hash(const char *file, uint64_t *state);
 
 /* Opened with the device. cache_dir as in pm_device_desc; a directory that cannot be made means no
- * cache, with a warning. */
+ * cache, with a warning. What processes that died left half written there is removed. */
 pm_status pm__shader_cache_create(const char *cache_dir, struct pm__shader_cache **out);
 void pm__shader_cache_destroy(struct pm__shader_cache *cache);
 /* A whole file of the cache directory, malloc'ed; NULL if there is none or it is damaged
