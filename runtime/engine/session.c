@@ -40,7 +40,8 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
 }
 
 uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab) {
-    const uint64_t of_sequence = sizeof(pm__sequence) + (uint64_t)n_ctx * sizeof(int32_t);
+    const uint64_t of_sequence =
+        sizeof(pm__sequence) + (uint64_t)n_ctx * (sizeof(int32_t) + sizeof(bool));
     const uint64_t of_row = sizeof(struct pm_step_row);
     const uint64_t of_out =
         sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_vocab * sizeof(float);
