@@ -30,22 +30,18 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #define REDUCE_VEC4
 #include "subgroup.glsl"
 
-/* One chunk of a row of x; zeros past its end. */
-void x_chunk(uint r, uint chunk, out float v[W_CHUNK]) {
-    uint c = chunk * W_CHUNK;
-    for (uint e = 0; e < W_CHUNK; e += 4) {
-        vec4 four = vec4(0.0);
-        if (N_IN % 4 == 0) {
-            if (c + e < N_IN)
-                four = x4[(r * N_IN + c + e) / 4];
-        } else {
-            for (uint i = 0; i < 4; i++)
-                if (c + e + i < N_IN)
-                    four[i] = x[r * N_IN + c + e + i];
-        }
+/* Four elements of a row of x from element c on; zeros past its end. */
+vec4 x_four(uint r, uint c) {
+    vec4 four = vec4(0.0);
+    if (N_IN % 4 == 0) {
+        if (c < N_IN)
+            four = x4[(r * N_IN + c) / 4];
+    } else {
         for (uint i = 0; i < 4; i++)
-            v[e + i] = four[i];
+            if (c + i < N_IN)
+                four[i] = x[r * N_IN + c + i];
     }
+    return four;
 }
 
 void main() {
@@ -56,16 +52,19 @@ void main() {
     vec4 sums = vec4(0.0);
     /* One turn has loads enough; some compilers unroll all of N_CHUNK and spill. */
     [[dont_unroll]] for (uint chunk = gl_LocalInvocationIndex; chunk < N_CHUNK; chunk += WG_SIZE) {
-        float xs[W_CHUNK];
-        x_chunk(r, chunk, xs);
-        for (uint k = 0; k < 4; k++) {
-            float ws[W_CHUNK];
-            w_chunk(min(first + k, push.n_row - 1), chunk, N_CHUNK, N_SCALE, ws);
-            float sum = 0.0;
-            for (uint e = 0; e < W_CHUNK; e++)
-                sum += ws[e] * xs[e];
-            sums[k] += sum;
+        w_raw raws[4];
+        for (uint k = 0; k < 4; k++)
+            raws[k] = w_load(min(first + k, push.n_row - 1), chunk, N_CHUNK, N_SCALE);
+        vec4 parts = vec4(0.0);
+        [[unroll]] for (uint e = 0; e < W_CHUNK; e += 4) {
+            vec4 xs = x_four(r, chunk * W_CHUNK + e);
+            for (uint k = 0; k < 4; k++) {
+                vec4 ws = w_four(raws[k], e);
+                for (uint i = 0; i < 4; i++)
+                    parts[k] += ws[i] * xs[i];
+            }
         }
+        sums += parts;
     }
     sums = reduce_add(sums);
     uint k = gl_LocalInvocationIndex;

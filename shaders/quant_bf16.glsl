@@ -9,12 +9,15 @@ layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_pla
     uvec4 w_quants[];
 };
 
-/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; a row is n_chunk chunks and n_scale
- *    words of scales long */
-void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
-    uvec4 q = w_quants[row * n_chunk + chunk];
-    for (int k = 0; k < 4; k++) {
-        v[2 * k] = uintBitsToFloat(q[k] << 16);
-        v[2 * k + 1] = uintBitsToFloat(q[k] & 0xffff0000u);
-    }
+struct w_raw {
+    uvec4 q;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
+    return w_raw(w_quants[row * n_chunk + chunk]);
+}
+
+vec4 w_four(w_raw raw, uint e) {
+    uvec2 q = uvec2(raw.q[e / 2u], raw.q[e / 2u + 1u]);
+    return uintBitsToFloat(uvec4(q.x << 16, q.x & 0xffff0000u, q.y << 16, q.y & 0xffff0000u));
 }

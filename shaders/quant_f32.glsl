@@ -8,9 +8,14 @@ layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_pla
     uvec4 w_quants[];
 };
 
-/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; a row is n_chunk chunks and n_scale
- *    words of scales long */
-void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
-    vec4 x = uintBitsToFloat(w_quants[row * n_chunk + chunk]);
-    v = float[W_CHUNK](x.x, x.y, x.z, x.w);
+struct w_raw {
+    uvec4 q;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
+    return w_raw(w_quants[row * n_chunk + chunk]);
+}
+
+vec4 w_four(w_raw raw, uint e) {
+    return uintBitsToFloat(raw.q);
 }

@@ -15,16 +15,20 @@ layout(std430, set = 0, binding = W_SCALES_BINDING) readonly buffer w_scales_pla
     uint w_scales[];
 };
 
-/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; a row is n_chunk chunks and n_scale
- *    words of scales long */
-void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
+struct w_raw {
+    uvec4 q;
+    float d;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
     vec2 pair = unpackHalf2x16(w_scales[row * n_scale + chunk / 2u]);
-    float d = (chunk & 1u) == 0u ? pair.x : pair.y;
-    uvec4 q = w_quants[row * n_chunk + chunk];
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < 4; i++) {
-            int byte = int(bitfieldExtract(q[k], 8 * i, 8));
-            v[4 * k + i] = float((byte & 15) - 8) * d;
-            v[16 + 4 * k + i] = float((byte >> 4) - 8) * d;
-        }
+    return w_raw(w_quants[row * n_chunk + chunk], (chunk & 1u) == 0u ? pair.x : pair.y);
+}
+
+vec4 w_four(w_raw raw, uint e) {
+    uint nibbles = raw.q[(e % 16u) / 4u] >> (e < 16u ? 0 : 4);
+    vec4 v;
+    for (int i = 0; i < 4; i++)
+        v[i] = float(int((nibbles >> 8 * i) & 15u) - 8) * raw.d;
+    return v;
 }

@@ -15,13 +15,20 @@ layout(std430, set = 0, binding = W_SCALES_BINDING) readonly buffer w_scales_pla
     uint w_scales[];
 };
 
-/* v  out, elements chunk * W_CHUNK + [0, W_CHUNK) of a row; a row is n_chunk chunks and n_scale
- *    words of scales long */
-void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
+struct w_raw {
+    uvec4 q;
+    float d;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
     vec2 pair = unpackHalf2x16(w_scales[row * n_scale + chunk / 4u]);
-    float d = (chunk & 2u) == 0u ? pair.x : pair.y;
-    ivec4 q = ivec4(w_quants[row * n_chunk + chunk]);
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < 4; i++)
-            v[4 * k + i] = float(bitfieldExtract(q[k], 8 * i, 8)) * d;
+    return w_raw(w_quants[row * n_chunk + chunk], (chunk & 2u) == 0u ? pair.x : pair.y);
+}
+
+vec4 w_four(w_raw raw, uint e) {
+    int word = int(raw.q[e / 4u]);
+    vec4 v;
+    for (int i = 0; i < 4; i++)
+        v[i] = float(bitfieldExtract(word, 8 * i, 8)) * raw.d;
+    return v;
 }

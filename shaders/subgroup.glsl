@@ -25,7 +25,7 @@
         uint me_ = gl_LocalInvocationIndex;                                                        \
         SLOTS[me_] = mine;                                                                         \
         barrier();                                                                                 \
-        for (uint half_n = WG_SIZE / 2; half_n > 0; half_n /= 2) {                                 \
+        [[dont_unroll]] for (uint half_n = WG_SIZE / 2; half_n > 0; half_n /= 2) {                 \
             if (me_ < half_n)                                                                      \
                 SLOTS[me_] = COMBINE(SLOTS[me_], SLOTS[me_ + half_n]);                             \
             barrier();                                                                             \
