@@ -4,10 +4,14 @@
  *
  * Opens Vulkan device 0, which may be one that can compile and never run, lowers Llama graphs at
  * the shapes of real models for one row and for a batch, in every tensor type and every kernel
- * tier, and builds the pipelines. No weight is made: lowering only asks where weights would be. A
- * line is the worst of the pipelines of one kernel; empty fields are what a driver does not tell.
- */
+ * tier, and builds the pipelines. The model "check" is what models leave out: every kernel with the
+ * nodes of a quick check, which are awkward, and with each further set of defines that its standard
+ * check has. A kernel that nothing reaches is an error. No weight is made: lowering only asks where
+ * weights would be. A line is the worst of the pipelines of one kernel; empty fields are what a
+ * driver does not tell. */
 #include "runtime/base/checked.h"
+#include "runtime/base/grow.h"
+#include "runtime/engine/check_cases.h"
 #include "runtime/gpu/lower.h"
 #include "runtime/graph/model.h"
 
@@ -23,11 +27,12 @@ typedef struct shape {
     const char *name;
     uint32_t n_embd, n_ff, n_head, n_head_kv, n_vocab;
     bool factors; /* of rotary frequencies */
+    bool biases;  /* of queries, keys and values, as some of llama's kin have them */
 } shape;
 
 static const shape shapes[] = {
-    {"llama-1b", 2048, 8192, 32, 8, 128256, true},
-    {"llama-8b", 4096, 14336, 32, 8, 128256, false},
+    {"llama-1b", 2048, 8192, 32, 8, 128256, true, false},
+    {"llama-8b", 4096, 14336, 32, 8, 128256, false, true},
 };
 
 typedef struct file {
@@ -103,6 +108,11 @@ static void put_tensors(file *f, const shape *s, pm__type type) {
     put_tensor(f, "blk.0.attn_k.weight", type, n_kv, s->n_embd);
     put_tensor(f, "blk.0.attn_v.weight", type, n_kv, s->n_embd);
     put_tensor(f, "blk.0.attn_output.weight", type, s->n_embd, s->n_embd);
+    if (s->biases) {
+        put_tensor(f, "blk.0.attn_q.bias", PM__TYPE_F32, 1, s->n_embd);
+        put_tensor(f, "blk.0.attn_k.bias", PM__TYPE_F32, 1, n_kv);
+        put_tensor(f, "blk.0.attn_v.bias", PM__TYPE_F32, 1, n_kv);
+    }
     put_tensor(f, "blk.0.ffn_norm.weight", PM__TYPE_F32, 1, s->n_embd);
     put_tensor(f, "blk.0.ffn_gate.weight", type, s->n_ff, s->n_embd);
     put_tensor(f, "blk.0.ffn_up.weight", type, s->n_ff, s->n_embd);
@@ -131,6 +141,64 @@ static pm_status make_file(const shape *s, pm__type type, file *out) {
     return PM_OK;
 }
 
+/* ---- places: of tensors that are nowhere ---- */
+
+typedef struct nowhere {
+    pm__weight_part *parts;
+    pm__weight_place *weights;
+    pm__region *regions; /* of activations and caches */
+    pm__places places;
+} nowhere;
+
+static void nowhere_finish(nowhere *n) {
+    free(n->parts);
+    free(n->weights);
+    free(n->regions);
+}
+
+static uint32_t most_index(const pm__graph *g) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < g->n_node; i++) {
+        const pm__node *node = &g->nodes[i];
+        most = node->out->index > most ? node->out->index : most;
+        for (int k = 0; k < PM__MOST_INPUTS; k++)
+            if (node->in[k] != NULL && node->in[k]->index > most)
+                most = node->in[k]->index;
+    }
+    return most;
+}
+
+/* Lowering looks at whether a plane is there, and that a kernel can reach it. */
+static const pm__region somewhere = {.bytes = 16};
+
+static void put_weight(nowhere *n, const pm__tensor *t) {
+    pm__weight_part *part = &n->parts[t->index];
+    *part = (pm__weight_part){.n_row = t->n_row, .quants = somewhere};
+    if (pm__type_scale_words(t->type, t->n_col) > 0)
+        part->scales = somewhere;
+    n->weights[t->index] = (pm__weight_place){.parts = part, .n_part = 1};
+}
+
+static pm_status nowhere_init(nowhere *n, const pm__graph *g) {
+    const size_t most = (size_t)most_index(g) + 1;
+    n->parts = calloc(most, sizeof *n->parts);
+    n->weights = calloc(most, sizeof *n->weights);
+    n->regions = calloc(most, sizeof *n->regions);
+    if (n->parts == NULL || n->weights == NULL || n->regions == NULL)
+        return pm__fail_memory("codegen: places", most * sizeof *n->parts);
+    for (size_t i = 0; i < most; i++)
+        n->regions[i] = somewhere;
+    for (uint32_t i = 0; i < g->n_node; i++)
+        for (int k = 0; k < PM__MOST_INPUTS; k++)
+            if (g->nodes[i].in[k] != NULL && g->nodes[i].in[k]->kind == PM__WEIGHT)
+                put_weight(n, g->nodes[i].in[k]);
+    n->places =
+        (pm__places){.weights = n->weights, .activations = n->regions, .caches = n->regions};
+    for (int i = 0; i < PM__STEP_PART_COUNT; i++)
+        n->places.step[i] = somewhere;
+    return PM_OK;
+}
+
 /* ---- pipelines ---- */
 
 typedef struct use { /* of a pipeline */
@@ -141,91 +209,102 @@ typedef struct use { /* of a pipeline */
 typedef struct bench {
     pm__gpu *gpu;
     const char *label;
-    const shape *shape;
+    const shape *shape;     /* NULL: the check */
+    pm__pipelines requests; /* of the graph at hand */
     pm__pipelines pipelines;
-    use *uses; /* [pipelines.n] */
+    use *uses;                /* [pipelines.n] */
+    pm__pipeline_desc *known; /* kernels and their sets of defines so far, one each */
+    size_t n_known, known_capacity, use_capacity;
+    pm_status status; /* of the cases so far */
 } bench;
 
-static pm_status note_uses(bench *b, const pm__program *program) {
-    use *uses = realloc(b->uses, (b->pipelines.n + 1) * sizeof *uses);
-    if (uses == NULL)
-        return pm__fail_memory("codegen: pipelines", b->pipelines.n * sizeof *uses);
-    b->uses = uses;
+static bool same_defines(const pm__pipeline_desc *a, const pm__pipeline_desc *b) {
+    bool same = strcmp(a->name, b->name) == 0 && a->n_define == b->n_define;
+    for (uint32_t i = 0; same && i < a->n_define; i++)
+        same = strcmp(a->defines[i], b->defines[i]) == 0;
+    return same;
+}
+
+static bool is_known(const bench *b, const pm__pipeline_desc *desc) {
+    for (size_t i = 0; i < b->n_known; i++)
+        if (same_defines(&b->known[i], desc))
+            return true;
+    return false;
+}
+
+static pm_status note(bench *b, const pm__pipeline_desc *desc) {
+    if (is_known(b, desc))
+        return PM_OK;
+    PM_TRY(pm__grow("codegen", &b->known, &b->known_capacity, b->n_known, sizeof *b->known));
+    b->known[b->n_known++] = *desc;
+    return PM_OK;
+}
+
+static pm__type type_of(const pm__node *node) {
+    return node->op == PM__OP_MATMUL  ? node->in[1]->type
+           : node->op == PM__OP_EMBED ? node->in[0]->type
+                                      : PM__TYPE_COUNT;
+}
+
+/* Takes over what a program asks for; of the same defines another time only if `again`. */
+static pm_status take_requests(bench *b, const pm__program *program, bool again) {
     for (uint32_t i = 0; i < program->n_dispatch; i++) {
         const pm__dispatch *d = &program->dispatches[i];
-        const pm__node *node = d->node;
-        const pm__type type = node->op == PM__OP_MATMUL  ? node->in[1]->type
-                              : node->op == PM__OP_EMBED ? node->in[0]->type
-                                                         : PM__TYPE_COUNT;
-        uses[d->pipeline] = (use){b->pipelines.items[d->pipeline].desc.name, type};
+        const pm__pipeline_desc *desc = &b->requests.items[d->pipeline].desc;
+        if (!again && is_known(b, desc))
+            continue;
+        const uint32_t n = b->pipelines.n;
+        uint32_t index = 0;
+        PM_TRY(note(b, desc));
+        PM_TRY(pm__pipelines_request(&b->pipelines, desc, &index));
+        if (b->pipelines.n == n)
+            continue;
+        PM_TRY(pm__grow("codegen", &b->uses, &b->use_capacity, n, sizeof *b->uses));
+        b->uses[n] = (use){desc->name, type_of(d->node)};
     }
     return PM_OK;
 }
 
-/* Lowering looks at whether a plane is there, and that a kernel can reach it. */
-static const pm__region somewhere = {.bytes = 16};
-
-static pm_status lower_class(bench *b, const pm__graph *g, const pm__places *places,
-                             uint32_t n_row) {
-    const pm__limits limits = {.n_ctx = 8192, .n_batch = 512, .n_out = 512, .n_seq = 1};
-    const pm__lowering lowering = {
-        .gpu = b->gpu,
-        .graph = g,
-        .limits = &limits,
-        .places = places,
-        .n_row = n_row,
-        .n_out = n_row,
-        .pipelines = &b->pipelines,
-    };
-    pm__program program;
-    pm_status status = pm__lower(&lowering, &program);
+static pm_status lower(bench *b, pm__lowering *lowering, bool again) {
+    nowhere n = {0};
+    pm__program program = {0};
+    lowering->gpu = b->gpu;
+    lowering->pipelines = &b->requests;
+    pm_status status = nowhere_init(&n, lowering->graph);
+    lowering->places = &n.places;
     if (status == PM_OK)
-        status = note_uses(b, &program);
+        status = pm__pipelines_init(&b->requests, b->gpu);
+    if (status == PM_OK)
+        status = pm__lower(lowering, &program);
+    if (status == PM_OK)
+        status = take_requests(b, &program, again);
     pm__program_finish(&program);
+    pm__pipelines_finish(&b->requests);
+    nowhere_finish(&n);
     return status;
 }
 
+/* ---- what models take ---- */
+
+static pm_status lower_class(bench *b, const pm__graph *g, uint32_t n_row) {
+    const pm__limits limits = {.n_ctx = 8192, .n_batch = 512, .n_out = 512, .n_seq = 1};
+    pm__lowering lowering = {.graph = g, .limits = &limits, .n_row = n_row, .n_out = n_row};
+    return lower(b, &lowering, true);
+}
+
 /* Once for each tier as if it were the highest, for one row and for a batch. */
-static pm_status lower_tiers(bench *b, const pm__graph *g, const pm__places *places) {
+static pm_status lower_tiers(bench *b, const pm__graph *g) {
     const pm__caps caps = b->gpu->caps;
     pm_status status = PM_OK;
     for (int tier = PM__TIER_COUNT - 1; tier >= 0 && status == PM_OK; tier--) {
         if (caps.tiers[tier]) {
-            status = lower_class(b, g, places, 1);
+            status = lower_class(b, g, 1);
             if (status == PM_OK)
-                status = lower_class(b, g, places, 512);
+                status = lower_class(b, g, 512);
         }
         b->gpu->caps.tiers[tier] = tier == 0;
     }
     b->gpu->caps = caps;
-    return status;
-}
-
-static pm_status lower_placed(bench *b, const pm__model_def *def, const pm__graph *g) {
-    pm__weight_part *parts = calloc(def->n_weight + 1, sizeof *parts);
-    pm__weight_place *weights = calloc(def->n_weight + 1, sizeof *weights);
-    pm__region *regions = calloc(g->n_activation + g->n_cache + 1, sizeof *regions);
-    pm_status status = PM_OK;
-    if (parts == NULL || weights == NULL || regions == NULL)
-        status = pm__fail_memory("codegen: places", def->n_weight * sizeof *parts);
-    for (uint32_t i = 0; status == PM_OK && i < def->n_weight; i++) {
-        const pm__tensor *t = &def->weights[i].tensor;
-        parts[i] = (pm__weight_part){.n_row = t->n_row, .quants = somewhere};
-        if (pm__type_scale_words(t->type, t->n_col) > 0)
-            parts[i].scales = somewhere;
-        weights[i] = (pm__weight_place){.parts = &parts[i], .n_part = 1};
-    }
-    for (uint32_t i = 0; status == PM_OK && i < g->n_activation + g->n_cache; i++)
-        regions[i] = somewhere;
-    pm__places places = {
-        .weights = weights, .activations = regions, .caches = regions + g->n_activation};
-    for (int i = 0; i < PM__STEP_PART_COUNT; i++)
-        places.step[i] = somewhere;
-    if (status == PM_OK)
-        status = lower_tiers(b, g, &places);
-    free(parts);
-    free(weights);
-    free(regions);
     return status;
 }
 
@@ -238,11 +317,71 @@ static pm_status lower_file(bench *b, const file *f) {
     if (status == PM_OK)
         status = pm__model_def_build(&def, &g);
     if (status == PM_OK)
-        status = lower_placed(b, &def, &g);
+        status = lower_tiers(b, &g);
     pm__graph_finish(&g);
     pm__model_def_finish(&def);
     pm__gguf_finish(&gguf);
     return status;
+}
+
+static pm_status lower_models(bench *b) {
+    for (int type = 0; type < PM__TYPE_COUNT; type++) {
+        file f = {0};
+        PM_TRY(make_file(b->shape, (pm__type)type, &f));
+        const pm_status status = lower_file(b, &f);
+        free(f.data);
+        PM_TRY(status);
+    }
+    return PM_OK;
+}
+
+/* ---- what checks take ---- */
+
+typedef struct checked {
+    bench *bench;
+    const pm__kernel *kernel;
+} checked;
+
+static bool take_case(void *user, pm__check_case *c) {
+    const checked *of = user;
+    pm__lowering lowering = {.graph = &c->graph,
+                             .limits = &c->limits,
+                             .n_row = c->n_row,
+                             .n_out = c->n_out,
+                             .kernel = of->kernel};
+    of->bench->status = c->graph.status;
+    if (of->bench->status == PM_OK)
+        of->bench->status = lower(of->bench, &lowering, c->quick);
+    return of->bench->status == PM_OK;
+}
+
+static bool is_reached(const bench *b, const pm__kernel *kernel) {
+    for (size_t i = 0; i < b->n_known; i++)
+        if (strcmp(b->known[i].name, kernel->name) == 0)
+            return true;
+    return false;
+}
+
+static pm_status lower_checks(bench *b) {
+    size_t n_kernel;
+    const pm__kernel *table = pm__kernel_table(&n_kernel);
+    for (size_t i = 0; i < n_kernel; i++) {
+        const pm__kernel *kernel = &table[i];
+        if (!b->gpu->caps.tiers[kernel->tier]) {
+            fprintf(stderr, "codegen: kernel '%s' is left out: the device lacks its tier\n",
+                    kernel->name);
+            continue;
+        }
+        checked of = {b, kernel};
+        pm__case_filter filter = {.level = PM_CHECK_STANDARD, .take = take_case, .user = &of};
+        memset(filter.types, true, sizeof filter.types);
+        pm__check_cases(kernel->op, &filter);
+        PM_TRY(b->status);
+        if (!is_reached(b, kernel))
+            return pm__fail(PM_FAILURE, "kernel '%s': its operation has no case to check",
+                            kernel->name);
+    }
+    return PM_OK;
 }
 
 /* ---- what drivers tell ---- */
@@ -357,9 +496,9 @@ static void print_line(const bench *b, const use *u, pm__tier tier, const line *
 #include "runtime/gpu/tiers.def"
 #undef PM_TIER
     };
-    printf("%s,%s,%s,%s,%s,%s,%" PRIu32, b->label, b->gpu->info.driver, b->shape->name, u->kernel,
-           tiers[tier], u->type == PM__TYPE_COUNT ? "" : pm__type_get(u->type)->name,
-           l->n_pipeline);
+    printf("%s,%s,%s,%s,%s,%s,%" PRIu32, b->label, b->gpu->info.driver,
+           b->shape != NULL ? b->shape->name : "check", u->kernel, tiers[tier],
+           u->type == PM__TYPE_COUNT ? "" : pm__type_get(u->type)->name, l->n_pipeline);
     for (int i = 0; i < N; i++)
         if (l->values[i] >= 0)
             printf(",%.0f", l->values[i]);
@@ -391,21 +530,10 @@ static pm_status print_lines(bench *b) {
 
 /* ---- all of it ---- */
 
-static pm_status lower_types(bench *b) {
-    for (int type = 0; type < PM__TYPE_COUNT; type++) {
-        file f = {0};
-        PM_TRY(make_file(b->shape, (pm__type)type, &f));
-        const pm_status status = lower_file(b, &f);
-        free(f.data);
-        PM_TRY(status);
-    }
-    return PM_OK;
-}
-
 static pm_status run_shape(bench *b) {
     PM_TRY(pm__pipelines_init(&b->pipelines, b->gpu));
     b->pipelines.statistics = true;
-    pm_status status = lower_types(b);
+    pm_status status = b->shape != NULL ? lower_models(b) : lower_checks(b);
     if (status == PM_OK)
         status = pm__pipelines_build(&b->pipelines, NULL, NULL);
     if (status == PM_OK)
@@ -413,21 +541,23 @@ static pm_status run_shape(bench *b) {
     pm__pipelines_finish(&b->pipelines);
     free(b->uses);
     b->uses = NULL;
+    b->use_capacity = 0;
     return status;
 }
 
 static pm_status run(const char *label) {
-    const pm_device_desc desc = {.cache_dir = "", .n_thread = 1};
+    const pm_device_desc desc = {.n_thread = 1};
     bench b = {0};
     PM_TRY(pm__gpu_create(0, &desc, &b.gpu));
     b.label = label != NULL ? label : b.gpu->info.name;
     printf("device,driver,model,kernel,tier,type,pipelines,instructions,registers,scalars,spills,"
            "scratch_bytes,shared_bytes,waves,code_bytes,compile_ms\n");
     pm_status status = PM_OK;
-    for (size_t i = 0; i < PM__COUNT(shapes) && status == PM_OK; i++) {
-        b.shape = &shapes[i];
+    for (size_t i = 0; i <= PM__COUNT(shapes) && status == PM_OK; i++) {
+        b.shape = i < PM__COUNT(shapes) ? &shapes[i] : NULL;
         status = run_shape(&b);
     }
+    free(b.known);
     pm__gpu_destroy(b.gpu);
     return status;
 }
