@@ -83,6 +83,7 @@ class Result:
         self.code, self.out, self.err = code, out, err
 
     def json(self):
+        check(self.out.startswith("{"), "one JSON document", self)
         return json.loads(self.out)
 
 
