@@ -115,7 +115,7 @@ static void change_key(llama *m, pm__input *in) {
 }
 
 static void change_tensor(llama *m, pm__input *in) {
-    static const uint32_t types[] = {0, 1, 2, 8, 30, 12};
+    static const uint32_t types[] = {0, 1, 2, 8, 30, 12, 28};
     tensor *t = &m->tensors[pm__input_u8(in) % m->n_tensor];
     const uint8_t what = pm__input_u8(in);
     t->n_dim = what % 5;

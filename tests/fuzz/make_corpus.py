@@ -143,7 +143,7 @@ def seed_model():
         for name, kind, x in (faults[which % 5], faults[(which + 2) % 5]):
             add(f"key-{which}-{name}", change_key(which, kind, x))
     for which in range(3):
-        for what in (0, 1, 9, 0x11, 0x19, 0x21, 0x29, 0x84):
+        for what in (0, 1, 9, 0x11, 0x19, 0x21, 0x29, 0x34, 0x84):
             add(f"tensor-{which}-{what}", struct.pack("<BBB", 1, which, what), b"\x08\x05\x01\x01")
     shapes = {0: (8, 5), 1: (2, 1), 2: (8, 1), 3: (4, 1), 4: (8, 1), 5: (5, 1), 6: (4, 1), 7: (4, 4)}
     for which, (n_col, n_row) in shapes.items():
@@ -218,6 +218,17 @@ def vocabulary_files():
              "empty": gguf([spm[0], array("tokenizer.ggml.tokens", STRING, [])])}
     for name in ("bos", "eos", "eot", "unknown"):
         files[name + "-outside"] = gguf(spm + [key(f"tokenizer.ggml.{name}_token_id", U32, 7)])
+    ids = [key("tokenizer.ggml.bos_token_id", U32, 1), key("tokenizer.ggml.eos_token_id", U32, 2)]
+    adds = [key("tokenizer.ggml.add_bos_token", BOOL, 1), key("tokenizer.ggml.add_eos_token", BOOL, 1)]
+    files["adds-both"] = gguf(spm + ids + adds)
+    files["adds-none"] = gguf(bpe + adds)
+    files["model-number"] = gguf([key("tokenizer.ggml.model", U32, 1)] + spm[1:])
+    files["tokens-none"] = gguf(spm[:1])
+    files["tokens-text"] = gguf(spm[:1] + [key("tokenizer.ggml.tokens", STRING, "a")])
+    files["scores-text"] = gguf(spm[:2] + [key("tokenizer.ggml.scores", STRING, "a")])
+    files["bos-text"] = gguf(spm + [key("tokenizer.ggml.bos_token_id", STRING, "1")])
+    files["tokens-numbers"] = gguf([spm[0], array("tokenizer.ggml.tokens", U32, [1, 2])] + spm[2:])
+    files["types-floats"] = gguf(spm[:3] + [array("tokenizer.ggml.token_type", F32, [1] * 7)])
     files["flag-number"] = gguf(spm + [key("tokenizer.ggml.add_bos_token", U32, 1)])
     return files
 
