@@ -179,6 +179,22 @@ static void software_only(void **state) {
     pm__arena_finish(&texts);
 }
 
+static void names_are_plain(void **state) {
+    (void)state;
+    pm__adapter item =
+        make_adapter(VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, VK_DRIVER_ID_MESA_TURNIP, 3, 1 << 30);
+    const pm__adapters set = {.items = &item, .n = 1, .note = ""};
+    pm__arena texts = {0};
+    pm_device_info info;
+    snprintf(item.properties.deviceName, sizeof item.properties.deviceName,
+             "Adreno\xe2\x84\xa2 \x1b[31m\xc2\x9b\xff\n");
+    snprintf(item.driver.driverName, sizeof item.driver.driverName, "turnip\x7f");
+    assert_int_equal(pm__adapter_describe(&set, 0, &texts, &info), PM_OK);
+    assert_string_equal(info.name, "Adreno\xe2\x84\xa2 ?[31m????");
+    assert_non_null(strstr(info.driver, "turnip?"));
+    pm__arena_finish(&texts);
+}
+
 /* ---- the devices here ------------------------------------------------------------------------ */
 
 static void listed(void **state) {
@@ -295,11 +311,17 @@ static void opening_fails(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_loader),     cmocka_unit_test(no_driver),
-        cmocka_unit_test(broken_driver), cmocka_unit_test(best_and_twins),
-        cmocka_unit_test(software_only), cmocka_unit_test(listed),
-        cmocka_unit_test(caps),          cmocka_unit_test(results),
-        cmocka_unit_test(bad_index),     cmocka_unit_test(opening_fails),
+        cmocka_unit_test(no_loader),
+        cmocka_unit_test(no_driver),
+        cmocka_unit_test(broken_driver),
+        cmocka_unit_test(best_and_twins),
+        cmocka_unit_test(software_only),
+        cmocka_unit_test(listed),
+        cmocka_unit_test(caps),
+        cmocka_unit_test(results),
+        cmocka_unit_test(bad_index),
+        cmocka_unit_test(opening_fails),
+        cmocka_unit_test(names_are_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
