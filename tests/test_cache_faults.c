@@ -224,7 +224,7 @@ static pm_status run_files(void *user) {
     free(data);
     pm__shader_cache_destroy(made);
     assert_true(right);
-    assert_in_range(count_files(), 0, 1);
+    assert_true(count_files() <= 1);
     return PM_OK;
 }
 
@@ -238,7 +238,7 @@ static pm_status run_record(void *user) {
     pm__quarantine_note_checked(&handle, 7);
     const pm_status status = pm__quarantine_clear(&handle);
     close_record();
-    assert_in_range(count_files(), 0, 1);
+    assert_true(count_files() <= 1);
     return status;
 }
 
@@ -471,7 +471,7 @@ static void processes_that_are_killed(void **state) {
     }
     for (unsigned i = 0; i < N_PROCESS; i++)
         wait_for(children[i], 0);
-    assert_in_range(count_files(), N_FILE, N_FILE + n_killed);
+    assert_true(count_files() >= N_FILE && count_files() <= N_FILE + (int)n_killed);
     print_message("  %u killed, %d files left half written\n", n_killed, count_files() - N_FILE);
 }
 

@@ -184,8 +184,10 @@ static void vocabulary_files(void **state) {
         char relative[128], path[4096];
         snprintf(relative, sizeof relative, "models/vocab/%s.gguf", names[i]);
         const char *found = pm__reference_path(relative);
-        if (found == NULL)
+        if (found == NULL) {
             skip();
+            return; /* which compilers do not know */
+        }
         snprintf(path, sizeof path, "%s", found);
         memory_fails(names[i], run_file, path);
     }
