@@ -9,7 +9,10 @@
 #include <string.h>
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
-enum { REPLACEMENT_BYTES = 3 };
+enum {
+    REPLACEMENT_BYTES = 3,
+    LEAST_ROOM = 2048 /* for pieces of up to 500 bytes: more than vocabularies have */
+};
 
 void pm__detokenizer_init(pm__detokenizer *detokenizer, const pm__tokenizer *tokenizer,
                           bool special, bool at_text_start) {
@@ -23,8 +26,10 @@ void pm__detokenizer_finish(pm__detokenizer *detokenizer) {
     *detokenizer = (pm__detokenizer){0};
 }
 
+/* Grows seldom, so that a token costs no allocation. */
 static pm_status reserve(pm__detokenizer *detokenizer, size_t n) {
-    return pm__reserve("detokenizer", &detokenizer->text, &detokenizer->capacity, n, 1);
+    return pm__reserve("detokenizer", &detokenizer->text, &detokenizer->capacity,
+                       n > LEAST_ROOM ? n : LEAST_ROOM, 1);
 }
 
 /* Copies whole characters of bytes[0, n) to out, U+FFFD for broken ones, and returns the bytes
