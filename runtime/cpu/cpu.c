@@ -267,6 +267,7 @@ static pm_status context_create(void *weights, const pm__graph *g, const pm__lim
     uint32_t *pages = c->step[PM__STEP_PAGES];
     for (uint32_t i = 0; i < pm__limits_pages(limits); i++)
         pages[i] = PM_NONE;
+    pm__cpu_threads(c->weights->device->n_thread);
     *out = c;
     return PM_OK;
 }

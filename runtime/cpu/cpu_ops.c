@@ -162,7 +162,7 @@ static void (*const ops[])(const pm__node *, const pm__cpu_args *, int) = {
 };
 
 void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    ops[node->op](node, args, n_thread);
+    ops[node->op](node, args, pm__cpu_threads(n_thread));
 }
 
 void pm__cpu_run_node(const pm__node *node, const pm__cpu_args *args) {

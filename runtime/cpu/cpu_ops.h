@@ -12,7 +12,10 @@
 #include "../graph/ops.def"
 #undef PM_OP
 
-/* Runs a node with as many threads as given. */
+/* How many of that many threads there can be. The first call for more than before starts them. */
+int pm__cpu_threads(int wanted);
+
+/* Runs a node with as many threads as given, or as there can be. */
 void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread);
 
 /* Fewer multiplications than this (some 0.1 ms) are not worth a team of threads, least of all on a
