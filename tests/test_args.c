@@ -9,9 +9,10 @@
 
 #include "tools/args.h"
 
-static const unsigned char taken[] = {
-    PM__OPT_MODEL, PM__OPT_PROMPT, PM__OPT_FILE, PM__OPT_PREDICT, PM__OPT_CTX,    PM__OPT_SEED,
-    PM__OPT_TEMP,  PM__OPT_TOP_P,  PM__OPT_STOP, PM__OPT_JSON,    PM__OPT_VERBOSE};
+static const unsigned char taken[] = {PM__OPT_MODEL,   PM__OPT_PROMPT,  PM__OPT_FILE,
+                                      PM__OPT_PREDICT, PM__OPT_CTX,     PM__OPT_SEED,
+                                      PM__OPT_TEMP,    PM__OPT_TOP_P,   PM__OPT_STOP,
+                                      PM__OPT_JSON,    PM__OPT_VERBOSE, PM__OPT_MAX_VRAM};
 static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
 static const pm__command command = {"try", "tries things", &spec};
 
@@ -108,6 +109,40 @@ static void test_words_for_the_default(void **state) {
     assert_true(o.given[PM__OPT_PREDICT] && o.given[PM__OPT_SEED]);
 }
 
+static void test_sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *words;
+        uint64_t bytes;
+    } cases[] = {
+        {"--max-vram|64", 64ull << 20},      {"--max-vram=64M", 64ull << 20},
+        {"--max-vram=64MiB", 64ull << 20},   {"--max-vram=1.5g", 3ull << 29},
+        {"--max-vram|12345B", 12345},        {"--max-vram=0.5K", 512},
+        {"--max-vram=6GiB", 6ull << 30},     {"--max-vram=2k|--max-vram=3kib", 3072},
+        {"--max-vram=1048576G", 1ull << 50},
+    };
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_true(parse(cases[i].words, &o, message));
+        assert_true(o.max_vram == cases[i].bytes);
+        assert_true(o.given[PM__OPT_MAX_VRAM]);
+    }
+}
+
+static void test_auto(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("-c|auto", &o, message));
+    assert_true(o.n_ctx == PM_CTX_AUTO && o.given[PM__OPT_CTX]);
+    assert_true(parse("-c|auto|-c|64", &o, message));
+    assert_int_equal(o.n_ctx, 64);
+    assert_true(parse("-c|64|--ctx-size=auto", &o, message));
+    assert_true(o.n_ctx == PM_CTX_AUTO);
+    assert_false(parse("-n|auto", &o, message));
+}
+
 static void test_refusals(void **state) {
     (void)state;
     static const struct {
@@ -122,7 +157,16 @@ static void test_refusals(void **state) {
         {"--temp", "option --temp needs a value"},
         {"--json=yes", "option --json takes no value"},
         {"-n|0", "-n: 0 is not between 1 and 1073741824, nor -1"},
-        {"-c|1", "-c: 1 is not between 2 and 1048576, nor 0"},
+        {"-c|1", "-c: 1 is not between 2 and 1048576, nor 0, nor auto"},
+        {"-c|automatic", "-c: 'automatic' is not a whole number"},
+        {"--max-vram|8GB", "--max-vram: '8GB' is not a size such as 512M"},
+        {"--max-vram|M", "--max-vram: 'M' is not a size"},
+        {"--max-vram|-1", "--max-vram: '-1' is not a size"},
+        {"--max-vram|12Bi", "--max-vram: '12Bi' is not a size"},
+        {"--max-vram|12BiB", "--max-vram: '12BiB' is not a size"},
+        {"--max-vram|0", "--max-vram: 0 is not between 1 bytes and 1024 TiB"},
+        {"--max-vram|1e300", "--max-vram: 1e300 is not between"},
+        {"--max-vram|inf", "--max-vram: 'inf' is not a size"},
         {"-c|-1", "-c: '-1' is not a whole number"},
         {"-s|-2", "-s: '-2' is not a whole number"},
         {"--temp|-1", "--temp: -1 is not between 0 and 100"},
@@ -213,6 +257,8 @@ int main(void) {
         cmocka_unit_test(test_texts_may_look_like_options),
         cmocka_unit_test(test_widest_seed),
         cmocka_unit_test(test_words_for_the_default),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_auto),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_too_many_stops),
         cmocka_unit_test(test_long_words_fit_the_message),

@@ -321,6 +321,84 @@ def test_what_does_not_fit():
     )
 
 
+def test_a_limit_of_device_memory():
+    for what in (["run", "-p", "x"], ["score", "-p", "x"], ["plan"]):
+        small = on_cpu(*what, "--max-vram", "1M") if what[0] != "plan" else on_cpu("plan")
+        if what[0] == "plan":
+            small = on_cpu("plan", "--max-vram", "1M", "--json")
+            check(small.code == MEMORY, "plan under 1M", small)
+            plan = json.loads(small.out)
+            check(
+                plan["limit"] == 1 << 20 < plan["needed"] and plan["fits"] is False, "limit", small
+            )
+            continue
+        sentence = check_refusal(small, [MEMORY], what[0])
+        numbers = [int(number) for number in re.findall(r"\d{6,}", sentence)]
+        check(1 << 20 in numbers and max(numbers) > 1 << 20, f"needed, left: {sentence}", small)
+        check("--max-vram" in sentence and "-c" in sentence, f"what to try: {sentence}", small)
+    for size in ("64M", "64", "64MiB", "0.0625G", "65536k", "67108864B"):
+        plan = document(on_cpu("plan", "--json", f"--max-vram={size}"), {"limit": int})
+        check(plan["limit"] == 64 << 20 and plan["fits"], f"{size} is {plan['limit']} bytes")
+    for size in ("8GB", "", "-1", "M", "1.5x", "0", "1e30", "nan"):
+        result = on_cpu("plan", "--max-vram", size)
+        check(result.code == USAGE and result.out == b"", f"--max-vram {size!r}", result)
+
+
+def test_the_largest_context():
+    trained = document(on_cpu("plan", "--json"), {"context": int})["context"]
+    auto = on_cpu("run", "--raw", "-p", "x", "-n", "1", "-c", "auto", "--json")
+    check(document(auto, {**RUN_KEYS, "context": int})["context"] == trained, "all of it", auto)
+    check(f"auto: all {trained} positions" in auto.err, "it is said", auto)
+    whole = json.loads(on_cpu("plan", "--json").out)["needed"]
+    least = json.loads(on_cpu("plan", "--json", "-c", "32").out)["needed"]
+    limit = (whole + least) // 2
+    args = ["-b", "32", "--max-vram", f"{limit}B"]
+    result = on_cpu("run", "--raw", "-p", "x", "-n", "1", "-c", "auto", "--json", *args)
+    chosen = document(result, {**RUN_KEYS, "context": int})["context"]
+    check(32 <= chosen <= trained and chosen % 32 == 0, f"{chosen} of {trained}", result)
+    check(f"auto: {'all ' if chosen == trained else ''}{chosen} positions" in result.err, "said")
+    plan = json.loads(on_cpu("plan", "--json", "-c", "auto", *args).out)
+    check(plan["context"] == chosen and plan["fits"] and plan["needed"] <= limit, plan)
+    if chosen < trained:
+        more = json.loads(on_cpu("plan", "--json", "-c", str(chosen + 32), *args).out)
+        check(more["fits"] is False and more["needed"] > limit, "more would fit")
+    nothing = on_cpu("run", "-p", "x", "-c", "auto", "--max-vram", "1M")
+    check("-c auto" not in check_refusal(nothing, [MEMORY], "not even 32"), "useless advice")
+
+
+def limited(mib, *args):
+    """The program under `ulimit -v`."""
+    command = ["sh", "-c", f'ulimit -c 0 && ulimit -v {mib * 1024} && exec "$0" "$@"', PROGRAM, *args]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, env=environment
+    )
+    error = done.stderr.decode(errors="replace")
+    return Result(done.returncode, done.stdout, error, resource.getrusage(resource.RUSAGE_CHILDREN))
+
+
+def test_limited_address_space():
+    if "-fsanitize" in open(os.path.join(BUILD, "build.ninja"), encoding="utf-8").read():
+        raise Skip("a sanitizer takes terabytes of address space")
+    run = ["run", "--raw", "-p", "x", "-n", "2", "--temp", "0", "-m", STORIES, "--device"]
+    n_refused = n_done = 0
+    for mib in [*range(8, 48, 2), 64, 100, 400]:
+        result = limited(mib, *run, "cpu", "-c", "2048", "-t", "6")
+        if result.code == 127 or "pumice" not in result.err or result.code < 0:
+            # The system's loader had no room for the program; nothing of ours has run.
+            check(mib < 32 and n_refused + n_done == 0, f"{mib} MiB: not started", result)
+        elif result.code == OK:
+            n_done += 1
+        else:
+            check(result.code == MEMORY and n_done == 0, f"{mib} MiB", result)
+            check(len(result.err.splitlines()[-1]) > 40, "no useful sentence", result)
+            n_refused += 1
+    check(n_refused > 0 and n_done > 2, f"{n_refused} refused, {n_done} done")
+    for mib in (100, 300, 500):
+        result = limited(mib, *run, "0")
+        check(result.code == MEMORY and "ulimit" in result.err, f"Vulkan with {mib} MiB", result)
+
+
 # ---- documents -------------------------------------------------------------------------
 
 

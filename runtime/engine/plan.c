@@ -98,7 +98,9 @@ static void say_shortage(report *r, const char *heap, const parts *p, uint64_t l
              heap != NULL ? heap : "--max-vram", needed, mib(needed),
              mib(p->bytes[PM_PLAN_WEIGHTS]), mib(p->bytes[PM_PLAN_SESSION]), left, mib(left),
              r->spare != 0 ? "" : "-c auto, a smaller -c, ",
-             heap != NULL ? "another --device" : "a larger --max-vram");
+             heap == NULL                                ? "a larger --max-vram"
+             : pm__system_addresses_free() != UINT64_MAX ? "a larger ulimit -v"
+                                                         : "another --device");
 }
 
 static void judge(report *r) {

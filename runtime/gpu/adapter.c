@@ -1,7 +1,9 @@
 #include "adapter.h"
 
 #include "../base/checked.h"
+#include "../base/system.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,9 +72,22 @@ static const char *instance_note(VkResult result) {
 }
 
 /* instance stays NULL, with a note, where there is no Vulkan. */
+/* Drivers and their compilers hang or end the process where they can have no address space. */
+static pm_status check_addresses(void) {
+    const uint64_t left = pm__system_addresses_free();
+    if (left >= PM__DRIVER_ADDRESSES)
+        return PM_OK;
+    return pm__fail(PM_OUT_OF_MEMORY,
+                    "gpu: %" PRIu64 " MiB of address space are left to this process (ulimit -v), "
+                    "Vulkan drivers need %d; raise the limit, or use --device cpu",
+                    left >> 20, PM__DRIVER_ADDRESSES >> 20);
+}
+
 static pm_status instance_create(VkInstance *instance, const char **note) {
     bool portability;
     *note = "";
+    if (!instance_calls_ready) /* later the drivers have what they need */
+        PM_TRY(check_addresses());
     if (!loader_init()) {
         *note = "no Vulkan loader (libvulkan.so.1) was found; install it (Debian: libvulkan1)";
         return PM_OK;

@@ -2,6 +2,7 @@
 
 #include "../base/checked.h"
 #include "../base/log.h"
+#include "../base/system.h"
 
 #include <stdio.h>
 
@@ -87,7 +88,9 @@ static uint64_t less(uint64_t a, uint64_t b) {
 
 uint64_t pm__heap_free(const pm__gpu *gpu, uint32_t heap) {
     const VkDeviceSize size = gpu->memory.memoryHeaps[heap].size;
-    const uint64_t left = less(size, gpu->taken[heap]);
+    uint64_t left = less(size, gpu->taken[heap]);
+    if (gpu->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        left = pm__least_u64(left, less(pm__system_addresses_free(), PM__DRIVER_ADDRESSES / 8));
     if (!gpu->memory_budget)
         return left;
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
