@@ -402,7 +402,7 @@ typedef struct pm_check_summary {
  * model    may be NULL; of this device
  * summary  out, also of a check that failed; may be NULL
  * errors   CHECK_FAILED, CANCELLED, DEVICE_LOST, ARGUMENT (nothing fits `only`) */
-PM_API pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc *desc,
+PM_API pm_status pm_check(pm_device *device, pm_model *model, const pm_check_desc *desc,
                           pm_check_summary *summary);
 
 /* True where a quick check of what this model uses is worth a run: on a GPU with a cache directory

@@ -13,6 +13,7 @@ fake_counts fake_seen;
 
 typedef struct slot { /* one position of a page */
     uint32_t token, pos;
+    bool together;
 } slot;
 
 typedef struct context {
@@ -25,7 +26,7 @@ typedef struct context {
     struct pm_step_row *rows; /* of the next step */
     uint32_t *outs;
     uint32_t n_row, n_out;
-    bool begun, sample;
+    bool begun, sample, together;
     bool repeats; /* the next submit() runs what the step before drew */
     uint32_t n_submitted, n_collected;
     struct pm_step_drawn *ring; /* [PM_RING, n_out] */
@@ -87,6 +88,49 @@ float fake_logit(const int32_t *tokens, uint32_t n, uint32_t id) {
     return logit(state_of(tokens, n), id);
 }
 
+/* ---- losing it ------------------------------------------------------------------------------- */
+
+static bool lost;
+
+/* At the beginning of whatever can fail. */
+static pm_status operate(void) {
+    fake_seen.n_operation++;
+    for (size_t i = 0; i < PM__COUNT(fake.lose_at); i++)
+        if (fake.lose_at[i] == fake_seen.n_operation)
+            lost = true;
+    return lost ? pm__fail(PM_DEVICE_LOST, "fake: lost at %u", fake_seen.n_operation) : PM_OK;
+}
+
+static pm_status fake_reopen(void *device) {
+    assert_ptr_equal(device, &lost);
+    assert_int_equal(fake_seen.n_context, 0);
+    assert_int_equal(fake_seen.n_weights, 0);
+    fake_seen.n_reopen++;
+    if (fake.fail_reopen)
+        return pm__fail(PM_NO_DEVICE, "fake: it is not there any more");
+    lost = false;
+    return operate();
+}
+
+static pm_status fake_weights_create(void *device, const pm__model_def *def,
+                                     pm_progress_fn progress, void *user, void **out) {
+    static int weights;
+    assert_ptr_equal(device, &lost);
+    assert_non_null(def);
+    PM_TRY(operate());
+    for (uint64_t i = 1; progress != NULL && i <= 3; i++)
+        progress(user, "weights", i, 3);
+    *out = &weights;
+    fake_seen.n_weights++;
+    return PM_OK;
+}
+
+static void fake_weights_destroy(void *weights) {
+    assert_non_null(weights);
+    assert_int_equal(fake_seen.n_context, 0);
+    fake_seen.n_weights--;
+}
+
 /* ---- the protocol ---------------------------------------------------------------------------- */
 
 static uint32_t *entry_of(const context *c, uint32_t seq, uint32_t entry) {
@@ -123,8 +167,9 @@ static void fake_context_destroy(void *user) {
 
 static pm_status fake_context_create(void *weights, const pm__graph *g, const pm__limits *limits,
                                      void **out) {
-    assert_null(weights);
+    assert_non_null(weights);
     assert_non_null(g);
+    PM_TRY(operate());
     assert_int_equal(limits->n_ctx % PM_PAGE, 0);
     assert_true(limits->n_out >= limits->n_seq && limits->n_batch >= limits->n_out);
     context *c = calloc(1, sizeof *c);
@@ -153,6 +198,7 @@ static void fake_context_get_info(const void *user, pm__context_info *out) {
 static pm_status fake_set_sampler(void *user, uint32_t seq, const struct pm_step_sampler *sampler) {
     context *c = user;
     check_idle(c);
+    PM_TRY(operate());
     assert_true(seq < c->limits.n_seq);
     c->samplers[seq] = *sampler;
     return PM_OK;
@@ -162,6 +208,7 @@ static pm_status fake_set_pages(void *user, uint32_t seq, uint32_t first, uint32
                                 const uint32_t *pages) {
     context *c = user;
     check_idle(c);
+    PM_TRY(operate());
     assert_true(n > 0);
     for (uint32_t i = 0; i < n; i++) {
         assert_true(pages[i] < c->n_page);
@@ -173,6 +220,7 @@ static pm_status fake_set_pages(void *user, uint32_t seq, uint32_t first, uint32
 static pm_status fake_copy_page(void *user, uint32_t from, uint32_t to) {
     context *c = user;
     check_idle(c);
+    PM_TRY(operate());
     assert_true(from < c->n_page && to < c->n_page && from != to);
     memcpy(c->store + (size_t)to * PM_PAGE, c->store + (size_t)from * PM_PAGE,
            PM_PAGE * sizeof *c->store);
@@ -183,6 +231,7 @@ static pm_status fake_copy_page(void *user, uint32_t from, uint32_t to) {
 static pm_status fake_begin(void *user, const pm__step *step) {
     context *c = user;
     check_idle(c);
+    PM_TRY(operate());
     assert_true(step->n_row > 0 && step->n_row <= c->limits.n_batch);
     assert_true(step->n_out <= c->limits.n_out);
     for (uint32_t i = 0; i < step->n_row; i++) {
@@ -203,6 +252,7 @@ static pm_status fake_begin(void *user, const pm__step *step) {
     c->n_row = step->n_row;
     c->n_out = step->n_out;
     c->sample = step->sample;
+    c->together = step->together;
     c->begun = true;
     c->repeats = false;
     fake_seen.n_begin++;
@@ -214,12 +264,13 @@ static pm_status fake_begin(void *user, const pm__step *step) {
 
 /* Writes the row's token to its page and reads the sequence up to it. */
 static uint32_t run_row(const context *c, struct pm_step_row row) {
-    *slot_of(c, row.seq, row.pos) = (slot){.token = row.token, .pos = row.pos};
+    *slot_of(c, row.seq, row.pos) =
+        (slot){.token = row.token, .pos = row.pos, .together = fake.shows_together && c->together};
     uint32_t state = 1;
     for (uint32_t pos = 0; pos <= row.pos; pos++) {
         const slot *s = slot_of(c, row.seq, pos);
         assert_int_equal(s->pos, pos);
-        state = mix(state, s->token);
+        state = mix(state, s->token + (s->together ? FAKE_VOCAB : 0));
     }
     return state;
 }
@@ -244,6 +295,7 @@ static pm_status fake_submit(void *user) {
     context *c = user;
     assert_true(c->begun);
     assert_true(c->n_submitted - c->n_collected < fake.most_ahead);
+    PM_TRY(operate());
     if (fake.fail_submit == c->n_submitted + 1)
         return pm__fail(PM_DEVICE_LOST, "fake: lost");
     struct pm_step_drawn *ring = c->ring + (size_t)(c->n_submitted % PM_RING) * c->limits.n_out;
@@ -281,6 +333,7 @@ static pm_status fake_submit(void *user) {
 static pm_status fake_collect(void *user, struct pm_step_drawn *drawn) {
     context *c = user;
     assert_true(c->n_submitted != c->n_collected);
+    PM_TRY(operate());
     const uint32_t place = c->n_collected++ % PM_RING;
     memcpy(drawn, c->ring + (size_t)place * c->limits.n_out, c->ring_n_out[place] * sizeof *drawn);
     return PM_OK;
@@ -289,6 +342,7 @@ static pm_status fake_collect(void *user, struct pm_step_drawn *drawn) {
 static pm_status fake_read_logits(void *user, uint32_t first, uint32_t n, float *logits) {
     const context *c = user;
     check_idle(c);
+    PM_TRY(operate());
     assert_true(first + n <= c->n_out);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t id = 0; id < FAKE_VOCAB; id++)
@@ -296,16 +350,15 @@ static pm_status fake_read_logits(void *user, uint32_t first, uint32_t n, float 
     return PM_OK;
 }
 
-const pm__backend fake_backend = {.context_create = fake_context_create,
-                                  .context_destroy = fake_context_destroy,
-                                  .context_get_info = fake_context_get_info,
-                                  .set_sampler = fake_set_sampler,
-                                  .set_pages = fake_set_pages,
-                                  .copy_page = fake_copy_page,
-                                  .begin = fake_begin,
-                                  .submit = fake_submit,
-                                  .collect = fake_collect,
-                                  .read_logits = fake_read_logits};
+#define FAKE_MEMBERS                                                                               \
+    .weights_create = fake_weights_create, .weights_destroy = fake_weights_destroy,                \
+    .context_create = fake_context_create, .context_destroy = fake_context_destroy,                \
+    .context_get_info = fake_context_get_info, .set_sampler = fake_set_sampler,                    \
+    .set_pages = fake_set_pages, .copy_page = fake_copy_page, .begin = fake_begin,                 \
+    .submit = fake_submit, .collect = fake_collect, .read_logits = fake_read_logits
+
+const pm__backend fake_backend = {FAKE_MEMBERS};
+static const pm__backend reopening = {FAKE_MEMBERS, .reopen = fake_reopen};
 
 /* ---- its vocabulary -------------------------------------------------------------------------- */
 
@@ -399,14 +452,32 @@ int32_t fake_byte(char c) {
     return FAKE_BYTE + (unsigned char)c;
 }
 
+/* A device and a model for the sessions that are open. */
+static pm_model *model_of(const pm__tokenizer *tokenizer) {
+    static pm_device device;
+    static pm_model model;
+    if (model.sessions != NULL)
+        return &model;
+    fake_seen.n_weights = 0;
+    lost = false;
+    device = (pm_device){
+        .handle = {.backend = fake.reopens ? &reopening : &fake_backend, .device = &lost},
+        .models = &model};
+    model = (pm_model){.device = &device, .placed = true, .def = {.n_vocab = FAKE_VOCAB}};
+    model.tokenizer = (pm__tokenizer *)(uintptr_t)tokenizer; /* it is only read */
+    return &model;
+}
+
+pm_status fake_session_try(const pm__tokenizer *tokenizer, const pm_session_desc *desc,
+                           pm_session **out) {
+    return pm_session_open(model_of(tokenizer), desc, out);
+}
+
 pm_session *fake_session_open(const pm__tokenizer *tokenizer, uint32_t n_ctx, uint32_t n_batch,
                               uint32_t n_seq) {
-    static const pm__graph graph; /* nothing to run, nothing to cost */
-    const pm__session_source source = {
-        .backend = &fake_backend, .graph = &graph, .tokenizer = tokenizer, .n_vocab = FAKE_VOCAB};
     const pm_session_desc desc = {.n_ctx = n_ctx, .n_batch = n_batch, .n_seq = n_seq};
     pm_session *session = NULL;
-    if (pm__session_create(&source, &desc, &session) != PM_OK)
+    if (fake_session_try(tokenizer, &desc, &session) != PM_OK)
         fail_msg("%s", pm_last_error());
     return session;
 }

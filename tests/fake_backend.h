@@ -20,11 +20,16 @@ typedef struct fake_settings {
     uint32_t stale_step;  /* the step of this number (from 1) changes no drawn token; 0: none */
     uint32_t
         wild_step; /* the step of this number (from 1) draws a token past the vocabulary; 0: none */
+    bool reopens;  /* the device can be opened again after it was lost */
+    uint32_t lose_at[2]; /* operations (from 1) at which the device is lost; 0: none */
+    bool fail_reopen;
+    bool shows_together; /* in every hash, so that a row evaluated in the other way is noticed */
 } fake_settings;
 
 /* What it saw. */
 typedef struct fake_counts {
-    uint32_t n_begin, n_submit, n_copy, n_context;
+    uint32_t n_begin, n_submit, n_copy, n_context, n_weights;
+    uint32_t n_operation, n_reopen;
     uint32_t most_in_flight;
     uint32_t most_rows, n_alone; /* of steps that were begun: most rows, steps of a row alone */
 } fake_counts;
@@ -32,7 +37,7 @@ typedef struct fake_counts {
 extern fake_settings fake;
 extern fake_counts fake_seen;
 
-extern const pm__backend fake_backend;
+extern const pm__backend fake_backend; /* as long as fake.reopens is not set */
 
 /* A vocabulary of bytes and a few whole words, as a tokenizer of SentencePiece's kind. */
 pm__tokenizer *fake_tokenizer_create(void);
@@ -40,7 +45,10 @@ void fake_tokenizer_destroy(pm__tokenizer *tokenizer);
 /* The token of a byte. */
 int32_t fake_byte(char c);
 
-/* A session over the fake; close it with pm_session_close. */
+/* A session over the fake; close it with pm_session_close. Sessions that are open together are of
+ * one model. */
+pm_status fake_session_try(const pm__tokenizer *tokenizer, const pm_session_desc *desc,
+                           pm_session **out);
 pm_session *fake_session_open(const pm__tokenizer *tokenizer, uint32_t n_ctx, uint32_t n_batch,
                               uint32_t n_seq);
 

@@ -296,12 +296,12 @@ static pm_status check_desc(const pm_device *device, const pm_model *model,
         return pm__fail(PM_ARGUMENT, "check: what a run takes cannot be told without a model");
     if (model != NULL && model->graph.n_node == 0)
         return pm__fail(PM_ARGUMENT, "check: the model was opened for its vocabulary only");
-    if (model != NULL && model->weights == NULL && !desc->used_only)
+    if (model != NULL && !model->placed && !desc->used_only)
         return pm__fail(PM_ARGUMENT, "check: the model was opened without its weights");
     return PM_OK;
 }
 
-pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc *desc,
+pm_status pm_check(pm_device *device, pm_model *model, const pm_check_desc *desc,
                    pm_check_summary *summary) {
     static const pm_check_desc defaults = {0};
     check c = {.device = device,
@@ -309,6 +309,7 @@ pm_status pm_check(pm_device *device, const pm_model *model, const pm_check_desc
                .desc = desc != NULL ? desc : &defaults,
                .node = PM_NO_INDEX};
     PM_TRY(check_desc(device, model, c.desc));
+    PM_TRY(model != NULL ? pm__model_restore(model) : pm__device_restore(device));
     const double started = pm__clock_seconds();
     c.gpu = pm__gpu_is(&device->handle);
     if (c.gpu)

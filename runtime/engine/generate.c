@@ -153,22 +153,14 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
     memcpy(to->tokens, from->tokens, from->length * sizeof *to->tokens);
     memcpy(to->together, from->together, from->length * sizeof *to->together);
     to->length = from->length;
-    to->n_eval = from->n_eval;
-    PM_TRY(pm__pages_share(&session->pages, 0, seq, from->n_eval));
-    if (!pm__sampling_looks_back(&gen->sampling))
-        return PM_OK;
-    /* Its history is empty on the device. A begin() that no submit() follows fills it. */
-    uint32_t pos =
-        to->n_eval > gen->sampling.repeat_last_n ? to->n_eval - gen->sampling.repeat_last_n : 0;
-    while (pos < to->n_eval) {
-        const uint32_t n = pm__least_u32(to->n_eval - pos, session->limits.n_batch);
-        for (uint32_t i = 0; i < n; i++)
-            session->rows[i] = (struct pm_step_row){
-                .token = (uint32_t)to->tokens[pos + i], .seq = seq, .pos = pos + i};
-        PM_TRY(pm__step_begin(session, n, 0, false, true));
-        pos += n;
-    }
-    return PM_OK;
+    to->n_restore = from->n_eval; /* by sharing, or after a loss */
+    pm_status status = pm__session_share(
+        session, 0, seq, from->n_eval,
+        pm__sampling_looks_back(&gen->sampling) ? gen->sampling.repeat_last_n : 0);
+    pm__session_recover(session, &status);
+    if (status == PM_OK)
+        to->n_restore = 0;
+    return status;
 }
 
 /* Evaluates the prompt. One answer gets its first token from the prompt's last step; several have
@@ -200,6 +192,7 @@ static pm_status eval_prompt(generator *gen) {
 static pm_status begin_live(generator *gen) {
     pm_session *session = gen->session;
     result *r = gen->result;
+    PM_TRY(pm__step_check(session));
     gen->n_row = 0;
     for (uint32_t i = 0; i < r->n_answer; i++) {
         if (!r->states[i].live)
@@ -235,7 +228,7 @@ static pm_status take_step(generator *gen, bool *ended) {
 
 /* Steps of the live answers until one of them ends. They are in step, so what is left is the same
  * for all. */
-static pm_status run_live(generator *gen) {
+static pm_status run_steps(generator *gen) {
     PM_TRY(begin_live(gen));
     uint32_t left = gen->n_most - gen->result->states[gen->result->row_answers[0]].n_token;
     bool ended = false;
@@ -248,6 +241,14 @@ static pm_status run_live(generator *gen) {
             return PM_OK;
         PM_TRY(take_step(gen, &ended));
     }
+}
+
+/* The same, also until the device was lost and is back: steps whose tokens nobody has taken are
+ * gone then, and are begun anew by the next call. */
+static pm_status run_live(generator *gen) {
+    pm_status status = run_steps(gen);
+    pm__session_recover(gen->session, &status);
+    return status;
 }
 
 static bool any_live(const result *r) {
@@ -268,18 +269,42 @@ static pm_status end_all(generator *gen, pm_stop stop) {
     return PM_OK;
 }
 
-static pm_status run(generator *gen) {
+/* Each sequence remembers its own: after a loss they are set again. */
+static pm_status set_samplers(generator *gen) {
     pm_session *session = gen->session;
-    for (uint32_t i = 0; i < gen->result->n_answer; i++) {
-        const struct pm_step_sampler sampler = pm__sampling_state(&gen->sampling, i);
-        PM_TRY(session->source.backend->set_sampler(session->context, i, &sampler));
-    }
+    pm_status status = PM_OK;
+    for (uint32_t i = 0; i < gen->result->n_answer; i++)
+        session->sequences[i].sampler = pm__sampling_state(&gen->sampling, i);
+    for (uint32_t i = 0; i < gen->result->n_answer && status == PM_OK; i++)
+        status = session->source.backend->set_sampler(session->context, i,
+                                                      &session->sequences[i].sampler);
+    pm__session_recover(session, &status);
+    return status;
+}
+
+static bool go_on(void *user) {
+    generator *gen = user;
+    deliver(gen, 0);
+    return !gen->cancelled;
+}
+
+static pm_status run_answers(generator *gen) {
+    PM_TRY(pm__session_ready(gen->session));
+    PM_TRY(set_samplers(gen));
     PM_TRY(eval_prompt(gen));
     if (gen->n_most == 0)
         return end_all(gen, gen->cancelled ? PM_STOP_CANCELLED : PM_STOP_LENGTH);
     while (any_live(gen->result) && !gen->cancelled)
         PM_TRY(run_live(gen));
     return end_all(gen, PM_STOP_CANCELLED);
+}
+
+static pm_status run(generator *gen) {
+    gen->session->go_on = go_on;
+    gen->session->user = gen;
+    const pm_status status = run_answers(gen);
+    gen->session->go_on = NULL;
+    return status == PM_CANCELLED ? end_all(gen, PM_STOP_CANCELLED) : status;
 }
 
 /* ---- around ---------------------------------------------------------------------------------- */

@@ -12,6 +12,9 @@ struct pm_device {
     pm__device_handle handle;
     pm_device_info info; /* the handle's, with the index of the list and why it was chosen */
     char why[256];
+    struct pm_model *models; /* all that are open on it */
+    bool lost; /* nothing stands on it any more; the next one who needs it opens it again */
+    uint32_t n_loss;
 };
 
 /* What pm_device_open chooses from: a list as pm_device_list gives it. */
@@ -26,14 +29,17 @@ pm_status pm__device_choose(const pm__device_choice *from, const pm_device_desc 
                             const pm_device_info **out);
 
 struct pm_model {
-    pm_device *device; /* NULL: vocabulary only */
+    pm_device *device;           /* NULL: vocabulary only */
+    struct pm_model *next;       /* of the device's */
+    struct pm_session *sessions; /* all that are open */
     pm__file_map map;
     pm__gguf gguf;
     bool parsed; /* gguf is to be finished */
     pm__tokenizer *tokenizer;
     pm__model_def def;
     pm__graph graph;
-    void *weights; /* NULL: none placed */
+    void *weights; /* NULL: none placed, or the device was lost */
+    bool placed;   /* it has weights, if the device is there */
     pm_model_info info;
     const char **key_names; /* [gguf.n_key] closed by zeros */
     pm__arena arena;
@@ -41,8 +47,8 @@ struct pm_model {
 
 /* What a session runs on. All of it must outlive the session. */
 typedef struct pm__session_source {
+    pm_model *model;
     const pm__backend *backend;
-    void *weights;
     const pm__graph *graph;
     const pm__tokenizer *tokenizer;
     uint32_t n_vocab;     /* logits of an output */
@@ -57,11 +63,14 @@ typedef struct pm__sequence {
     bool *together;  /* [n_ctx] evaluated as a row among others, not alone */
     uint32_t length;
     uint32_t n_eval;
+    uint32_t n_restore; /* tokens below it were in the caches before the device was lost */
+    struct pm_step_sampler sampler; /* set last */
 } pm__sequence;
 
 struct pm_session {
     pm__session_source source;
-    void *context;
+    pm_session *next; /* of the model's */
+    void *context;    /* NULL: the device was lost; pages are none then either */
     pm__context_info info;
     pm__limits limits;       /* n_ctx in whole pages, for the backend */
     uint32_t n_ctx;          /* as asked, for the user */
@@ -74,9 +83,13 @@ struct pm_session {
     uint32_t n_out;
     bool sampled;
     uint32_t n_submitted,
-        n_collected;  /* steps so far; they wrap as the step number of the backend does */
-    bool busy;        /* a callback is running */
-    pm_status failed; /* sticky: the backend failed, its state is unknown */
+        n_collected;           /* steps so far; they wrap as the step number of the backend does */
+    bool busy;                 /* a callback is running */
+    pm_status failed;          /* sticky: the backend failed, its state is unknown */
+    uint32_t n_loss;           /* of the device, as far as the session has followed */
+    bool recovered;            /* in the present call: a second loss ends it */
+    bool (*go_on)(void *user); /* asked while a lost context is restored; NULL: always */
+    void *user;
 };
 
 enum { PM__MOST_CTX = 1 << 20 }; /* as far as rope.comp is exact */
@@ -111,8 +124,33 @@ void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep);
 /* The last token becomes pending if none is, so that the next step has logits to give. */
 void pm__session_reopen_last(pm_session *session, uint32_t seq);
 
+/* Takes context and pages of the device; both are none before. */
+pm_status pm__session_reserve_device(pm_session *session);
+/* `to`, whose tokens [0, n) and the way they were evaluated are those of `from`, shares the pages
+ * that hold them. Its history on the device gets the last n_history of them. */
+pm_status pm__session_share(pm_session *session, uint32_t from, uint32_t to, uint32_t n,
+                            uint32_t n_history);
+
+/* ---- recover.c: after the device was lost ---------------------------------------------------- */
+
+/* What was torn down comes back, if it is not there: to be called before use.
+ * errors  those of opening; CANCELLED: session->go_on() said no, and the next call tries again */
+pm_status pm__device_restore(pm_device *device);
+pm_status pm__model_restore(pm_model *model);
+/* Also begins a call, in which the device may be lost once. */
+pm_status pm__session_ready(pm_session *session);
+
+/* True if *status was DEVICE_LOST and all is back, *status then being PM_OK: what failed can be done
+ * again. Otherwise *status and the sentence say why not. What stands on the device is torn down.
+ * Bringing back the device alone, or the session with what was in its caches. */
+bool pm__device_recover(pm_device *device, pm_status *status);
+bool pm__session_recover(pm_session *session, pm_status *status);
+
 /* ---- step.c: steps on the backend, watched --------------------------------------------------- */
 
+/* Fails with DEVICE_LOST if the context was torn down, which another session of the device can do
+ * while a callback of this one runs. To be called before pages are changed. */
+pm_status pm__step_check(const pm_session *session);
 /* Begins a step of the first n_row of session->rows with the first n_out of session->outs; the last
  * two as in pm__step. */
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
@@ -135,6 +173,8 @@ typedef enum pm__want {
 
 /* Evaluates pending tokens of a sequence below `end` in one step: as many as a step takes. What is
  * wanted of the last token is given by the step that reaches `end`. */
+pm_status pm__step_once(pm_session *session, uint32_t seq, uint32_t end, pm__want want);
+/* The same, and once more if the device was lost and could be brought back. */
 pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want);
 /* The same until `end` is reached. */
 pm_status pm__step_until(pm_session *session, uint32_t seq, uint32_t end, pm__want want);

@@ -94,8 +94,13 @@ static pm_status read_architecture(pm_model *model) {
 
 static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {
     const pm__device_handle *handle = &model->device->handle;
-    const pm_status status = handle->backend->weights_create(
-        handle->device, &model->def, desc->progress, desc->user, &model->weights);
+    PM_TRY(pm__device_restore(model->device));
+    pm_status status = handle->backend->weights_create(handle->device, &model->def, desc->progress,
+                                                       desc->user, &model->weights);
+    if (pm__device_recover(model->device, &status))
+        status = handle->backend->weights_create(handle->device, &model->def, desc->progress,
+                                                 desc->user, &model->weights);
+    model->placed = status == PM_OK;
     if (status == PM_OUT_OF_MEMORY)
         return pm__fail(status,
                         "%s; a smaller or more quantised model, or another device "
@@ -127,6 +132,10 @@ pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model *
     if (model == NULL)
         return pm__fail_memory("model", sizeof *model);
     model->device = device;
+    if (device != NULL) {
+        model->next = device->models;
+        device->models = model;
+    }
     const pm_status status = load(model, desc);
     if (status != PM_OK) {
         pm_model_close(model);
@@ -136,9 +145,18 @@ pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model *
     return PM_OK;
 }
 
+static void leave_device(pm_model *model) {
+    pm_model **link = &model->device->models;
+    while (*link != model)
+        link = &(*link)->next;
+    *link = model->next;
+}
+
 void pm_model_close(pm_model *model) {
     if (model == NULL)
         return;
+    if (model->device != NULL)
+        leave_device(model);
     if (model->weights != NULL)
         model->device->handle.backend->weights_destroy(model->weights);
     pm__graph_finish(&model->graph);

@@ -140,6 +140,7 @@ static pm_status add_tables(report *r, const pm_model *model, const pm__limits *
 static pm_status fill(report *r, const pm_model *model, const pm_session_desc *desc) {
     const pm__plan_sink sink = {
         .buffer = add_buffer, .heap = add_heap, .limit = set_limit, .user = r};
+    PM_TRY(pm__device_restore(model->device));
     const pm__device_handle *handle = &model->device->handle;
     pm__limits limits;
     PM_TRY(pm__session_limits(desc, model->def.n_ctx_train, &limits, &r->plan.n_ctx));

@@ -77,9 +77,9 @@ static pm_status reserve_host(pm_session *session) {
     return PM_OK;
 }
 
-static pm_status reserve_device(pm_session *session) {
+pm_status pm__session_reserve_device(pm_session *session) {
     const pm__session_source *source = &session->source;
-    const pm_status status = source->backend->context_create(source->weights, source->graph,
+    const pm_status status = source->backend->context_create(source->model->weights, source->graph,
                                                              &session->limits, &session->context);
     if (status == PM_OUT_OF_MEMORY)
         return pm__fail(status, "%s; a smaller context (-c) or batch (-b) needs less",
@@ -96,13 +96,15 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
     if (session == NULL)
         return pm__fail_memory("session", sizeof *session);
     session->source = *source;
+    session->next = source->model->sessions;
+    source->model->sessions = session;
     pm_status status = pm__session_limits(desc != NULL ? desc : &defaults, source->n_ctx_train,
                                           &session->limits, &session->n_ctx);
     pm__session_warn(session->n_ctx, source->n_ctx_train);
     if (status == PM_OK)
         status = reserve_host(session);
     if (status == PM_OK)
-        status = reserve_device(session);
+        status = pm__session_ready(session);
     if (status != PM_OK) {
         pm_session_close(session);
         return status;
@@ -113,12 +115,12 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
 
 pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out) {
     pm_session_desc resolved;
-    if (model->weights == NULL)
+    if (!model->placed)
         return pm__fail(
             PM_ARGUMENT,
             "session: the model was opened without its weights (vocab_only, no_weights)");
-    const pm__session_source source = {.backend = model->device->handle.backend,
-                                       .weights = model->weights,
+    const pm__session_source source = {.model = model,
+                                       .backend = model->device->handle.backend,
                                        .graph = &model->graph,
                                        .tokenizer = model->tokenizer,
                                        .n_vocab = model->def.n_vocab,
@@ -130,6 +132,10 @@ pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_sessi
 void pm_session_close(pm_session *session) {
     if (session == NULL)
         return;
+    pm_session **link = &session->source.model->sessions;
+    while (*link != session)
+        link = &(*link)->next;
+    *link = session->next;
     pm__pages_finish(&session->pages);
     if (session->context != NULL)
         session->source.backend->context_destroy(session->context);
@@ -198,13 +204,38 @@ void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep) {
     pm__sequence *s = &session->sequences[seq];
     s->length = pm__least_u32(s->length, n_keep);
     s->n_eval = pm__least_u32(s->n_eval, s->length);
-    pm__pages_trim(&session->pages, seq, s->n_eval);
+    s->n_restore = pm__least_u32(s->n_restore, s->length);
+    if (session->context != NULL)
+        pm__pages_trim(&session->pages, seq, s->n_eval);
 }
 
 void pm__session_reopen_last(pm_session *session, uint32_t seq) {
     pm__sequence *s = &session->sequences[seq];
     assert(s->length > 0);
     s->n_eval = pm__least_u32(s->n_eval, s->length - 1);
+    s->n_restore = pm__least_u32(s->n_restore, s->length - 1);
+}
+
+/* Tokens [first, end) of a sequence into its history, by a begin() that no submit() follows. */
+static pm_status fill_history(pm_session *session, uint32_t seq, uint32_t first, uint32_t end) {
+    const pm__sequence *s = &session->sequences[seq];
+    while (first < end) {
+        const uint32_t n = pm__least_u32(end - first, session->limits.n_batch);
+        for (uint32_t i = 0; i < n; i++)
+            session->rows[i] = (struct pm_step_row){
+                .token = (uint32_t)s->tokens[first + i], .seq = seq, .pos = first + i};
+        PM_TRY(pm__step_begin(session, n, 0, false, true));
+        first += n;
+    }
+    return PM_OK;
+}
+
+pm_status pm__session_share(pm_session *session, uint32_t from, uint32_t to, uint32_t n,
+                            uint32_t n_history) {
+    PM_TRY(pm__step_check(session));
+    PM_TRY(pm__pages_share(&session->pages, from, to, n));
+    session->sequences[to].n_eval = n;
+    return fill_history(session, to, n > n_history ? n - n_history : 0, n);
 }
 
 pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep) {
@@ -224,6 +255,7 @@ pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids,
     PM_TRY(pm__session_check_tokens(session, seq, ids, n));
     if (n == 0 && session->sequences[seq].length == 0)
         return pm__fail(PM_ARGUMENT, "session: no tokens, and sequence %u is empty", seq);
+    PM_TRY(pm__session_ready(session));
     pm__session_append(session, seq, ids, n);
     if (logits != NULL)
         pm__session_reopen_last(session, seq);
@@ -248,6 +280,7 @@ pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *
                               pm_logits_fn each, void *user) {
     PM_TRY(pm__session_check(session, seq));
     PM_TRY(pm__session_check_tokens(session, seq, ids, n));
+    PM_TRY(pm__session_ready(session));
     pm__sequence *s = &session->sequences[seq];
     PM_TRY(pm__step_until(session, seq, s->length, PM__WANT_NOTHING));
     pm__session_append(session, seq, ids, n);

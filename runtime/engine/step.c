@@ -15,6 +15,12 @@ uint32_t pm__step_in_flight(const pm_session *session) {
     return session->n_submitted - session->n_collected;
 }
 
+pm_status pm__step_check(const pm_session *session) {
+    if (session->context != NULL)
+        return PM_OK;
+    return pm__fail(PM_DEVICE_LOST, "engine: the device was lost under another session");
+}
+
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
                          bool together) {
     assert(pm__step_in_flight(session) == 0);
@@ -31,6 +37,7 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
 }
 
 pm_status pm__step_submit(pm_session *session) {
+    PM_TRY(pm__step_check(session));
     assert(pm__step_in_flight(session) < session->info.most_ahead);
     PM_TRY(watch(session, session->source.backend->submit(session->context)));
     session->n_submitted++;
@@ -59,6 +66,7 @@ static pm_status check_drawn(const pm_session *session, uint32_t number) {
 }
 
 pm_status pm__step_collect(pm_session *session) {
+    PM_TRY(pm__step_check(session));
     assert(pm__step_in_flight(session) > 0);
     PM_TRY(watch(session, session->source.backend->collect(session->context, session->drawn)));
     const uint32_t number = session->n_collected++;
@@ -108,9 +116,10 @@ static bool mark_together(pm__sequence *s, uint32_t end) {
     return s->together[s->n_eval];
 }
 
-pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
+pm_status pm__step_once(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
     pm__sequence *s = &session->sequences[seq];
     assert(s->n_eval < end && end <= s->length);
+    PM_TRY(pm__step_check(session));
     const uint32_t most = want == PM__WANT_ALL ? session->limits.n_out : session->limits.n_batch;
     const bool together = mark_together(s, end);
     const uint32_t stop = s->n_eval + rows_of_chunk(session, end - s->n_eval, most);
@@ -121,11 +130,19 @@ pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__wa
     PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN, together));
     PM_TRY(pm__step_submit(session));
     PM_TRY(pm__step_collect(session));
+    if (want == PM__WANT_LOGITS || want == PM__WANT_ALL)
+        PM_TRY(watch(session, session->source.backend->read_logits(session->context, 0, n_out,
+                                                                   session->logits)));
     s->n_eval = stop;
-    if (want != PM__WANT_LOGITS && want != PM__WANT_ALL)
-        return PM_OK;
-    return watch(session,
-                 session->source.backend->read_logits(session->context, 0, n_out, session->logits));
+    return PM_OK;
+}
+
+pm_status pm__step_chunk(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
+    pm_status status;
+    do
+        status = pm__step_once(session, seq, end, want);
+    while (pm__session_recover(session, &status));
+    return status;
 }
 
 pm_status pm__step_until(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {

@@ -9,6 +9,7 @@
 #include <shaderc/shaderc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- results --------------------------------------------------------------------------------- */
 
@@ -199,9 +200,7 @@ pm_status pm__gpu_create(uint32_t index, const pm_device_desc *desc, pm__gpu **o
     return status;
 }
 
-void pm__gpu_destroy(pm__gpu *gpu) {
-    if (gpu == NULL)
-        return;
+static void close_vulkan(pm__gpu *gpu) {
     if (gpu->device != VK_NULL_HANDLE) {
         gpu->vk.vkDeviceWaitIdle(gpu->device);
         gpu->vk.vkDestroyPipelineCache(gpu->device, gpu->pipeline_cache, NULL);
@@ -209,6 +208,70 @@ void pm__gpu_destroy(pm__gpu *gpu) {
     }
     if (gpu->instance != VK_NULL_HANDLE)
         vkDestroyInstance(gpu->instance, NULL);
+    gpu->device = VK_NULL_HANDLE;
+    gpu->pipeline_cache = VK_NULL_HANDLE;
+    gpu->instance = VK_NULL_HANDLE;
+}
+
+/* ---- reopening ------------------------------------------------------------------------------- */
+
+static bool same_device(const pm__gpu *gpu, const pm__adapter *adapter) {
+    const VkPhysicalDeviceProperties *was = &gpu->properties, *is = &adapter->properties;
+    return was->vendorID == is->vendorID && was->deviceID == is->deviceID &&
+           strcmp(was->deviceName, is->deviceName) == 0 &&
+           memcmp(gpu->id.deviceUUID, adapter->id.deviceUUID, VK_UUID_SIZE) == 0;
+}
+
+static bool same_driver(const pm__gpu *gpu, const pm__adapter *adapter) {
+    return gpu->properties.driverVersion == adapter->properties.driverVersion &&
+           gpu->driver.driverID == adapter->driver.driverID &&
+           strcmp(gpu->driver.driverInfo, adapter->driver.driverInfo) == 0;
+}
+
+/* Some drivers give all their devices the same identity: then the place in the list counts. */
+static pm_status find_again(const pm__gpu *gpu, const pm__adapters *set, const pm__adapter **out) {
+    const pm__adapter *found = NULL;
+    for (uint32_t i = 0; i < set->n; i++)
+        if (same_device(gpu, &set->items[i]) && (found == NULL || i == gpu->info.index))
+            found = &set->items[i];
+    if (found == NULL)
+        return pm__fail(PM_NO_DEVICE, "gpu: device '%s' is not there any more%s%s", gpu->info.name,
+                        set->note[0] != '\0' ? ": " : "", set->note);
+    if (!same_driver(gpu, found))
+        return pm__fail(PM_NO_DEVICE,
+                        "gpu: the driver of device '%s' is another one now, and its results may be "
+                        "others; start again with it",
+                        gpu->info.name);
+    *out = found;
+    return PM_OK;
+}
+
+static pm_status reopen_from(pm__gpu *gpu, pm__adapters *set) {
+    const pm__adapter *adapter = NULL;
+    PM_TRY(find_again(gpu, set, &adapter));
+    gpu->physical = adapter->physical;
+    gpu->instance = set->instance;
+    set->instance = VK_NULL_HANDLE;
+    gpu->lost = false;
+    PM_TRY(create_device(gpu, adapter));
+    return pm__pipeline_cache_create(gpu);
+}
+
+pm_status pm__gpu_reopen(pm__gpu *gpu) {
+    pm__adapters set;
+    close_vulkan(gpu);
+    gpu->lost = true;
+    PM_TRY(pm__adapters_init(&set));
+    const pm_status status = reopen_from(gpu, &set);
+    gpu->lost = status != PM_OK;
+    pm__adapters_finish(&set);
+    return status;
+}
+
+void pm__gpu_destroy(pm__gpu *gpu) {
+    if (gpu == NULL)
+        return;
+    close_vulkan(gpu);
     shaderc_compiler_release(gpu->compiler);
     pm__quarantine_destroy(gpu->quarantine);
     pm__shader_cache_destroy(gpu->shaders);

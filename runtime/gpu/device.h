@@ -78,6 +78,10 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what);
 
 /* Opens and closes the device itself; gpu.c wraps it into a pm__device_handle. */
 pm_status pm__gpu_create(uint32_t index, const pm_device_desc *desc, pm__gpu **out);
+/* Closes a lost device and opens the same one anew, by the same driver and with the same caps;
+ * everything made on it must be destroyed before. After a failure it is lost as before.
+ * errors  NO_DEVICE: it is not there any more, or has another driver; those of opening */
+pm_status pm__gpu_reopen(pm__gpu *gpu);
 void pm__gpu_destroy(pm__gpu *gpu);
 
 #endif

@@ -14,6 +14,13 @@ static void backend_close(void *device) {
     free(self);
 }
 
+static pm_status backend_reopen(void *device) {
+    pm__gpu_device *self = device;
+    pm__queue_finish(&self->queue);
+    PM_TRY(pm__gpu_reopen(self->gpu));
+    return pm__queue_init(&self->queue, self->gpu);
+}
+
 static pm_status backend_weights_create(void *device, const pm__model_def *def,
                                         pm_progress_fn progress, void *user, void **out) {
     pm__gpu_weights *weights;
@@ -81,6 +88,7 @@ static pm_status backend_plan(void *device, const pm__plan_desc *desc, const pm_
 
 static const pm__backend backend = {
     .close = backend_close,
+    .reopen = backend_reopen,
     .weights_create = backend_weights_create,
     .weights_destroy = backend_weights_destroy,
     .plan = backend_plan,

@@ -6,6 +6,58 @@
 
 static const double SILENCE_SECONDS = 120.0;
 static const uint64_t WAIT_NANOSECONDS = 1000000000;
+static const uint32_t CANARY = 0x5afe0e4du;
+
+/* ---- canaries -------------------------------------------------------------------------------- */
+
+static volatile uint32_t *canary_of(const pm__queue *queue, uint64_t value) {
+    return (volatile uint32_t *)queue->canaries.map + value % PM__CANARIES;
+}
+
+static pm_status record_canary(pm__queue *queue, uint32_t i) {
+    const struct VolkDeviceTable *vk = &queue->gpu->vk;
+    VkCommandBuffer commands = queue->write_canary[i];
+    PM_TRY(pm__queue_begin(queue, commands, true));
+    pm__queue_barrier(queue, commands); /* not before the work is done */
+    vk->vkCmdFillBuffer(commands, queue->canaries.buffer, 4ull * i, 4, CANARY);
+    pm__queue_barrier(queue, commands);
+    return pm__queue_end(queue, commands);
+}
+
+static pm_status create_canaries(pm__queue *queue) {
+    PM_TRY(pm__buffer_init(queue->gpu, &queue->canaries, "canaries", 4 * PM__CANARIES,
+                           PM__MEMORY_READBACK));
+    PM_TRY(pm__queue_allocate(queue, PM__CANARIES, queue->write_canary));
+    for (uint32_t i = 0; i < PM__CANARIES; i++)
+        PM_TRY(record_canary(queue, i));
+    return PM_OK;
+}
+
+/* Clears the place of submission `value`, once what used it last is known to have run. */
+static pm_status clear_canary(pm__queue *queue, uint64_t value) {
+    if (value > queue->verified + PM__CANARIES)
+        PM_TRY(pm__queue_wait(queue, value - PM__CANARIES));
+    *canary_of(queue, value) = 0;
+    return PM_OK;
+}
+
+static pm_status verify(pm__queue *queue, uint64_t value) {
+    for (; queue->verified < value; queue->verified++) {
+        const uint64_t next = queue->verified + 1;
+        if (*canary_of(queue, next) == CANARY)
+            continue;
+        queue->gpu->lost = true;
+        return pm__fail(PM_DEVICE_LOST,
+                        "gpu: the driver of '%s' reported success for submission %" PRIu64
+                        ", which did not run to its end; lower --submit-ms (now %.0f), update the "
+                        "driver (%s), or take another --device",
+                        queue->gpu->info.name, next, queue->gpu->submit_seconds * 1e3,
+                        queue->gpu->info.driver);
+    }
+    return PM_OK;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
 
 pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
     *queue = (pm__queue){.gpu = gpu};
@@ -24,9 +76,10 @@ pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
         .pNext = &type,
     };
-    return pm__gpu_check(gpu,
+    PM_TRY(pm__gpu_check(gpu,
                          gpu->vk.vkCreateSemaphore(gpu->device, &semaphore, NULL, &queue->timeline),
-                         "gpu: timeline semaphore");
+                         "gpu: timeline semaphore"));
+    return create_canaries(queue);
 }
 
 void pm__queue_finish(pm__queue *queue) {
@@ -35,9 +88,12 @@ void pm__queue_finish(pm__queue *queue) {
         return;
     gpu->vk.vkDeviceWaitIdle(gpu->device);
     gpu->vk.vkDestroySemaphore(gpu->device, queue->timeline, NULL);
-    gpu->vk.vkDestroyCommandPool(gpu->device, queue->pool, NULL);
+    gpu->vk.vkDestroyCommandPool(gpu->device, queue->pool, NULL); /* and the command buffers */
+    pm__buffer_finish(gpu, &queue->canaries);
     *queue = (pm__queue){0};
 }
+
+/* ---- commands -------------------------------------------------------------------------------- */
 
 pm_status pm__queue_allocate(pm__queue *queue, uint32_t n, VkCommandBuffer *commands) {
     pm__gpu *gpu = queue->gpu;
@@ -76,11 +132,13 @@ pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands) {
         .signalSemaphoreValueCount = 1,
         .pSignalSemaphoreValues = &value,
     };
+    PM_TRY(clear_canary(queue, value));
+    const VkCommandBuffer both[] = {commands, queue->write_canary[value % PM__CANARIES]};
     const VkSubmitInfo submit = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
         .pNext = &timeline,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &commands,
+        .commandBufferCount = PM__COUNT(both),
+        .pCommandBuffers = both,
         .signalSemaphoreCount = 1,
         .pSignalSemaphores = &queue->timeline,
     };
@@ -101,8 +159,10 @@ pm_status pm__queue_wait(pm__queue *queue, uint64_t value) {
     const double start = pm__clock_seconds();
     for (;;) {
         const VkResult result = gpu->vk.vkWaitSemaphores(gpu->device, &wait, WAIT_NANOSECONDS);
-        if (result != VK_TIMEOUT)
-            return pm__gpu_check(gpu, result, "gpu: wait for the device");
+        if (result != VK_TIMEOUT) {
+            PM_TRY(pm__gpu_check(gpu, result, "gpu: wait for the device"));
+            return verify(queue, value);
+        }
         if (pm__clock_seconds() - start > SILENCE_SECONDS) {
             gpu->lost = true;
             return pm__fail(PM_DEVICE_LOST,

@@ -1,14 +1,22 @@
-/* queue.h: command buffers go in, a timeline semaphore counts what is done. */
+/* queue.h: command buffers go in, a timeline semaphore counts what is done.
+ *
+ * Drivers have been seen signalling success for work that was killed. So the last thing a submission
+ * does is to write a canary, a word that the host has cleared before; who waits looks at it. */
 #ifndef PM_GPU_QUEUE_H
 #define PM_GPU_QUEUE_H
 
-#include "device.h"
+#include "memory.h"
+
+enum { PM__CANARIES = 64 }; /* submissions that nobody has waited for, at most */
 
 typedef struct pm__queue {
     pm__gpu *gpu;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted; /* value the last submission signals; 0: none yet */
+    uint64_t submitted;  /* value the last submission signals; 0: none yet */
+    uint64_t verified;   /* all submissions up to it have written their canary */
+    pm__buffer canaries; /* [PM__CANARIES] words */
+    VkCommandBuffer write_canary[PM__CANARIES];
 } pm__queue;
 
 pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu);
@@ -22,7 +30,8 @@ pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands);
 /* One submission of one command buffer; queue->submitted is then the value it signals. */
 pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands);
 /* Waits until the timeline has reached `value`.
- * errors  DEVICE_LOST, also if nothing was heard of the device for two minutes */
+ * errors  DEVICE_LOST, also if nothing was heard of the device for two minutes, or if a submission
+ *         did not run to its end */
 pm_status pm__queue_wait(pm__queue *queue, uint64_t value);
 
 /* What kernels, copies and the host wrote becomes visible to kernels, indirect grids, copies and

@@ -59,6 +59,10 @@ typedef struct pm__context_info {
 
 typedef struct pm__backend {
     void (*close)(void *device);
+    /* After DEVICE_LOST: opens the same device anew, in place, with the settings it had. All weights
+     * and contexts of it are destroyed before. After a failure it can be tried again, or closed.
+     * NULL: it is never lost. */
+    pm_status (*reopen)(void *device);
 
     /* Places all weights. The file map must outlive them. */
     pm_status (*weights_create)(void *device, const pm__model_def *def, pm_progress_fn progress,
