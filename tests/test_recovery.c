@@ -136,6 +136,10 @@ static pm_status act(play *p) {
     PM_TRY(eval(p, p->first, 1, 21));
     PM_TRY(fake_session_try(tokenizer, &desc, &p->second));
     PM_TRY(eval(p, p->second, 2, 1));
+    PM_TRY(eval(p, p->second, 0, 6));
+    for (uint32_t i = 0; i < 6; i++) /* the same tokens as sequence 0 has, evaluated otherwise */
+        PM_TRY(pm_session_eval(p->second, 1, some_tokens(6, 0) + i, 1, NULL));
+    PM_TRY(eval(p, p->second, 1, 1));
     PM_TRY(generate(p, p->first, 35, 1, 9, NULL));
     PM_TRY(generate(p, p->second, 3, 1, 0, NULL));
     PM_TRY(pm_session_eval_all(p->first, 2, some_tokens(37, 3), 37, on_logits, p->t));

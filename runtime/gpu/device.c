@@ -134,8 +134,10 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
         .enabledExtensionCount = wanted_extensions(adapter, names),
         .ppEnabledExtensionNames = names,
     };
-    PM_TRY(pm__gpu_check(gpu, vkCreateDevice(gpu->physical, &info, NULL, &gpu->device),
+    VkDevice opened = VK_NULL_HANDLE; /* a call that fails may leave anything in it */
+    PM_TRY(pm__gpu_check(gpu, vkCreateDevice(gpu->physical, &info, NULL, &opened),
                          "gpu: opening the device"));
+    gpu->device = opened;
     volkLoadDeviceTable(&gpu->vk, gpu->device);
     if (adapter->timeline_extension)
         use_timeline_extension(&gpu->vk);
