@@ -98,6 +98,7 @@ static VkResult VKAPI_PTR submit(VkQueue queue, uint32_t n, const VkSubmitInfo *
 
 static void count_calls(pm__gpu *gpu) {
     real = gpu->vk;
+    n_live = 1; /* the canaries of its queue */
     gpu->vk.vkAllocateMemory = allocate_memory;
     gpu->vk.vkFreeMemory = free_memory;
     gpu->vk.vkCreateComputePipelines = create_pipelines;
