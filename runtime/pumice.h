@@ -9,6 +9,12 @@
  * other than XDG_CACHE_HOME, HOME, PUMICE_SHADER_DIR and those of the Vulkan loader, or fall back
  * to another device on its own.
  *
+ * A device that is lost (a driver gave up on work, a GPU was reset, work was reported as done that was
+ * not) is opened again by the call that notices it: weights come back from the file, the caches of a
+ * session from its tokens, and the call goes on with the same bits as if nothing had happened. A
+ * warning says so. A second loss within one call ends it with DEVICE_LOST, and the session is
+ * finished; device and model are still good, and the next call that needs them tries again.
+ *
  * Every function that can fail returns pm_status; the sentence that says what failed, where, and
  * what to try is in pm_last_error() of the same thread. Handles are written only on PM_OK. A desc
  * of zeros asks for defaults. close(NULL) does nothing. One handle is used by one thread at a time;
@@ -63,8 +69,8 @@ typedef void (*pm_log_fn)(void *user, pm_log_level level, const char *line);
  * to be set before other threads use the library. fn may be called by any thread that does. */
 PM_API void pm_set_log(pm_log_level most, pm_log_fn fn, void *user);
 
-/* Progress of long work: done of total units of `what`. */
-typedef void (*pm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+/* Progress of long work: done of total units of `what`. false ends it with CANCELLED. */
+typedef bool (*pm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
@@ -133,7 +139,7 @@ typedef struct pm_model_desc {
 } pm_model_desc;
 
 /* device  may be NULL with vocab_only
- * errors  BAD_FILE, UNSUPPORTED (names the key or tensor), OUT_OF_MEMORY, DEVICE_LOST */
+ * errors  BAD_FILE, UNSUPPORTED (names the key or tensor), OUT_OF_MEMORY, DEVICE_LOST, CANCELLED */
 PM_API pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out);
 PM_API void pm_model_close(pm_model *model);
 
@@ -346,7 +352,7 @@ typedef struct pm_generation {
  * of the other answers are emptied, before and after. An empty prompt goes on from what sequence 0
  * holds. A cancelled answer is PM_OK with PM_STOP_CANCELLED. Free with pm_generation_free.
  * errors  CONTEXT_FULL (the prompt does not fit; names both numbers; nothing appended),
- *         DEVICE_LOST, ARGUMENT */
+ *         DEVICE_LOST (session is finished), ARGUMENT */
 PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc,
                              pm_generation **out);
 PM_API void pm_generation_free(pm_generation *generation);

@@ -119,7 +119,8 @@ static pm_status fake_weights_create(void *device, const pm__model_def *def,
     assert_non_null(def);
     PM_TRY(operate());
     for (uint64_t i = 1; progress != NULL && i <= 3; i++)
-        progress(user, "weights", i, 3);
+        if (!progress(user, "weights", i, 3))
+            return pm__fail(PM_CANCELLED, "fake: interrupted");
     *out = &weights;
     fake_seen.n_weights++;
     return PM_OK;

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pty
+import random
 import re
 import resource
 import select
@@ -799,6 +800,52 @@ def test_interrupted_run():
         out.endswith(b"\n") and b" tokens  " in err.splitlines()[-1],
         "text and closing line are complete",
     )
+
+
+MOMENTS = (
+    ("run", signal.SIGINT, ["--raw", "-p", "Once upon a time", "--ignore-eos", "-c", "2000"]),
+    ("run", signal.SIGTERM, ["--raw", "-p", "Once " * 300, "-n", "1000", "--answers", "3"]),
+    ("score", signal.SIGINT, ["-p", "The cat sat on the mat. " * 400, "-c", "300"]),
+)
+
+
+def stop_at(command, number, args, seconds, env):
+    """Sends a signal so long after the program has its handlers; gives the time it took to end."""
+    process = subprocess.Popen(
+        [PROGRAM, command, "-m", STORIES, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+    )
+    try:
+        wait_until_caught(process.pid)
+        time.sleep(seconds)
+        sent = time.monotonic()
+        process.send_signal(number)
+        text = process.communicate(timeout=120)[0].decode(errors="replace")
+    finally:
+        process.kill()
+    took = time.monotonic() - sent
+    what = f"{command}, {number.name} after {seconds:.2f} s"
+    check(process.returncode == INTERRUPTED, f"{what}: exit {process.returncode}: {text[-400:]}")
+    check("Validation" not in text and "VUID" not in text, f"{what}: {text[-2000:]}")
+    if command == "run" and "tokens  " in text:
+        check(" tok/s" in text.splitlines()[-1], f"{what}: the closing line is the last")
+    return took
+
+
+def test_any_moment():
+    """Whatever it does when a signal comes, it lets the device end what it has begun."""
+    rng = random.Random(9)
+    slowest = 0
+    for i in range(30):
+        command, number, args = MOMENTS[i % len(MOMENTS)]
+        env = dict(os.environ)
+        if i % 6 == 5:  # where the layer is not installed, the loader leaves it out
+            env["VK_INSTANCE_LAYERS"] = "VK_LAYER_KHRONOS_validation"
+        slowest = max(slowest, stop_at(command, number, args, rng.uniform(0, 2.5), env))
+    print(f"  30 moments, the slowest end took {slowest:.1f} s")
 
 
 def test_closed_stdout():

@@ -172,12 +172,13 @@ static void check_sum(pm__gpu *gpu, const pm__pipeline *pipeline) {
 
 static uint64_t last_done, last_total;
 
-static void on_progress(void *user, const char *what, uint64_t done, uint64_t total) {
+static bool on_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     assert_ptr_equal(user, &last_done);
     assert_string_equal(what, "compile shaders");
     assert_true(done >= last_done && done <= total);
     last_done = done;
     last_total = total;
+    return true;
 }
 
 static uint32_t request(pm__pipelines *set, const pm__pipeline_desc *desc) {

@@ -29,10 +29,11 @@ bool pm__event_print_case(void *to, const pm_check_case *c) {
     return fflush(to) == 0;
 }
 
-void pm__event_print_alive(void *to, const char *what, uint64_t done, uint64_t total) {
+bool pm__event_print_alive(void *to, const char *what, uint64_t done, uint64_t total) {
     (void)what;
     fprintf(to, "alive\t%" PRIu64 "\t%" PRIu64 "\n", done, total);
     fflush(to);
+    return true;
 }
 
 void pm__event_print_end(FILE *to, const char *sentence) {

@@ -12,7 +12,7 @@
 /* pm_check_fn; to: FILE */
 bool pm__event_print_case(void *to, const pm_check_case *c);
 /* pm_progress_fn: loading a large model takes a while, and is no silence. to: FILE */
-void pm__event_print_alive(void *to, const char *what, uint64_t done, uint64_t total);
+bool pm__event_print_alive(void *to, const char *what, uint64_t done, uint64_t total);
 /* The last line. sentence  why the child stopped before its end; NULL: it did not */
 void pm__event_print_end(FILE *to, const char *sentence);
 

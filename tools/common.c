@@ -120,14 +120,20 @@ int pm__cli_open_device(pm__cli *cli, const pm__options *options) {
     return pm__cli_status(pm_device_open(&desc, &cli->device));
 }
 
+static int interrupted(void) {
+    return pm__interrupts() ? PM__EXIT_CANCELLED : 0;
+}
+
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
     cli->options = options;
     if (need != PM__NEED_VOCAB) {
         PM__CHECK(pm__cli_open_device(cli, options));
         pm__report_device(pm_device_get_info(cli->device));
+        PM__CHECK(interrupted());
     }
     if (need != PM__NEED_DEVICE)
         PM__CHECK(open_model(cli, need));
+    PM__CHECK(interrupted());
     if (need == PM__NEED_SESSION) {
         PM__CHECK(pm__check_first_use(cli));
         pm__report_quarantine(cli->device);
@@ -136,7 +142,7 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
         if (desc.n_ctx == PM_CTX_AUTO)
             pm__report_auto(cli->model, pm_session_n_ctx(cli->session));
     }
-    return 0;
+    return interrupted();
 }
 
 void pm__cli_close(pm__cli *cli) {

@@ -61,8 +61,7 @@ void pm__report_auto(const pm_model *model, uint32_t n_ctx) {
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
-void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total) {
-    pm__progress *progress = user;
+static void show_progress(pm__progress *progress, const char *what, uint64_t done, uint64_t total) {
     const double time = now();
     const bool terminal = isatty(STDERR_FILENO);
     if (progress->shown_at <= 0)
@@ -82,6 +81,11 @@ void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t t
     bar[30] = '\0';
     fprintf(stderr, "\r\033[K%s [%s] %3.0f%%", what, bar, 100 * part);
     progress->on_screen = true;
+}
+
+bool pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total) {
+    show_progress(user, what, done, total);
+    return !pm__interrupts();
 }
 
 void pm__report_progress_end(pm__progress *progress) {

@@ -15,13 +15,13 @@ void pm__report_quarantine(const pm_device *device);
 /* The kernel tier a device works with: the last that is available; NULL on the CPU path. */
 const pm_tier_info *pm__report_tier(const pm_device_info *info);
 
-/* pm_progress_fn: a bar on a terminal, now and then a line otherwise. user: pm__progress, zeros at
- * first. */
+/* pm_progress_fn: a bar on a terminal, now and then a line otherwise; false where somebody
+ * interrupts. user: pm__progress, zeros at first. */
 typedef struct pm__progress {
     double shown_at; /* seconds of the monotonic clock */
     bool on_screen;
 } pm__progress;
-void pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total);
+bool pm__report_progress(void *user, const char *what, uint64_t done, uint64_t total);
 void pm__report_progress_end(pm__progress *progress);
 
 /* Tokens a second after the first; 0 if there was one alone. */

@@ -84,10 +84,12 @@ static pm_status weights_create(void *device, const pm__model_def *def, pm_progr
         return pm__fail_memory("cpu weights", sizeof *weights);
     *weights = (cpu_weights){.device = device, .def = def};
     /* They are read where the file is mapped. */
-    if (progress != NULL)
-        progress(user, "weights", weight_bytes(def), weight_bytes(def));
     *out = weights;
-    return PM_OK;
+    if (progress == NULL || progress(user, "weights", weight_bytes(def), weight_bytes(def)))
+        return PM_OK;
+    free(weights);
+    *out = NULL;
+    return pm__fail(PM_CANCELLED, "cpu: loading the weights was interrupted");
 }
 
 static void weights_destroy(void *weights) {

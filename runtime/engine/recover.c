@@ -57,7 +57,12 @@ pm_status pm__device_restore(pm_device *device) {
 typedef struct teller {
     const char *what;
     double said;
+    const pm_session *session; /* that waits for it; NULL: none */
 } teller;
+
+static bool goes_on(const pm_session *session) {
+    return session == NULL || session->go_on == NULL || session->go_on(session->user);
+}
 
 static void tell(teller *t, uint64_t done, uint64_t total) {
     const double now = pm__clock_seconds();
@@ -67,23 +72,39 @@ static void tell(teller *t, uint64_t done, uint64_t total) {
     pm__log(PM_LOG_WARN, "recovery: %s, %.0f %%", t->what, 100.0 * (double)done / (double)total);
 }
 
-static void tell_loading(void *user, const char *what, uint64_t done, uint64_t total) {
+static bool tell_loading(void *user, const char *what, uint64_t done, uint64_t total) {
+    const teller *t = user;
     (void)what;
     tell(user, done, total);
+    return goes_on(t->session);
 }
 
-pm_status pm__model_restore(pm_model *model) {
+static pm_status restore_model(pm_model *model, const pm_session *session) {
     PM_TRY(pm__device_restore(model->device));
     if (model->weights != NULL || !model->placed)
         return PM_OK;
     const pm__device_handle *handle = &model->device->handle;
-    teller loading = {.what = "weights are loaded again", .said = pm__clock_seconds()};
+    teller loading = {
+        .what = "weights are loaded again", .said = pm__clock_seconds(), .session = session};
     return handle->backend->weights_create(handle->device, &model->def, tell_loading, &loading,
                                            &model->weights);
 }
 
+pm_status pm__model_restore(pm_model *model) {
+    return restore_model(model, NULL);
+}
+
 static bool is_as_evaluated(const pm__sequence *a, const pm__sequence *b, uint32_t pos) {
     return a->tokens[pos] == b->tokens[pos] && a->together[pos] == b->together[pos];
+}
+
+/* In a deterministic session both ways give the same bits, and together is faster. */
+static void forget_alone(pm_session *session) {
+    for (uint32_t seq = 0; session->limits.deterministic && seq < session->limits.n_seq; seq++) {
+        pm__sequence *s = &session->sequences[seq];
+        for (uint32_t pos = 0; pos < s->n_restore; pos++)
+            s->together[pos] = true;
+    }
 }
 
 /* Sequences that began alike share pages again, so that what they share is evaluated once. */
@@ -117,7 +138,7 @@ static pm_status restore_sequence(pm_session *session, uint32_t seq, teller *t) 
     while (s->n_eval < s->n_restore) {
         PM_TRY(pm__step_once(session, seq, end_of_run(s), PM__WANT_NOTHING));
         tell(t, s->n_eval, s->n_restore);
-        if (session->go_on != NULL && !session->go_on(session->user))
+        if (!goes_on(session))
             return pm__fail(PM_CANCELLED, "session: recovery was interrupted");
     }
     s->n_restore = 0;
@@ -125,7 +146,7 @@ static pm_status restore_sequence(pm_session *session, uint32_t seq, teller *t) 
 }
 
 static pm_status restore_context(pm_session *session) {
-    PM_TRY(pm__model_restore(session->source.model));
+    PM_TRY(restore_model(session->source.model, session));
     PM_TRY(pm__session_reserve_device(session));
     for (uint32_t seq = 0; seq < session->limits.n_seq; seq++)
         PM_TRY(session->source.backend->set_sampler(session->context, seq,
@@ -139,6 +160,7 @@ static pm_status restore_session(pm_session *session) {
     session->n_loss = session->source.model->device->n_loss;
     if (session->context == NULL)
         PM_TRY(restore_context(session));
+    forget_alone(session);
     for (uint32_t seq = 0; seq < session->limits.n_seq; seq++)
         PM_TRY(restore_sequence(session, seq, &t));
     return PM_OK;

@@ -323,8 +323,9 @@ static void build_job(void *user, size_t i) {
     if (!has_failed(b))
         build_one(b, &b->set->items[b->todo[i]]);
     const size_t n_done = atomic_fetch_add(&b->n_done, 1) + 1;
-    if (b->progress != NULL && pthread_equal(pthread_self(), b->caller))
-        b->progress(b->user, "compile shaders", n_done, b->n);
+    if (b->progress != NULL && pthread_equal(pthread_self(), b->caller) &&
+        !b->progress(b->user, "compile shaders", n_done, b->n))
+        keep_failure(b, PM_CANCELLED, VK_SUCCESS, "pipeline: compiling was interrupted");
 }
 
 static pm_status run_build(build *b) {

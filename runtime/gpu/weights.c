@@ -170,8 +170,8 @@ static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
             stream.spots = spots;
             PM_TRY(stream_part(&stream, slot));
             done += spots->quants.bytes + spots->scales.bytes;
-            if (progress != NULL)
-                progress(user, "load weights", done, total);
+            if (progress != NULL && !progress(user, "load weights", done, total))
+                return pm__fail(PM_CANCELLED, "gpu: loading the weights was interrupted");
         }
     }
     return pm__uploader_flush(uploader);
