@@ -223,7 +223,7 @@ static void long_answers(void **state) {
     free(quiet);
     quiet = run_quietly(&drawn);
     lose_at(&drawn, quiet, quiet->n_submit_before + 1); /* in the first chunk of a prompt */
-    lose_at(&drawn, quiet, quiet->n_submit); /* with the last tokens */
+    lose_at(&drawn, quiet, quiet->n_submit);            /* with the last tokens */
     print_message("200 tokens: \"%.60s...\"\n", quiet->text);
     free(quiet);
 }

@@ -330,7 +330,7 @@ static const char all_operations[] =
 typedef struct check_case {
     const char *skip;
     pm_device *device;
-    const pm_model *model;
+    pm_model *model;
     uint32_t n_most; /* cases, then it is cancelled */
     uint32_t n_done;
 } check_case;
