@@ -119,8 +119,8 @@ static void byte_pairs(void **state) {
                                          "1",
                                          ".",
                                          "ab",
-                                         "\xc4\xa0"
-                                         "ab",
+                                         ("\xc4\xa0"
+                                          "ab"),
                                          "<|x|>"};
     static const int32_t kinds[] = {1, 1, 1, 1, 1, 1, 1, 3};
     static const char *const merges[] = {"a b", "\xc4\xa0 ab"};
