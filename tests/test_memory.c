@@ -191,11 +191,15 @@ static uint64_t planned_on_host(const pm_plan *plan, pm_plan_part part) {
     return bytes;
 }
 
+/* Taken when the device was opened: the canaries of its queue. */
+static pm__fault_memory held;
+
 static void expect_live(const sums *weights, const sums *session) {
     const pm__fault_memory memory = pm__faults_memory();
-    assert_int_equal(memory.n_live, weights->n + session->n);
+    assert_int_equal(memory.n_live, held.n_live + weights->n + session->n);
     for (uint32_t i = 0; i < VK_MAX_MEMORY_HEAPS; i++)
-        assert_int_equal(memory.live_heap_bytes[i], weights->heaps[i] + session->heaps[i]);
+        assert_int_equal(memory.live_heap_bytes[i],
+                         held.live_heap_bytes[i] + weights->heaps[i] + session->heaps[i]);
 }
 
 static void expect_same_plan(const pm_plan *a, const pm_plan *b) {
@@ -317,7 +321,8 @@ static bool check_model(pm_device *device, const char *path) {
     pm__expect_ok(status);
     pm_plan *plan;
     pm__expect_ok(pm_session_plan(empty, NULL, &plan));
-    assert_int_equal(pm__faults_memory().n_live, 0);
+    held = pm__faults_memory();
+    assert_true(held.n_live <= 1 && held.live_bytes <= 4096);
     const sums weights = planned(plan, PM_PLAN_WEIGHTS), loading = planned(plan, PM_PLAN_LOADING);
     const sums none = {0};
     const pm__fault_memory before = pm__faults_memory();
@@ -334,7 +339,7 @@ static bool check_model(pm_device *device, const char *path) {
     pm_model_close(model);
     pm_model_close(empty);
     pm_plan_free(plan);
-    assert_int_equal(pm__faults_memory().n_live, 0);
+    assert_int_equal(pm__faults_memory().n_live, held.n_live);
     return true;
 }
 
