@@ -204,7 +204,7 @@ static void take_why(pm__input *in, char given[256], char wanted[WHY_SIZE]) {
         if (bytes.data[i] != '\0')
             given[n++] = bytes.data[i];
     given[n] = '\0';
-    snprintf(wanted, WHY_SIZE, "%s", n > 0 ? given : "unknown");
+    snprintf(wanted, WHY_SIZE, "%.159s", n > 0 ? given : "unknown");
     for (char *c = wanted; *c; c++)
         if (*c < ' ' || *c > '~')
             *c = '?';
