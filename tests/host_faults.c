@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -367,13 +368,15 @@ static bool run_faulty(const pm__fault_scenario *s, uint32_t n, uint32_t n_fault
 
 void pm__faults_everywhere(const pm__fault_scenario *s) {
     const uint32_t stride = s->stride > 0 ? s->stride : 1;
+    const clock_t start = clock();
     uint32_t n_fault = 0, n_survived = 0;
     if (s->run(s->user) != PM_OK) /* what is made once and kept is made here */
         fail_msg("%s: %s", s->name, pm_last_error());
     for (int all = 0; all < (s->one_alone ? 1 : 2); all++)
         for (uint32_t n = 1; run_faulty(s, n, all ? UINT32_MAX : 1, &n_survived); n += stride)
             n_fault++;
-    print_message("  %s: %u faults, %u of them without effect\n", s->name, n_fault, n_survived);
+    print_message("  %s: %u faults, %u of them without effect, %.2f s of processor time\n", s->name,
+                  n_fault, n_survived, (double)(clock() - start) / CLOCKS_PER_SEC);
     if (n_fault == 0)
         fail_msg("%s: nothing failed", s->name);
 }
