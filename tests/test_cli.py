@@ -939,14 +939,15 @@ def wait_until_caught(pid, timeout=60):
 class Terminal:
     """A chat on a terminal of its own."""
 
-    def __init__(self, *args):
-        self.state = tempfile.mkdtemp(dir=TEMPORARY.name)
+    def __init__(self, *args, state=None, file_bytes=resource.RLIM_INFINITY):
+        self.state = state or tempfile.mkdtemp(dir=TEMPORARY.name)
         try:
             self.pid, self.fd = pty.fork()
         except OSError as error:  # a chroot without /dev/pts
             raise Skip(f"no terminal to be had: {error}") from None
         if self.pid == 0:
             os.environ.update(XDG_STATE_HOME=self.state, TERM="xterm")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
             os.execv(PROGRAM, [PROGRAM, "chat", "-m", chat_model(), "--device", "cpu", *args])
         self.seen = ""
 
@@ -1005,6 +1006,24 @@ def test_chat_on_a_terminal():
     check(chat.end() == OK, "Ctrl-D leaves")
     with open(os.path.join(chat.state, "pumice", "chat_history"), encoding="utf-8") as file:
         check("stats" in file.read(), "the history is kept")
+
+
+def test_history_on_a_full_disk():
+    state, seen = None, []
+    for line, file_bytes in (("/stats\n", resource.RLIM_INFINITY), ("/system Short\n", 10)):
+        chat = Terminal(state=state, file_bytes=file_bytes)
+        chat.wait_for("> ")
+        chat.type(line)
+        chat.wait_for("pumice: ")
+        chat.wait_for("> ")
+        chat.type("/exit\n")
+        check(chat.end() == OK, "left")
+        state = chat.state
+        with open(os.path.join(state, "pumice", "chat_history"), encoding="utf-8") as file:
+            seen.append(file.read())
+    check("stays as it was" in chat.seen, chat.seen)
+    check("stats" in seen[0] and seen[0] == seen[1], seen)
+    check(os.listdir(os.path.join(state, "pumice")) == ["chat_history"], "nothing else is left")
 
 
 def test_interrupted_chat():
