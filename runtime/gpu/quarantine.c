@@ -166,30 +166,79 @@ static void put(char *text, size_t *used, const char *words) {
     text[*used] = '\0';
 }
 
-static void write_file(const pm__gpu *gpu) {
-    const struct pm__quarantine *q = gpu->quarantine;
+static bool has_set(const state *s, uint64_t set) {
+    for (uint32_t i = 0; i < s->n_set; i++)
+        if (s->sets[i] == set)
+            return true;
+    return false;
+}
+
+/* Adds what `theirs` has and `out` has not; of too many sets the last stay. */
+static void merge(state *out, const state *theirs) {
+    uint64_t sets[2 * MOST_SETS];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < theirs->n_set; i++)
+        if (!has_set(out, theirs->sets[i]))
+            sets[n++] = theirs->sets[i];
+    for (uint32_t i = 0; i < out->n_set; i++)
+        sets[n++] = out->sets[i];
+    out->n_set = n < MOST_SETS ? n : MOST_SETS;
+    memcpy(out->sets, sets + (n - out->n_set), out->n_set * sizeof sets[0]);
+    for (int i = 0; i < MOST_KERNELS; i++)
+        if (out->why[i][0] == '\0')
+            memcpy(out->why[i], theirs->why[i], WHY_SIZE);
+}
+
+/* What is to be kept: what this process knows, and what others have written since it read. */
+static pm_status gather(const pm__gpu *gpu, state *out) {
+    state theirs = {.n_set = 0};
+    bool found;
+    char *text;
+    PM_TRY(pm__cache_read_text(gpu->shaders, gpu->quarantine->name, MOST_TEXT, &text, &found));
+    *out = gpu->quarantine->state;
+    for (int i = 0; i < MOST_KERNELS; i++)
+        if (out->temporary[i])
+            out->why[i][0] = '\0';
+    if (text != NULL && parse(&theirs, text))
+        merge(out, &theirs);
+    free(text);
+    return PM_OK;
+}
+
+static void compose(const pm__gpu *gpu, const state *s, char text[MOST_TEXT]) {
     size_t n, used = 0;
     const pm__kernel *table = pm__kernel_table(&n);
-    char text[MOST_TEXT], line[WHY_SIZE + 64];
-    if (!pm__cache_is_kept(gpu->shaders))
-        return;
+    char line[WHY_SIZE + 64];
     put(text, &used, first_line);
     snprintf(line, sizeof line, "\ndevice %.100s, %.80s\n", gpu->info.name, gpu->info.driver);
     put(text, &used, line);
     for (size_t i = 0; i < n; i++) {
-        if (q->state.why[i][0] == '\0' || q->state.temporary[i])
+        if (s->why[i][0] == '\0')
             continue;
-        snprintf(line, sizeof line, "quarantined %s %s\n", table[i].name, q->state.why[i]);
+        snprintf(line, sizeof line, "quarantined %s %s\n", table[i].name, s->why[i]);
         put(text, &used, line);
     }
-    for (uint32_t i = 0; i < q->state.n_set; i++) {
-        snprintf(line, sizeof line, "checked %016" PRIx64 "\n", q->state.sets[i]);
+    for (uint32_t i = 0; i < s->n_set; i++) {
+        snprintf(line, sizeof line, "checked %016" PRIx64 "\n", s->sets[i]);
         put(text, &used, line);
     }
     snprintf(line, sizeof line, "end %016" PRIx64 "\n", pm__hash(PM__HASH_START, text, used));
     put(text, &used, line);
-    if (!pm__cache_write_text(gpu->shaders, q->name, text))
-        pm__log(PM_LOG_WARN, "cache: %s cannot be written; the check will run again", q->name);
+}
+
+static void write_file(const pm__gpu *gpu) {
+    const char *name = gpu->quarantine->name;
+    state kept;
+    char text[MOST_TEXT];
+    if (!pm__cache_is_kept(gpu->shaders))
+        return;
+    bool written = gather(gpu, &kept) == PM_OK;
+    if (written) {
+        compose(gpu, &kept, text);
+        written = pm__cache_write_text(gpu->shaders, name, text);
+    }
+    if (!written)
+        pm__log(PM_LOG_WARN, "cache: %s cannot be written; the check will run again", name);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -253,11 +302,7 @@ pm_status pm__quarantine_clear(const pm__device_handle *handle) {
 }
 
 bool pm__quarantine_has_checked(const pm__device_handle *handle, uint64_t set) {
-    const state *s = &gpu_of(handle)->quarantine->state;
-    for (uint32_t i = 0; i < s->n_set; i++)
-        if (s->sets[i] == set)
-            return true;
-    return false;
+    return has_set(&gpu_of(handle)->quarantine->state, set);
 }
 
 void pm__quarantine_note_checked(const pm__device_handle *handle, uint64_t set) {
