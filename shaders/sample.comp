@@ -34,6 +34,10 @@ layout(std430, binding = 5) writeonly buffer Drawn { pm_step_drawn drawn[]; };
  * empty. */
 const uint TABLE_N = 2 * MOST_REPEAT, EMPTY = 0xffffffffu;
 shared uint table[TABLE_N];
+/* A bit for each value of 15 bits of the hash: nearly all tokens are seen there not to be in the
+ * table. */
+const uint FILTER_BITS = 15, FILTER_N = (1u << FILTER_BITS) / 32;
+shared uint filter_words[FILTER_N];
 shared uint bins[256];
 shared uint found[2];
 
@@ -52,10 +56,14 @@ void count_window(pm_step_row row) {
     uint n = min(min(sampler_.repeat_last_n, MOST_REPEAT), pos + 1);
     for (uint i = me; i < TABLE_N; i += WG_SIZE)
         table[i] = EMPTY;
+    for (uint i = me; i < FILTER_N; i += WG_SIZE)
+        filter_words[i] = 0;
     barrier();
     for (uint i = me; i < n; i += WG_SIZE) {
         uint token = history[row.seq * N_CTX + pos - i];
-        uint slot = hash32(token) % TABLE_N;
+        uint hash = hash32(token), bit = hash >> (32 - FILTER_BITS);
+        uint slot = hash % TABLE_N;
+        atomicOr(filter_words[bit / 32], 1u << bit % 32);
         for (uint probe = 0; probe < TABLE_N; probe++) {
             uint old = atomicCompSwap(table[slot], EMPTY, token << 11 | 1u);
             if (old == EMPTY)
@@ -79,7 +87,9 @@ float logit(uint id) {
         l = LOWEST;
     if (!penalised)
         return l;
-    uint slot = hash32(id) % TABLE_N;
+    uint hash = hash32(id), bit = hash >> (32 - FILTER_BITS), slot = hash % TABLE_N;
+    if ((filter_words[bit / 32] >> bit % 32 & 1u) == 0u)
+        return l;
     while (table[slot] != EMPTY && table[slot] >> 11 != id)
         slot = (slot + 1) % TABLE_N;
     if (table[slot] == EMPTY)

@@ -402,6 +402,8 @@ static void cases_sample(list *l) {
     for (size_t v = 0; v < PM__COUNT(vocabs); v++)
         for (size_t i = 0; i < PM__COUNT(samplers); i++)
             case_sample(l, &samplers[i], vocabs[v], outs[(v + i) % 3], i % 2 == 0 ? 1499 : 40);
+    /* The largest vocabulary in use, and all that is done with it: many turns of many loops. */
+    case_sample(l, &samplers[PM__COUNT(samplers) - 1], 262144, 1, 1499);
     for (uint32_t n = 1; n <= MOST_BATCH; n++)
         case_sample(l, &samplers[n % PM__COUNT(samplers)], 517, n, 1499);
 }
