@@ -179,7 +179,13 @@ static void put_weight(nowhere *n, const pm__tensor *t) {
     n->weights[t->index] = (pm__weight_place){.parts = part, .n_part = 1};
 }
 
-static pm_status nowhere_init(nowhere *n, const pm__graph *g) {
+/* Its planes lie one behind the other. */
+static void put_cache(nowhere *n, const pm__tensor *t, const pm__limits *limits) {
+    if (t != NULL && t->kind == PM__CACHE)
+        n->regions[t->index].bytes = pm__limits_cache_bytes(limits, t);
+}
+
+static pm_status nowhere_init(nowhere *n, const pm__graph *g, const pm__limits *limits) {
     const size_t most = (size_t)most_index(g) + 1;
     n->parts = calloc(most, sizeof *n->parts);
     n->weights = calloc(most, sizeof *n->weights);
@@ -192,6 +198,11 @@ static pm_status nowhere_init(nowhere *n, const pm__graph *g) {
         for (int k = 0; k < PM__MOST_INPUTS; k++)
             if (g->nodes[i].in[k] != NULL && g->nodes[i].in[k]->kind == PM__WEIGHT)
                 put_weight(n, g->nodes[i].in[k]);
+    for (uint32_t i = 0; i < g->n_node; i++) {
+        for (int k = 0; k < PM__MOST_INPUTS; k++)
+            put_cache(n, g->nodes[i].in[k], limits);
+        put_cache(n, g->nodes[i].out, limits);
+    }
     n->places =
         (pm__places){.weights = n->weights, .activations = n->regions, .caches = n->regions};
     for (int i = 0; i < PM__STEP_PART_COUNT; i++)
@@ -203,7 +214,7 @@ static pm_status nowhere_init(nowhere *n, const pm__graph *g) {
 
 typedef struct use { /* of a pipeline */
     const char *kernel;
-    pm__type type; /* of the matrix; PM__TYPE_COUNT: there is none */
+    pm__type type; /* of the matrix or the keys; PM__TYPE_COUNT: there is none */
 } use;
 
 typedef struct bench {
@@ -241,9 +252,11 @@ static pm_status note(bench *b, const pm__pipeline_desc *desc) {
 }
 
 static pm__type type_of(const pm__node *node) {
-    return node->op == PM__OP_MATMUL  ? node->in[1]->type
-           : node->op == PM__OP_EMBED ? node->in[0]->type
-                                      : PM__TYPE_COUNT;
+    return node->op == PM__OP_MATMUL      ? node->in[1]->type
+           : node->op == PM__OP_EMBED     ? node->in[0]->type
+           : node->op == PM__OP_KV_STORE  ? node->out->type
+           : node->op == PM__OP_ATTENTION ? node->in[1]->type
+                                          : PM__TYPE_COUNT;
 }
 
 /* Takes over what a program asks for; of the same defines another time only if `again`. */
@@ -270,7 +283,7 @@ static pm_status lower(bench *b, pm__lowering *lowering, bool again) {
     pm__program program = {0};
     lowering->gpu = b->gpu;
     lowering->pipelines = &b->requests;
-    pm_status status = nowhere_init(&n, lowering->graph);
+    pm_status status = nowhere_init(&n, lowering->graph, lowering->limits);
     lowering->places = &n.places;
     if (status == PM_OK)
         status = pm__pipelines_init(&b->requests, b->gpu);
@@ -308,17 +321,23 @@ static pm_status lower_tiers(bench *b, const pm__graph *g) {
     return status;
 }
 
+static pm_status lower_caches(bench *b, const pm__model_def *def, pm__type type) {
+    const pm__cache_types types = {type, type};
+    pm__graph g;
+    PM_TRY(pm__model_def_build(def, &types, &g));
+    const pm_status status = lower_tiers(b, &g);
+    pm__graph_finish(&g);
+    return status;
+}
+
 static pm_status lower_file(bench *b, const file *f) {
     pm__gguf gguf;
     PM_TRY(pm__gguf_init(&gguf, f->data, f->size));
     pm__model_def def = {0};
-    pm__graph g = {0};
+    pm__type type;
     pm_status status = pm__model_def_init(&def, &gguf);
-    if (status == PM_OK)
-        status = pm__model_def_build(&def, &g);
-    if (status == PM_OK)
-        status = lower_tiers(b, &g);
-    pm__graph_finish(&g);
+    for (uint32_t i = 0; status == PM_OK && pm__cache_type(i, &type); i++)
+        status = lower_caches(b, &def, type);
     pm__model_def_finish(&def);
     pm__gguf_finish(&gguf);
     return status;

@@ -131,8 +131,8 @@ static pm__t attention(pm__graph *g, const llama *m, const layer *l, pm__t x) {
                                       .n_head_kv = m->n_head_kv,
                                       .head_dim = m->head_dim,
                                       .scale = 1.0f / sqrtf((float)m->head_dim)};
-    pm__t k_cache = pm__cache(g, "cache_k", n_kv);
-    pm__t v_cache = pm__cache(g, "cache_v", n_kv);
+    pm__t k_cache = pm__cache(g, "cache_k", g->cache_types.k, n_kv);
+    pm__t v_cache = pm__cache(g, "cache_v", g->cache_types.v, n_kv);
 
     pm__t h = pm__rmsnorm(g, "attn_norm", x, l->attn_norm, m->eps);
     pm__t q = pm__rope(g, "rope_q", pm__matmul(g, "attn_q", h, l->wq, l->bq), &m->rope);

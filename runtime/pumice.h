@@ -219,6 +219,9 @@ typedef struct pm_session_desc {
      * several answers): kernels for many rows add up in another order. Costs the kernels for many
      * rows: prompts take about as long a token as answers do. On the CPU path it always holds. */
     bool deterministic;
+    /* What keys and values are kept as: "f32", "f16", "q8_0" or "q4_0"; NULL: "f16". The last two
+     * need heads of a multiple of 32 values. */
+    const char *cache_type_k, *cache_type_v;
 } pm_session_desc;
 
 typedef enum pm_plan_part {
@@ -256,7 +259,7 @@ typedef struct pm_plan {
 /* Every buffer that the model and a session of it allocate, to the byte, and the session's tables in
  * system memory. Free with pm_plan_free.
  * errors  OUT_OF_MEMORY: a buffer is larger than the device can have or bind; or PM_CTX_AUTO, and
- *         not even the smallest context fits (names needed and free bytes) */
+ *         not even the smallest context fits (names needed and free bytes); ARGUMENT */
 PM_API pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan **out);
 PM_API void pm_plan_free(pm_plan *plan);
 
@@ -389,7 +392,8 @@ typedef struct pm_check_desc {
     uint32_t first_node; /* nodes of the model before it are left out */
     uint64_t seed;       /* of the inputs; 0: 1 */
     bool used_only;      /* only kernels and types that a run of the model takes, no nodes */
-    pm_check_fn on_case; /* may be NULL */
+    const char *cache_type_k, *cache_type_v; /* of the model's nodes, as in pm_session_desc */
+    pm_check_fn on_case;                     /* may be NULL */
     void *user;
 } pm_check_desc;
 

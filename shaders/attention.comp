@@ -1,14 +1,15 @@
 /* attention.comp: y[r,h] = softmax(q[r,h] k^T * scale) v over positions 0..pos of its sequence
- * shape   q, y [rows, n_head, head_dim] f32   k, v [pages * PM_PAGE, n_head_kv, head_dim] f32
+ * shape   q, y [rows, n_head, head_dim] f32   k, v [pages * PM_PAGE, n_head_kv, head_dim]
  *         head_dim even, at most 256; query head h reads key head h / (n_head / n_head_kv)
  * grid    x: heads; y: rows
- * defines TIER_SUBGROUP   spec 0 WG_SIZE (at least 64), 1 HEAD_DIM, 2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX
- *         accum f32
+ * defines K_<TYPE>, V_<TYPE>, TIER_SUBGROUP   spec 0 WG_SIZE (at least 64), 1 HEAD_DIM, 2 N_HEAD,
+ *         3 N_HEAD_KV, 4 N_CTX, 5 K_N_CHUNK, 6 K_N_SCALE, 7 V_N_CHUNK, 8 V_N_SCALE   accum f32
  * checked tests row attention against cpu_attention, NMSE 1e-9
  * source  arXiv:1706.03762 eq. 1; running maximum arXiv:1805.02867; block table arXiv:2309.06180 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : enable
+#extension GL_EXT_control_flow_attributes : enable
 #extension GL_EXT_control_flow_attributes : enable
 #define PM_GLSL
 #include "params.h"
@@ -19,50 +20,70 @@ layout(constant_id = 1) const uint HEAD_DIM = 2;
 layout(constant_id = 2) const uint N_HEAD = 1;
 layout(constant_id = 3) const uint N_HEAD_KV = 1;
 layout(constant_id = 4) const uint N_CTX = 1;
+layout(constant_id = 5) const uint K_N_CHUNK = 1;
+layout(constant_id = 6) const uint K_N_SCALE = 0;
+layout(constant_id = 7) const uint V_N_CHUNK = 1;
+layout(constant_id = 8) const uint V_N_SCALE = 0;
 
 layout(push_constant) uniform Push { pm_push_attention push; };
-layout(std430, binding = 0) readonly buffer Q { vec2 q[]; };
-layout(std430, binding = 1) readonly buffer K { vec2 k[]; };
-layout(std430, binding = 2) readonly buffer V { float v[]; };
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+#define K_QUANTS_BINDING 1
+#define V_QUANTS_BINDING 2
 layout(std430, binding = 3) writeonly buffer Y { float y[]; };
 layout(std430, binding = 4) readonly buffer Rows {
     pm_step_head head;
     pm_step_row rows[];
 };
 layout(std430, binding = 5) readonly buffer Pages { uint pages[]; };
+#define K_SCALES_BINDING 6
+#define V_SCALES_BINDING 7
+#include "cache.glsl"
 #include "subgroup.glsl"
 
 const float LOWEST = -3.0e38;
-shared vec2 query[128];
+shared vec4 query[(256 + 32) / 4]; // zeros around the head, up to whole chunks of its keys
 shared float weights[WG_SIZE];
-shared uint places[WG_SIZE]; // element of v where this head starts at a position of the tile
+shared uint places[WG_SIZE]; // rows of the caches with the positions of the tile
+shared float parts[WG_SIZE * V_CHUNK];
 
-float score(uint place) {
-    vec2 sum = vec2(0.0);
-    for (uint d = 0; d < HEAD_DIM / 2; d++)
-        sum += query[d] * k[place / 2 + d];
-    return (sum.x + sum.y) * push.scale;
+float score(uint row, uint first, uint n) {
+    vec4 sum = vec4(0.0);
+    for (uint c = 0; c < n; c++) {
+        k_raw raw = k_load(row, first + c, K_N_CHUNK, K_N_SCALE);
+        [[unroll]] for (uint e = 0; e < K_CHUNK; e += 4)
+            sum += query[(c * K_CHUNK + e) / 4] * k_four(raw, e);
+    }
+    return (sum.x + sum.y + sum.z + sum.w) * push.scale;
 }
 
 void main() {
     uint h = gl_WorkGroupID.x, r = gl_WorkGroupID.y, me = gl_LocalInvocationIndex;
-    uint h_kv = h / (N_HEAD / N_HEAD_KV);
+    uint column = h / (N_HEAD / N_HEAD_KV) * HEAD_DIM;
     uint y_at = (r * N_HEAD + h) * HEAD_DIM;
     uint n_pos = min(rows[r].pos, N_CTX - 1) + 1;
     uint table = rows[r].seq * ((N_CTX + PM_PAGE - 1) / PM_PAGE);
-    for (uint d = me; d < HEAD_DIM / 2; d += WG_SIZE)
-        query[d] = q[y_at / 2 + d];
+
+    /* Chunks that hold the head; it begins k_skip and v_skip elements into the first of them. */
+    uint k_skip = HEAD_DIM % K_CHUNK == 0 ? 0 : column % K_CHUNK;
+    uint v_skip = HEAD_DIM % V_CHUNK == 0 ? 0 : column % V_CHUNK;
+    uint k_n = (k_skip + HEAD_DIM + K_CHUNK - 1) / K_CHUNK;
+    uint v_n = (v_skip + HEAD_DIM + V_CHUNK - 1) / V_CHUNK;
+    for (uint d = me; d < k_n * K_CHUNK; d += WG_SIZE)
+        query[d / 4][d % 4] = d >= k_skip && d - k_skip < HEAD_DIM ? q[y_at + d - k_skip] : 0.0;
     barrier();
 
+    /* Values: a chunk an invocation, every n_group-th position of a tile. */
+    uint n_group = WG_SIZE / v_n, group = me / v_n, v_c = column / V_CHUNK + me % v_n;
     float most = LOWEST, sum = 0.0;
-    vec4 acc = vec4(0.0); // of columns me, me + WG_SIZE ...
+    vec4 acc[V_CHUNK / 4];
+    [[unroll]] for (uint e = 0; e < V_CHUNK / 4; e++)
+        acc[e] = vec4(0.0);
     for (uint first = 0; first < n_pos; first += WG_SIZE) {
         uint pos = first + me;
         float mine = LOWEST;
         if (pos < n_pos) {
-            uint at = pages[table + pos / PM_PAGE] * PM_PAGE + pos % PM_PAGE;
-            places[me] = (at * N_HEAD_KV + h_kv) * HEAD_DIM;
-            mine = score(places[me]);
+            places[me] = pages[table + pos / PM_PAGE] * PM_PAGE + pos % PM_PAGE;
+            mine = score(places[me], column / K_CHUNK, k_n);
         }
         float new_most = max(most, reduce_max(mine));
         float weight = pos < n_pos ? exp(mine - new_most) : 0.0;
@@ -70,16 +91,24 @@ void main() {
         float shrink = exp(most - new_most);
         sum = sum * shrink + reduce_add(weight); // its barriers also publish weights and places
         uint n = min(WG_SIZE, n_pos - first);
-        vec4 part = vec4(0.0);
-        for (uint j = 0; j < n; j++)
-            for (uint i = 0; i < 4 && i * WG_SIZE < HEAD_DIM; i++)
-                if (me + i * WG_SIZE < HEAD_DIM)
-                    part[i] += weights[j] * v[places[j] + me + i * WG_SIZE];
-        acc = acc * shrink + part;
+        [[unroll]] for (uint e = 0; e < V_CHUNK / 4; e++)
+            acc[e] *= shrink;
+        for (uint j = group; j < n && group < n_group; j += n_group) {
+            v_raw raw = v_load(places[j], v_c, V_N_CHUNK, V_N_SCALE);
+            [[unroll]] for (uint e = 0; e < V_CHUNK / 4; e++)
+                acc[e] += weights[j] * v_four(raw, 4 * e);
+        }
         most = new_most;
         barrier();
     }
-    for (uint i = 0; i < 4; i++)
-        if (me + i * WG_SIZE < HEAD_DIM)
-            y[y_at + me + i * WG_SIZE] = acc[i] / sum;
+    if (group < n_group)
+        [[unroll]] for (uint e = 0; e < V_CHUNK; e++)
+            parts[me * V_CHUNK + e] = acc[e / 4][e % 4];
+    barrier();
+    for (uint d = me; d < HEAD_DIM; d += WG_SIZE) {
+        float all = 0.0;
+        for (uint g = 0; g < n_group; g++)
+            all += parts[g * v_n * V_CHUNK + v_skip + d];
+        y[y_at + d] = all / sum;
+    }
 }

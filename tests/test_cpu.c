@@ -241,67 +241,145 @@ static void test_rope(void **state) {
     check_rope(PM__ROPE_HALVES, 4, false);
 }
 
-enum { N_HEAD = 6, N_HEAD_KV = 2, HEAD_DIM = 11, N_Q = N_HEAD * HEAD_DIM };
+enum { N_HEAD = 6, N_HEAD_KV = 2, HEAD_DIM = 11 };
 enum { N_KV = N_HEAD_KV * HEAD_DIM, CACHE_ROWS = N_SEQ * N_PAGE * 32 };
+enum { STRIDE = (N_KV + 3) / 4 * 4 }; /* rows of a cache are whole chunks */
 
 static void test_kv_store(void **state) {
     (void)state;
     const pm__tensor x = activation(N_KV), cache = {.kind = PM__CACHE, .n_col = N_KV},
                      step = {.kind = PM__STEP};
     const pm__node node = {.op = PM__OP_KV_STORE, .in = {&x, &step, &step}, .out = &cache};
-    float *xs = noises(N_ROW * N_KV, 10), *out = noises(CACHE_ROWS * N_KV, 11);
-    float *expected = noises(CACHE_ROWS * N_KV, 11);
+    float *xs = noises(N_ROW * N_KV, 10), *out = noises(CACHE_ROWS * STRIDE, 11);
+    float *expected = noises(CACHE_ROWS * STRIDE, 11);
     for (uint32_t r = 0; r < N_ROW; r++)
-        for (uint32_t c = 0; c < N_KV; c++)
-            expected[cache_row(step_rows.rows[r].seq, step_rows.rows[r].pos) * N_KV + c] =
-                xs[r * N_KV + c];
+        for (uint32_t c = 0; c < STRIDE; c++)
+            expected[cache_row(step_rows.rows[r].seq, step_rows.rows[r].pos) * STRIDE + c] =
+                c < N_KV ? xs[r * N_KV + c] : 0;
     run(&node, (const void *[PM__MOST_INPUTS]){xs, &step_rows, pages}, out);
-    assert_memory_equal(out, expected, CACHE_ROWS * N_KV * sizeof(float));
+    assert_memory_equal(out, expected, CACHE_ROWS * STRIDE * sizeof(float));
     free(xs);
     free(out);
     free(expected);
 }
 
+/* The words of either plane of a position, as plan.h has them. */
+static void check_stored(pm__type type) {
+    enum { N = 96 };
+    const pm__tensor x = activation(N), cache = {.kind = PM__CACHE, .type = type, .n_col = N},
+                     step = {.kind = PM__STEP};
+    const pm__node node = {.op = PM__OP_KV_STORE, .in = {&x, &step, &step}, .out = &cache};
+    const uint32_t n_quant = pm__type_quant_words(type, N), n_scale = pm__type_scale_words(type, N);
+    const size_t n_word = CACHE_ROWS * (n_quant + n_scale);
+    float *xs = noises(N_ROW * N, 10);
+    uint32_t *out = calloc(n_word, sizeof *out), *expected = calloc(n_word, sizeof *out);
+    assert_true(out != NULL && expected != NULL);
+    for (uint32_t r = 0; r < N_ROW; r++) {
+        uint8_t row[N * sizeof(float)];
+        const size_t at = cache_row(step_rows.rows[r].seq, step_rows.rows[r].pos);
+        pm__type_encode(type, xs + r * N, N, row);
+        pm__type_pack(type, row, N, expected + at * n_quant,
+                      expected + CACHE_ROWS * n_quant + at * n_scale);
+    }
+    run(&node, (const void *[PM__MOST_INPUTS]){xs, &step_rows, pages}, out);
+    assert_memory_equal(out, expected, n_word * sizeof *out);
+    free(xs);
+    free(out);
+    free(expected);
+}
+
+static void test_kv_store_types(void **state) {
+    (void)state;
+    pm__type type;
+    for (uint32_t i = 0; pm__cache_type(i, &type); i++)
+        check_stored(type);
+}
+
+/* Shapes of attention, and its caches as plain floats. */
+typedef struct head_shape {
+    uint32_t n_head, n_head_kv, head_dim;
+    const float *q, *k, *v; /* [rows, n_head * head_dim], [CACHE_ROWS, n_head_kv * head_dim] */
+} head_shape;
+
 /* What one value of attention's output must be. */
-static double attention_value(const float *q, const float *k, const float *v, uint32_t r,
-                              uint32_t h, uint32_t d) {
+static double attention_value(const head_shape *in, uint32_t r, uint32_t h, uint32_t d) {
     const struct pm_step_row row = step_rows.rows[r];
-    const uint32_t first = h / (N_HEAD / N_HEAD_KV) * HEAD_DIM;
+    const uint32_t dim = in->head_dim, n_kv = in->n_head_kv * dim;
+    const uint32_t first = h / (in->n_head / in->n_head_kv) * dim;
     double scores[N_CTX], max = -1e300, sum = 0, value = 0;
     for (uint32_t pos = 0; pos <= row.pos; pos++) {
         scores[pos] = 0;
-        for (uint32_t c = 0; c < HEAD_DIM; c++)
-            scores[pos] += (double)q[r * N_Q + h * HEAD_DIM + c] *
-                           (double)k[cache_row(row.seq, pos) * N_KV + first + c] * (double)0.3f;
+        for (uint32_t c = 0; c < dim; c++)
+            scores[pos] += (double)in->q[(r * in->n_head + h) * dim + c] *
+                           (double)in->k[cache_row(row.seq, pos) * n_kv + first + c] * (double)0.3f;
         max = fmax(max, scores[pos]);
     }
     for (uint32_t pos = 0; pos <= row.pos; pos++) {
         const double p = exp(scores[pos] - max);
         sum += p;
-        value += p * (double)v[cache_row(row.seq, pos) * N_KV + first + d];
+        value += p * (double)in->v[cache_row(row.seq, pos) * n_kv + first + d];
     }
     return value / sum;
 }
 
-static void test_attention(void **state) {
-    (void)state;
-    const pm__tensor q = activation(N_Q), cache = {.kind = PM__CACHE, .n_col = N_KV},
+/* A cache of the type, of rows that `plain` holds; `plain` becomes what the type made of them. */
+static uint32_t *make_cache(pm__type type, float *plain, uint32_t n_col) {
+    const uint32_t n_quant = pm__type_quant_words(type, n_col);
+    const uint32_t n_scale = pm__type_scale_words(type, n_col);
+    uint32_t *words = calloc(CACHE_ROWS * (n_quant + n_scale), sizeof *words);
+    uint8_t *row = malloc(n_col * sizeof(float));
+    assert_true(words != NULL && row != NULL);
+    for (size_t at = 0; at < CACHE_ROWS; at++) {
+        pm__type_encode(type, plain + at * n_col, n_col, row);
+        pm__type_pack(type, row, n_col, words + at * n_quant,
+                      words + CACHE_ROWS * n_quant + at * n_scale);
+        pm__type_decode(type, row, n_col, plain + at * n_col);
+    }
+    free(row);
+    return words;
+}
+
+static void check_attention(pm__type k_type, pm__type v_type, const head_shape *shape) {
+    const uint32_t n_q = shape->n_head * shape->head_dim;
+    const uint32_t n_kv = shape->n_head_kv * shape->head_dim;
+    const pm__tensor q = activation(n_q), k = {.kind = PM__CACHE, .type = k_type, .n_col = n_kv},
+                     v = {.kind = PM__CACHE, .type = v_type, .n_col = n_kv},
                      step = {.kind = PM__STEP};
-    pm__node node = {.op = PM__OP_ATTENTION, .in = {&q, &cache, &cache, &step, &step}, .out = &q};
-    node.params.attention.n_head = N_HEAD;
-    node.params.attention.n_head_kv = N_HEAD_KV;
-    node.params.attention.head_dim = HEAD_DIM;
+    pm__node node = {.op = PM__OP_ATTENTION, .in = {&q, &k, &v, &step, &step}, .out = &q};
+    node.params.attention.n_head = shape->n_head;
+    node.params.attention.n_head_kv = shape->n_head_kv;
+    node.params.attention.head_dim = shape->head_dim;
     node.params.attention.scale = 0.3f;
-    float *qs = noises(N_ROW * N_Q, 12), *ks = noises(CACHE_ROWS * N_KV, 13),
-          *vs = noises(CACHE_ROWS * N_KV, 14), out[N_ROW * N_Q];
-    double expected[N_ROW * N_Q];
-    for (uint32_t i = 0; i < N_ROW * N_Q; i++)
-        expected[i] = attention_value(qs, ks, vs, i / N_Q, i % N_Q / HEAD_DIM, i % HEAD_DIM);
-    run(&node, (const void *[PM__MOST_INPUTS]){qs, ks, vs, &step_rows, pages}, out);
-    assert_true(nmse(out, expected, N_ROW * N_Q) < close_enough);
+    float *qs = noises(N_ROW * n_q, 12), *ks = noises(CACHE_ROWS * n_kv, 13),
+          *vs = noises(CACHE_ROWS * n_kv, 14), *out = calloc(N_ROW * n_q, sizeof *out);
+    double *expected = calloc(N_ROW * n_q, sizeof *expected);
+    assert_true(out != NULL && expected != NULL);
+    uint32_t *k_words = make_cache(k_type, ks, n_kv), *v_words = make_cache(v_type, vs, n_kv);
+    const head_shape in = {shape->n_head, shape->n_head_kv, shape->head_dim, qs, ks, vs};
+    for (uint32_t i = 0; i < N_ROW * n_q; i++)
+        expected[i] = attention_value(&in, i / n_q, i % n_q / in.head_dim, i % in.head_dim);
+    run(&node, (const void *[PM__MOST_INPUTS]){qs, k_words, v_words, &step_rows, pages}, out);
+    assert_true(nmse(out, expected, N_ROW * n_q) < close_enough);
     free(qs);
     free(ks);
     free(vs);
+    free(out);
+    free(expected);
+    free(k_words);
+    free(v_words);
+}
+
+static void test_attention(void **state) {
+    (void)state;
+    static const head_shape any = {.n_head = N_HEAD, .n_head_kv = N_HEAD_KV, .head_dim = HEAD_DIM};
+    static const head_shape blocks = {.n_head = 3, .n_head_kv = 3, .head_dim = 32};
+    pm__type k, v;
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
+        for (uint32_t j = 0; pm__cache_type(j, &v); j++) {
+            check_attention(k, v, &blocks);
+            if (pm__type_get(k)->block_n == 1 && pm__type_get(v)->block_n == 1)
+                check_attention(k, v, &any);
+        }
 }
 
 static void test_elementwise(void **state) {
@@ -358,7 +436,7 @@ static void toy_build(toy *t) {
     const pm__attention_desc heads = {.n_head = 2, .n_head_kv = 2, .head_dim = 4, .scale = 0.5f};
     pm__graph_init(g);
     pm__t x = pm__embed(g, "embed", &t->weights[0].tensor);
-    pm__t k = pm__cache(g, "k", EMBD), v = pm__cache(g, "v", EMBD);
+    pm__t k = pm__cache(g, "k", PM__TYPE_F32, EMBD), v = pm__cache(g, "v", PM__TYPE_F32, EMBD);
     pm__kv_store(g, "store_k", k, pm__matmul(g, "key", x, &t->weights[1].tensor, NULL));
     pm__kv_store(g, "store_v", v, x);
     x = pm__add(g, "add", x, pm__attention(g, "attention", x, k, v, &heads));
@@ -577,13 +655,13 @@ static void test_device(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embed),       cmocka_unit_test(test_rmsnorm),
-        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_kv_store),    cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_select),
-        cmocka_unit_test(test_ahead),       cmocka_unit_test(test_copy_page),
-        cmocka_unit_test(test_rules),       cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_embed),     cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_matmul),    cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_kv_store),  cmocka_unit_test(test_kv_store_types),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_select),    cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_copy_page), cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_plan),      cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,8 @@ static pm_status build_layer(fixture *f) {
     pm__graph *g = &f->g;
     pm__t x = pm__embed(g, "embed", &f->table);
     pm__graph_scope(g, "blk.%u.", 3u);
-    pm__t k_cache = pm__cache(g, "cache_k", N_KV), v_cache = pm__cache(g, "cache_v", N_KV);
+    pm__t k_cache = pm__cache(g, "cache_k", PM__TYPE_F32, N_KV),
+          v_cache = pm__cache(g, "cache_v", PM__TYPE_F32, N_KV);
     pm__t h = pm__rmsnorm(g, "norm", x, &f->norm, 1e-5f);
     pm__t q = pm__rope(g, "rope_q", pm__matmul(g, "q", h, &f->wq, &f->bias), &f->rope);
     pm__kv_store(g, "store_k", k_cache, pm__matmul(g, "k", h, &f->wk, NULL));
@@ -277,6 +278,66 @@ static void test_rows(void **state) {
     }
 }
 
+/* A store and attention over caches of these types, of two key heads of head_dim. */
+static pm_status build_attention(pm__graph *g, pm__type k_type, pm__type v_type,
+                                 uint32_t head_dim) {
+    const pm__tensor table = weight("table", N_VOCAB, 4 * head_dim);
+    const pm__tensor w = weight("w", 2 * head_dim, 4 * head_dim);
+    const pm__attention_desc heads = {.n_head = 4, .n_head_kv = 2, .head_dim = head_dim};
+    pm__graph_init(g);
+    pm__t x = pm__embed(g, "embed", &table);
+    pm__t k = pm__cache(g, "cache_k", k_type, 2 * head_dim);
+    pm__t v = pm__cache(g, "cache_v", v_type, 2 * head_dim);
+    pm__kv_store(g, "store_k", k, pm__matmul(g, "k", x, &w, NULL));
+    pm__attention(g, "attention", x, k, v, &heads);
+    return g->status;
+}
+
+static void test_cache_costs(void **state) {
+    (void)state;
+    enum { DIM = 96, N_COL = 2 * DIM, N_ROW = 3, DEPTH = 33 };
+    static const uint64_t row[PM__TYPE_COUNT] = {[PM__TYPE_F32] = 4 * N_COL,
+                                                 [PM__TYPE_F16] = 2 * N_COL,
+                                                 [PM__TYPE_Q8_0] = N_COL + 2 * N_COL / 32,
+                                                 [PM__TYPE_Q4_0] = N_COL / 2 + 2 * N_COL / 32};
+    pm__type k, v;
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
+        for (uint32_t j = 0; pm__cache_type(j, &v); j++) {
+            pm__graph g;
+            assert_int_equal(build_attention(&g, k, v, DIM), PM_OK);
+            assert_int_equal(g.caches[0]->type, k);
+            assert_int_equal(g.caches[1]->type, v);
+            assert_int_equal(pm__node_cost(find(&g, "store_k"), N_ROW, 1, DEPTH).bytes,
+                             N_ROW * (4 * N_COL + row[k]));
+            assert_int_equal(pm__node_cost(find(&g, "attention"), N_ROW, 1, DEPTH).bytes,
+                             2 * N_ROW * 4 * 4 * DIM + DEPTH * (row[k] + row[v]));
+            pm__graph_finish(&g);
+        }
+}
+
+static void test_cache_refusals(void **state) {
+    (void)state;
+    static const struct {
+        pm__type k, v;
+        uint32_t head_dim;
+        pm_status status;
+        const char *part;
+    } cases[] = {
+        {PM__TYPE_Q8_0, PM__TYPE_F32, 40, PM_ARGUMENT, "cache_k: rows of 80 values"},
+        {PM__TYPE_F16, PM__TYPE_Q4_0, 48, PM_ARGUMENT, "attention: heads of 48 values"},
+        {PM__TYPE_Q4_0, PM__TYPE_F16, 48, PM_ARGUMENT, "be kept as q4_0"},
+        {PM__TYPE_F16, PM__TYPE_BF16, 48, PM_FAILURE, "cache_v: a cache cannot be bf16"},
+    };
+    for (size_t i = 0; i < PM__COUNT(cases); i++) {
+        pm__graph g;
+        assert_int_equal(build_attention(&g, cases[i].k, cases[i].v, cases[i].head_dim),
+                         cases[i].status);
+        if (strstr(pm_last_error(), cases[i].part) == NULL)
+            fail_msg("'%s' lacks '%s'", pm_last_error(), cases[i].part);
+        pm__graph_finish(&g);
+    }
+}
+
 static void test_ops(void **state) {
     (void)state;
     assert_string_equal(pm__op_get(PM__OP_KV_STORE)->name, "kv_store");
@@ -287,8 +348,10 @@ static void test_ops(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer),    cmocka_unit_test(test_access), cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_rows),   cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_layer),       cmocka_unit_test(test_access),
+        cmocka_unit_test(test_cost),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_rows),        cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_cache_costs), cmocka_unit_test(test_cache_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,7 +114,7 @@ static void test_refused_shapes(void **context) {
     case_init(&c);
     const pm__attention_desc odd = {1, 1, 7, 1};
     x = activation(&c, 7);
-    const pm__t cache = pm__cache(&c.graph, "k", 7);
+    const pm__t cache = pm__cache(&c.graph, "k", PM__TYPE_F32, 7);
     pm__attention(&c.graph, "attention", x, cache, cache, &odd);
     expect_refusal(s, &c, PM_UNSUPPORTED, "heads of 7 columns");
 

@@ -155,8 +155,27 @@ static void test_step_bytes(void **state) {
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         assert_int_equal(pm__limits_step_bytes(&limits, (pm__step_part)part), expected[part]);
     assert_int_equal(pm__limits_pages(&limits), 8);
-    const pm__tensor cache = {.kind = PM__CACHE, .n_col = 5};
-    assert_int_equal(pm__limits_cache_bytes(&limits, &cache), 8 * PM_PAGE * 5 * 4);
+}
+
+/* Rows of whole chunks of 16 bytes, and a word for the scales of two blocks. */
+static void test_cache_bytes(void **state) {
+    (void)state;
+    const pm__limits limits = {.n_ctx = 100, .n_batch = 7, .n_out = 3, .n_seq = 2};
+    static const struct {
+        pm__type type;
+        uint32_t n_col, quants, scales;
+    } rows[] = {{PM__TYPE_F32, 5, 32, 0},   {PM__TYPE_F32, 96, 384, 0}, {PM__TYPE_F16, 5, 16, 0},
+                {PM__TYPE_F16, 96, 192, 0}, {PM__TYPE_Q8_0, 96, 96, 8}, {PM__TYPE_Q8_0, 64, 64, 4},
+                {PM__TYPE_Q4_0, 32, 16, 4}, {PM__TYPE_Q4_0, 96, 48, 8}};
+    for (size_t i = 0; i < PM__COUNT(rows); i++) {
+        const pm__tensor cache = {.kind = PM__CACHE, .type = rows[i].type, .n_col = rows[i].n_col};
+        const pm__cache_layout at = pm__limits_cache_layout(&limits, &cache);
+        assert_int_equal(at.quants_row, rows[i].quants);
+        assert_int_equal(at.scales_row, rows[i].scales);
+        assert_int_equal(at.scales, 8 * PM_PAGE * rows[i].quants);
+        assert_int_equal(at.bytes, 8 * PM_PAGE * (rows[i].quants + rows[i].scales));
+        assert_int_equal(pm__limits_cache_bytes(&limits, &cache), at.bytes);
+    }
 }
 
 /* Limits that no memory serves give the largest numbers, not small ones. */
@@ -174,7 +193,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_overlaps), cmocka_unit_test(test_chain),
         cmocka_unit_test(test_too_large),        cmocka_unit_test(test_step_bytes),
-        cmocka_unit_test(test_huge_limits),
+        cmocka_unit_test(test_cache_bytes),      cmocka_unit_test(test_huge_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

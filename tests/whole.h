@@ -26,6 +26,7 @@ void pm__expect_ok(pm_status status);
 /* A file under ../shared; NULL where it is not there. */
 pm_model *pm__whole_model(pm_device *device, const char *relative);
 pm_model *pm__whole_model_at(pm_device *device, const char *path);
+/* Caches are f32, as those of the references. */
 pm_session *pm__whole_session(pm_model *model, uint32_t n_ctx, uint32_t n_batch, uint32_t n_seq);
 
 void pm__whole_tokenize(const pm_model *model, const char *text, pm__id_list *out);

@@ -104,7 +104,7 @@ typedef struct cpu_context {
     pm__limits limits;
     pm__plan plan;
     uint8_t *arena;
-    float **caches; /* [n_cache] */
+    uint8_t **caches; /* [n_cache] */
     void *step[PM__STEP_PART_COUNT];
     pm__cpu_args *args; /* [n_node] */
     uint32_t n_row, n_out;
@@ -317,8 +317,12 @@ static pm_status copy_page(void *context, uint32_t from, uint32_t to) {
     if (from >= n_page || to >= n_page)
         return pm__fail(PM_ARGUMENT, "cpu: page %u to %u of %u", from, to, n_page);
     for (uint32_t i = 0; i < c->g->n_cache && from != to; i++) {
-        const size_t n = (size_t)PM_PAGE * c->g->caches[i]->n_col;
-        memcpy(c->caches[i] + to * n, c->caches[i] + from * n, n * sizeof(float));
+        const pm__cache_layout at = pm__limits_cache_layout(&c->limits, c->g->caches[i]);
+        const size_t quants = PM_PAGE * (size_t)at.quants_row;
+        const size_t scales = PM_PAGE * (size_t)at.scales_row;
+        uint8_t *second = c->caches[i] + at.scales;
+        memcpy(c->caches[i] + to * quants, c->caches[i] + from * quants, quants);
+        memcpy(second + to * scales, second + from * scales, scales);
     }
     return PM_OK;
 }

@@ -12,7 +12,7 @@ const pm_device_info *pm__cpu_info(void);
 
 /* One node over plain memory, for checks of single kernels.
  * in      base of each input: activations [rows, n_col] f32; weights as the file holds them;
- *         caches [pages * PM_PAGE, n_col] f32; step parts in the layout of params.h
+ *         caches as plan.h lays them out; step parts in the layout of params.h
  * out     the same for the output; ADVANCE also writes inputs, as graph.h says */
 typedef struct pm__cpu_args {
     const void *in[PM__MOST_INPUTS];

@@ -230,15 +230,22 @@ static bool each_node(void *user, uint32_t index, const pm__trial *trial,
 }
 
 static pm_status run_nodes(check *c) {
+    const pm_session_desc session = {.cache_type_k = c->desc->cache_type_k,
+                                     .cache_type_v = c->desc->cache_type_v};
+    pm__graph graph;
+    PM_TRY(pm__model_graph(c->model, &session, &graph));
     const pm__node_check nodes = {.runner = c->runner,
                                   .model = c->model,
+                                  .graph = &graph,
                                   .n_row =
                                       c->desc->level == PM_CHECK_DEEP ? DEEP_NODE_ROWS : NODE_ROWS,
                                   .first = c->desc->first_node,
                                   .times = NODE_RUNS,
                                   .each = each_node,
                                   .user = c};
-    return pm__check_nodes(&nodes);
+    const pm_status status = pm__check_nodes(&nodes);
+    pm__graph_finish(&graph);
+    return status;
 }
 
 /* The names of nodes are not matched in advance: those that do not fit are counted too. */

@@ -45,8 +45,9 @@ struct pm_model;
 typedef struct pm__node_check {
     pm__runner *runner; /* NULL: the CPU path */
     const struct pm_model *model;
-    uint32_t n_row; /* of the first step; the second has one */
-    uint32_t first; /* nodes before it are not judged */
+    const pm__graph *graph; /* of the model */
+    uint32_t n_row;         /* of the first step; the second has one */
+    uint32_t first;         /* nodes before it are not judged */
     int times;
     /* Before a node, with result NULL, says whether it is wanted; then with the result, whether to
      * go on. index counts through both steps. */

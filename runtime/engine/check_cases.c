@@ -230,26 +230,54 @@ static void cases_rope(list *l) {
         case_rope(l, &(rope_case){descs[3], 2, n, DEPTH, false, true});
 }
 
-static void case_kv_store(list *l, uint32_t n_col, uint32_t n_row, uint32_t n_ctx) {
+typedef struct kv_store_case {
+    pm__type type;
+    uint32_t n_col, n_row, n_ctx; /* n_ctx 0: as usual */
+    float size, nan_part;
+    uint32_t zero_bits;
+    bool quick, deep;
+} kv_store_case;
+
+static void case_kv_store(list *l, const kv_store_case *k) {
     pm__check_case c;
-    case_init(&c, n_row, 1);
-    c.quick = n_col == 131;
-    c.deep = n_ctx != 0;
-    if (n_ctx != 0) {
-        c.limits.n_ctx = n_ctx;
-        c.last_pos = n_ctx - 1;
+    case_init(&c, k->n_row, 1);
+    c.size = k->size;
+    c.nan_part = k->nan_part;
+    c.zero_bits = k->zero_bits;
+    c.quick = k->quick;
+    c.deep = k->deep;
+    if (k->n_ctx != 0) {
+        c.limits.n_ctx = k->n_ctx;
+        c.last_pos = k->n_ctx - 1;
     }
-    const pm__t cache = pm__cache(&c.graph, "cache", n_col);
+    const uint32_t n_col = fit(k->type, k->n_col);
+    const pm__t cache = pm__cache(&c.graph, "cache", k->type, n_col);
     pm__kv_store(&c.graph, "kv_store", cache, activation(&c, "x", PM__ROWS_BATCH, n_col));
-    give(l, &c, "%u/rows%u/ctx%u", n_col, n_row, c.limits.n_ctx);
+    give(l, &c, "%s/%u/rows%u/ctx%u/size%g%s%s", pm__type_get(k->type)->name, n_col, c.n_row,
+         c.limits.n_ctx, k->size > 0 ? (double)k->size : 1.0, k->nan_part > 0 ? "/nan" : "",
+         k->zero_bits > 0 ? "/ties" : "");
 }
 
 static void cases_kv_store(list *l) {
-    for (size_t i = 0; i < PM__COUNT(some_cols); i++)
-        case_kv_store(l, some_cols[i], some_rows[i % 4], 0);
-    for (uint32_t n = 1; n <= MOST_BATCH; n++)
-        case_kv_store(l, 45, n, 129);
-    case_kv_store(l, 34, 7, DEPTH);
+    /* Halves that are subnormal, scales that vanish, all that passes the largest half and the
+     * largest float. */
+    static const float sizes[] = {1e-6f, 1e-7f, 1e-30f, 1e-37f, 3e4f, 1e37f};
+    pm__type t;
+    for (uint32_t type = 0; pm__cache_type(type, &t); type++) {
+        for (size_t i = 0; i < PM__COUNT(some_cols); i++)
+            case_kv_store(l, &(kv_store_case){.type = t,
+                                              .n_col = some_cols[i],
+                                              .n_row = some_rows[(i + type) % 4],
+                                              .quick = i == 5});
+        for (size_t i = 0; i < PM__COUNT(sizes); i++)
+            case_kv_store(l, &(kv_store_case){t, 13, 3, 0, sizes[i], 0, 0, false, false});
+        case_kv_store(l, &(kv_store_case){t, 17, 5, 0, 0, 0.02f, 0, true, false});
+        case_kv_store(l, &(kv_store_case){t, 19, 33, 0, 0, 0, 12, true, false});
+        case_kv_store(l, &(kv_store_case){t, 21, 33, 0, 1e-6f, 0, 19, false, false});
+        for (uint32_t n = 1; n <= MOST_BATCH; n++)
+            case_kv_store(l, &(kv_store_case){t, 45, n, 129, 0, 0, 0, false, true});
+        case_kv_store(l, &(kv_store_case){t, 34, 7, DEPTH, 0, 0, 0, false, true});
+    }
 }
 
 typedef struct attention_case {
@@ -258,7 +286,7 @@ typedef struct attention_case {
     bool quick, deep;
 } attention_case;
 
-static void case_attention(list *l, const attention_case *a) {
+static void case_attention(list *l, pm__type k_type, pm__type v_type, const attention_case *a) {
     const uint32_t n_kv = a->n_head_kv * a->head_dim;
     const pm__attention_desc desc = {a->n_head, a->n_head_kv, a->head_dim,
                                      a->scale / sqrtf((float)a->head_dim)};
@@ -272,32 +300,48 @@ static void case_attention(list *l, const attention_case *a) {
     c.quick = a->quick;
     c.deep = a->deep;
     const pm__t q = activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);
-    const pm__t k = pm__cache(&c.graph, "k", n_kv), v = pm__cache(&c.graph, "v", n_kv);
+    const pm__t k = pm__cache(&c.graph, "k", k_type, n_kv);
+    const pm__t v = pm__cache(&c.graph, "v", v_type, n_kv);
     pm__attention(&c.graph, "attention", q, k, v, &desc);
-    give(l, &c, "%ux%u/kv%u/pos%u/rows%u/scale%g", desc.n_head, desc.head_dim, desc.n_head_kv,
-         c.last_pos, c.n_row, (double)a->scale);
+    give(l, &c, "%s-%s/%ux%u/kv%u/pos%u/rows%u/scale%g", pm__type_get(k_type)->name,
+         pm__type_get(v_type)->name, desc.n_head, desc.head_dim, desc.n_head_kv, c.last_pos,
+         c.n_row, (double)a->scale);
+}
+
+/* Both caches of one type. */
+static void cases_attention_type(list *l, pm__type type) {
+    static const attention_case any[] = {
+        {2, 1, 1, 33, 0, 1, 1, false, false},
+        {10, 6, 2, 97, 31, 2, 1, false, false},
+        {26, 3, 1, 300, 299, 33, 1, true, false},
+        {80, 8, 2, 97, 63, 1, 1, false, false},
+        {130, 5, 1, 1031, 1030, 3, 1, false, false},
+        {34, 6, 3, 97, 0, 1, 1000, true, false},
+        {38, 3, 1, DEPTH, DEPTH - 1, 3, 1, false, true},
+    };
+    static const attention_case blocks[] = {
+        {64, 4, 4, 129, 32, 5, 1, false, false},    {256, 2, 1, 65, 64, 7, 1, false, false},
+        {128, 4, 2, 193, 127, 2, 1, false, false},  {96, 6, 3, 300, 299, 33, 1, false, false},
+        {64, 9, 3, 129, 128, 1, 1, true, false},    {32, 8, 8, 97, 0, 3, 1000, false, false},
+        {32, 5, 5, 1031, 1030, 3, 1, false, false}, {64, 6, 2, DEPTH, DEPTH - 1, 1, 1, false, true},
+    };
+    for (size_t i = 0; i < PM__COUNT(any) && pm__type_get(type)->block_n == 1; i++)
+        case_attention(l, type, type, &any[i]);
+    for (size_t i = 0; i < PM__COUNT(blocks); i++)
+        case_attention(l, type, type, &blocks[i]);
+    for (uint32_t n = 1; n <= MOST_BATCH; n++)
+        case_attention(l, type, type, &(attention_case){32, 3, 1, 97, 96, n, 1, false, true});
 }
 
 static void cases_attention(list *l) {
-    static const attention_case cases[] = {
-        {2, 1, 1, 33, 0, 1, 1, false, false},
-        {10, 6, 2, 97, 31, 2, 1, false, false},
-        {64, 4, 4, 129, 32, 5, 1, false, false},
-        {26, 3, 1, 300, 299, 33, 1, true, false},
-        {80, 8, 2, 97, 63, 1, 1, false, false},
-        {256, 2, 1, 65, 64, 7, 1, false, false},
-        {128, 4, 2, 193, 127, 2, 1, false, false},
-        {130, 5, 1, 1031, 1030, 3, 1, false, false},
-        {64, 9, 3, 129, 128, 1, 1, true, false},
-        {32, 8, 8, 97, 0, 3, 1000, false, false},
-        {34, 6, 3, 97, 0, 1, 1000, true, false},
-        {64, 6, 2, DEPTH, DEPTH - 1, 1, 1, false, true},
-        {38, 3, 1, DEPTH, DEPTH - 1, 3, 1, false, true},
-    };
-    for (size_t i = 0; i < PM__COUNT(cases); i++)
-        case_attention(l, &cases[i]);
-    for (uint32_t n = 1; n <= MOST_BATCH; n++)
-        case_attention(l, &(attention_case){22, 3, 1, 97, 96, n, 1, false, true});
+    static const attention_case pair = {64, 6, 2, 129, 101, 3, 1, false, false};
+    pm__type k, v;
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
+        for (uint32_t j = 0; pm__cache_type(j, &v); j++)
+            if (i == j)
+                cases_attention_type(l, k);
+            else
+                case_attention(l, k, v, &pair);
 }
 
 typedef pm__t (*binary_op)(pm__graph *, const char *, pm__t, pm__t);

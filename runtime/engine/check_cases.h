@@ -19,6 +19,8 @@ typedef struct pm__check_case {
     uint32_t most_group_x; /* of the device, made smaller; 0: as it is */
     uint32_t last_pos;     /* of the last row */
     float outlier;         /* how much larger one input in 64 is */
+    float size;            /* of activations, where it is not 1; 0: it is */
+    uint32_t zero_bits;    /* of the mantissas of activations: halves and levels often tie */
     bool positive;         /* weights */
     struct pm_step_sampler sampler;
     float nan_part; /* of the elements of activations */

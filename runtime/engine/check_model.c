@@ -36,7 +36,7 @@ static pm_status reserve(unsigned char **out, uint64_t bytes) {
 }
 
 static pm_status reserve_all(forward *f) {
-    const pm__graph *g = &f->model->graph;
+    const pm__graph *g = f->in->graph;
     PM_TRY(pm__plan_init(&f->plan, g, f->limits.n_batch, f->limits.n_out, ARENA_ALIGNMENT));
     PM_TRY(reserve(&f->arena, f->plan.arena_bytes));
     f->caches = calloc(g->n_cache + 1, sizeof *f->caches);
@@ -53,7 +53,7 @@ static pm_status reserve_all(forward *f) {
 }
 
 static void finish(forward *f) {
-    for (uint32_t i = 0; f->caches != NULL && i < f->model->graph.n_cache; i++)
+    for (uint32_t i = 0; f->caches != NULL && i < f->in->graph->n_cache; i++)
         free(f->caches[i]);
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         free(f->step[part]);
@@ -175,7 +175,7 @@ static pm_status run_node(forward *f, uint32_t index) {
 }
 
 static pm_status run_step(forward *f, uint32_t first_index) {
-    const pm__graph *g = &f->model->graph;
+    const pm__graph *g = f->in->graph;
     for (uint32_t i = 0; i < g->n_node && !f->ended; i++) {
         f->trial = (pm__trial){.node = &g->nodes[i],
                                .limits = f->limits,
@@ -202,7 +202,7 @@ static pm_status run_steps(forward *f) {
     PM_TRY(run_step(f, 0));
     f->n_row = f->n_out = 1;
     load_step(f, tokens + n, n, 1);
-    return run_step(f, f->model->graph.n_node);
+    return run_step(f, f->in->graph->n_node);
 }
 
 pm_status pm__check_nodes(const pm__node_check *in) {

@@ -57,12 +57,41 @@ static void fill_weight(source *from, const pm__check_case *c, const pm__tensor 
         fill_block(from, t->type, c->positive, data + at);
 }
 
+static float clear_bits(float x, uint32_t n) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = bits >> n << n;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 static void fill_floats(source *from, const pm__check_case *c, float *to, size_t n) {
+    const float size = c->size > 0 ? c->size : 1;
     for (size_t i = 0; i < n; i++)
-        to[i] = random_float(from, c->outlier);
+        to[i] = clear_bits(random_float(from, c->outlier) * size, c->zero_bits);
     for (size_t i = 0; i < n && c->nan_part > 0; i++)
         if (fabsf(uniform(from)) < c->nan_part)
             to[i] = NAN;
+}
+
+static void fill_cache(source *from, const pm__check_case *c, const pm__tensor *t,
+                       unsigned char *data) {
+    enum { GROUP = 64 }; /* ends with a word of either plane */
+    const pm__cache_layout at = pm__limits_cache_layout(&c->limits, t);
+    const pm__type_info *info = pm__type_get(t->type);
+    memset(data, 0, (size_t)at.bytes);
+    for (size_t row = 0; row < at.bytes / (at.quants_row + at.scales_row); row++) {
+        uint32_t *quants = (uint32_t *)(void *)(data + row * at.quants_row);
+        uint32_t *scales = (uint32_t *)(void *)(data + at.scales + row * at.scales_row);
+        for (uint32_t first = 0; first < t->n_col; first += GROUP) {
+            float x[GROUP];
+            const uint32_t n = t->n_col - first < GROUP ? t->n_col - first : GROUP;
+            for (uint32_t i = 0; i < n; i++)
+                x[i] = random_float(from, c->outlier);
+            pm__type_encode_packed(t->type, x, n, quants + (size_t)first / info->chunk_n * 4,
+                                   scales + first / GROUP);
+        }
+    }
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -174,7 +203,9 @@ static void fill(filling *f, const pm__tensor *t, bool written, unsigned char *d
         fill_weight(&f->from, f->c, t, data, bytes);
     else if (t->kind == PM__STEP)
         fill_step(&f->from, f->c, (pm__step_part)t->index, data, bytes);
-    else if (t->kind == PM__ACTIVATION && written)
+    else if (t->kind == PM__CACHE)
+        fill_cache(&f->from, f->c, t, data);
+    else if (written)
         memset(data, 0xee, bytes);
     else
         fill_floats(&f->from, f->c, (float *)(void *)data, bytes / sizeof(float));

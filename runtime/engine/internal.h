@@ -37,9 +37,9 @@ struct pm_model {
     bool parsed; /* gguf is to be finished */
     pm__tokenizer *tokenizer;
     pm__model_def def;
-    pm__graph graph;
-    void *weights; /* NULL: none placed, or the device was lost */
-    bool placed;   /* it has weights, if the device is there */
+    pm__graph graph; /* over caches of the default types; every session has its own */
+    void *weights;   /* NULL: none placed, or the device was lost */
+    bool placed;     /* it has weights, if the device is there */
     pm_model_info info;
     const char **key_names; /* [gguf.n_key] closed by zeros */
     pm__arena arena;
@@ -69,6 +69,7 @@ typedef struct pm__sequence {
 
 struct pm_session {
     pm__session_source source;
+    pm__graph *graph; /* source.graph where the session owns it, else NULL */
     pm_session *next; /* of the model's */
     void *context;    /* NULL: the device was lost; pages are none then either */
     pm__context_info info;
@@ -101,6 +102,12 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
 void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train);
 /* Bytes of system memory that a session takes for itself, beside its context. */
 uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab);
+/* Names of types, NULL: F16.
+ * errors  ARGUMENT: no type of a cache */
+pm_status pm__session_cache_types(const char *k, const char *v, pm__cache_types *out);
+/* The model's forward pass over caches of the types that desc (or NULL) asks for.
+ * errors  ARGUMENT, OUT_OF_MEMORY */
+pm_status pm__model_graph(const pm_model *model, const pm_session_desc *desc, pm__graph *out);
 pm_status pm__session_create(const pm__session_source *source, const pm_session_desc *desc,
                              pm_session **out);
 

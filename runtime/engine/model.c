@@ -89,7 +89,7 @@ static pm_status read_architecture(pm_model *model) {
     model->info.n_ctx_train = def->n_ctx_train;
     model->info.n_embd = def->n_embd;
     model->info.n_layer = def->n_layer;
-    return pm__model_def_build(def, &model->graph);
+    return pm__model_graph(model, NULL, &model->graph);
 }
 
 static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {

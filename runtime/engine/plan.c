@@ -93,7 +93,8 @@ static void say_shortage(report *r, const char *heap, const parts *p, uint64_t l
     const uint64_t needed = most_at_once(p);
     snprintf(r->why, sizeof r->why,
              "plan: %s: %" PRIu64 " bytes are needed (%.1f MiB: weights %.1f, session %.1f) and "
-             "%" PRIu64 " are left (%.1f MiB); try %sa smaller -b, a smaller or more quantised "
+             "%" PRIu64 " are left (%.1f MiB); try %sa smaller -b, narrower caches (-ctk, -ctv), a "
+                        "smaller or more quantised "
              "model, or %s",
              heap != NULL ? heap : "--max-vram", needed, mib(needed),
              mib(p->bytes[PM_PLAN_WEIGHTS]), mib(p->bytes[PM_PLAN_SESSION]), left, mib(left),
@@ -143,13 +144,17 @@ static pm_status fill(report *r, const pm_model *model, const pm_session_desc *d
     PM_TRY(pm__device_restore(model->device));
     const pm__device_handle *handle = &model->device->handle;
     pm__limits limits;
+    pm__graph graph;
     PM_TRY(pm__session_limits(desc, model->def.n_ctx_train, &limits, &r->plan.n_ctx));
+    PM_TRY(pm__model_graph(model, desc, &graph));
     const pm__plan_desc plan = {.def = &model->def,
                                 .weights = model->weights,
-                                .graph = &model->graph,
+                                .graph = &graph,
                                 .limits = &limits,
                                 .spare = r->spare};
-    PM_TRY(handle->backend->plan(handle->device, &plan, &sink));
+    const pm_status status = handle->backend->plan(handle->device, &plan, &sink);
+    pm__graph_finish(&graph);
+    PM_TRY(status);
     PM_TRY(add_tables(r, model, &limits));
     r->plan.buffers = r->buffers;
     r->plan.heaps = r->heaps;
@@ -192,7 +197,7 @@ static pm_status try_ctx(const pm_model *model, const pm_session_desc *desc, uin
                          bool *fits) {
     pm_session_desc tried = *desc;
     tried.n_ctx = n_ctx;
-    report *r;
+    report *r = NULL;
     *fits = false;
     const pm_status status = create(model, &tried, PM_AUTO_SPARE, &r);
     if (status == PM_OUT_OF_MEMORY)
@@ -233,7 +238,7 @@ pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan 
     if (model->device == NULL || model->def.arch == NULL)
         return pm__fail(PM_ARGUMENT, "plan: the model was opened for its vocabulary only");
     pm_session_desc resolved;
-    report *r;
+    report *r = NULL;
     PM_TRY(pm__plan_resolve(model, desc, &resolved));
     PM_TRY(create(model, &resolved, 0, &r));
     pm__session_warn(r->plan.n_ctx, model->def.n_ctx_train);
@@ -243,7 +248,7 @@ pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan 
 
 pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc) {
     pm_session_desc resolved;
-    report *r;
+    report *r = NULL;
     PM_TRY(pm__plan_resolve(model, desc, &resolved));
     PM_TRY(create(model, &resolved, 0, &r));
     const pm_status status = r->plan.fits ? PM_OK : pm__fail(PM_OUT_OF_MEMORY, "%s", r->why);

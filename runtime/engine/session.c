@@ -4,6 +4,7 @@
 #include "../base/log.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,23 @@ void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train) {
                 "session: a context of %u positions is longer than the %u the model was trained "
                 "for; past them its text may be nonsense",
                 n_ctx, n_ctx_train);
+}
+
+static pm_status find_cache_type(const char *field, const char *name, pm__type *out) {
+    char names[96] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; pm__cache_type(i, out) && n < sizeof names; i++) {
+        const char *one = pm__type_get(*out)->file;
+        if (strcmp(name != NULL ? name : "f16", one) == 0)
+            return PM_OK;
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? ", " : "", one);
+    }
+    return pm__fail(PM_ARGUMENT, "session: %s is '%s', it must be one of %s", field, name, names);
+}
+
+pm_status pm__session_cache_types(const char *k, const char *v, pm__cache_types *out) {
+    PM_TRY(find_cache_type("cache_type_k", k, &out->k));
+    return find_cache_type("cache_type_v", v, &out->v);
 }
 
 static pm_status reserve_host(pm_session *session) {
@@ -113,20 +131,52 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
     return PM_OK;
 }
 
+pm_status pm__model_graph(const pm_model *model, const pm_session_desc *desc, pm__graph *out) {
+    pm__cache_types types;
+    PM_TRY(pm__session_cache_types(desc != NULL ? desc->cache_type_k : NULL,
+                                   desc != NULL ? desc->cache_type_v : NULL, &types));
+    return pm__model_def_build(&model->def, &types, out);
+}
+
+static void destroy_graph(pm__graph *graph) {
+    if (graph != NULL)
+        pm__graph_finish(graph);
+    free(graph);
+}
+
+static pm_status create_graph(const pm_model *model, const pm_session_desc *desc, pm__graph **out) {
+    pm__graph *graph = calloc(1, sizeof *graph);
+    if (graph == NULL)
+        return pm__fail_memory("session: graph", sizeof *graph);
+    const pm_status status = pm__model_graph(model, desc, graph);
+    if (status == PM_OK)
+        *out = graph;
+    else
+        destroy_graph(graph);
+    return status;
+}
+
 pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out) {
     pm_session_desc resolved;
     if (!model->placed)
         return pm__fail(
             PM_ARGUMENT,
             "session: the model was opened without its weights (vocab_only, no_weights)");
+    PM_TRY(pm__plan_resolve(model, desc, &resolved));
+    pm__graph *graph = NULL;
+    PM_TRY(create_graph(model, &resolved, &graph));
     const pm__session_source source = {.model = model,
                                        .backend = model->device->handle.backend,
-                                       .graph = &model->graph,
+                                       .graph = graph,
                                        .tokenizer = model->tokenizer,
                                        .n_vocab = model->def.n_vocab,
                                        .n_ctx_train = model->def.n_ctx_train};
-    PM_TRY(pm__plan_resolve(model, desc, &resolved));
-    return pm__session_create(&source, &resolved, out);
+    const pm_status status = pm__session_create(&source, &resolved, out);
+    if (status == PM_OK)
+        (*out)->graph = graph;
+    else
+        destroy_graph(graph);
+    return status;
 }
 
 void pm_session_close(pm_session *session) {
@@ -139,6 +189,7 @@ void pm_session_close(pm_session *session) {
     pm__pages_finish(&session->pages);
     if (session->context != NULL)
         session->source.backend->context_destroy(session->context);
+    destroy_graph(session->graph);
     if (session->sequences != NULL)
         for (uint32_t i = 0; i < session->limits.n_seq; i++) {
             free(session->sequences[i].tokens);

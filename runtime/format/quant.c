@@ -297,6 +297,11 @@ uint32_t pm__type_scale_words(pm__type type, uint32_t n_col) {
     return scale_n != 0 ? pm__ceil_div(n_col, scale_n) : 0;
 }
 
+uint64_t pm__type_packed_bytes(pm__type type, uint32_t n_col) {
+    return 16 * (uint64_t)pm__ceil_div(n_col, pm__type_get(type)->chunk_n) +
+           4 * (uint64_t)pm__type_scale_words(type, n_col);
+}
+
 void pm__type_pack(pm__type type, const void *row, uint32_t n_col, uint32_t *quants,
                    uint32_t *scales) {
     static void (*const packers[])(const uint8_t *, uint32_t, uint32_t *, uint32_t *) = {

@@ -60,6 +60,7 @@ void pm__type_encode(pm__type type, const float *x, uint32_t n_col, void *row);
 /* Words of one packed row. */
 uint32_t pm__type_quant_words(pm__type type, uint32_t n_col);
 uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
+uint64_t pm__type_packed_bytes(pm__type type, uint32_t n_col);
 
 /* Only writes to its outputs, each word once: they may be memory that is slow to read.
  * quants  out, [pm__type_quant_words]

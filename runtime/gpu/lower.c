@@ -77,6 +77,13 @@ static void push(draft *d, const void *words, size_t n_byte) {
     d->desc.push_bytes = (uint32_t)n_byte;
 }
 
+/* "W_F16" */
+static void define_type(draft *d, const char *prefix, const pm__tensor *t) {
+    char text[sizeof d->desc.defines[0]];
+    snprintf(text, sizeof text, "%s_%s", prefix, pm__type_get(t->type)->name);
+    define(d, text);
+}
+
 /* The planes of the matrix part, and what w_chunk() needs to know of it. */
 static void bind_matrix(draft *d, const pm__tensor *w) {
     bind_region(d, d->part->quants, READ);
@@ -84,12 +91,10 @@ static void bind_matrix(draft *d, const pm__tensor *w) {
         bind_region(d, d->part->scales, READ);
     else
         bind_region(d, d->dispatch.bindings[0], UNUSED);
-    char text[sizeof d->desc.defines[0]];
-    snprintf(text, sizeof text, "W_%s", pm__type_get(w->type)->name);
-    define(d, text);
+    define_type(d, "W", w);
 }
 
-static void spec_matrix(draft *d, const pm__tensor *w) {
+static void spec_planes(draft *d, const pm__tensor *w) {
     spec(d, pm__type_quant_words(w->type, w->n_col) / 4);
     spec(d, pm__type_scale_words(w->type, w->n_col));
 }
@@ -107,7 +112,7 @@ static pm_status fill_embed(draft *d) {
     bind(d, node->out, WRITE);
     bind_matrix(d, node->in[0]);
     spec(d, node->out->n_col);
-    spec_matrix(d, node->in[0]);
+    spec_planes(d, node->in[0]);
     push_part(d, node->out->rows);
     d->n_item = pm__type_quant_words(node->in[0]->type, node->in[0]->n_col) / 4;
     return PM_OK;
@@ -134,7 +139,7 @@ static pm_status fill_matmul(draft *d) {
     bind_region(d, d->in->places->step[PM__STEP_ROWS], READ);
     spec(d, w->n_col);
     spec(d, node->out->n_col);
-    spec_matrix(d, w);
+    spec_planes(d, w);
     push_part(d, node->out->rows);
     d->n_item = d->part->n_row;
     return PM_OK;
@@ -174,14 +179,40 @@ static pm_status fill_rope(draft *d) {
     return PM_OK;
 }
 
+/* The planes of a cache: quants, and scales where the type has any. */
+static pm__region quants_of(const draft *d, const pm__tensor *cache) {
+    pm__region region = place(d, cache);
+    const pm__cache_layout at = pm__limits_cache_layout(d->in->limits, cache);
+    if (at.scales_row > 0)
+        region.bytes = at.scales;
+    return region;
+}
+
+static void bind_scales(draft *d, const pm__tensor *cache, unsigned how) {
+    const pm__cache_layout at = pm__limits_cache_layout(d->in->limits, cache);
+    pm__region region = place(d, cache);
+    if (at.scales_row == 0) {
+        bind_region(d, d->dispatch.bindings[0], UNUSED);
+        return;
+    }
+    region.offset += at.scales;
+    region.bytes -= at.scales;
+    bind_region(d, region, how);
+}
+
 static pm_status fill_kv_store(draft *d) {
+    const pm__tensor *cache = d->node->out;
+    const uint32_t n_quant = pm__type_quant_words(cache->type, cache->n_col);
     bind(d, d->node->in[0], READ);
-    bind(d, d->node->out, WRITE);
+    bind_region(d, quants_of(d, cache), WRITE);
     bind(d, d->node->in[1], READ);
     bind(d, d->node->in[2], READ);
-    spec(d, d->node->out->n_col);
+    bind_scales(d, cache, WRITE);
+    define_type(d, "C", cache);
+    spec(d, cache->n_col);
     spec(d, d->in->limits->n_ctx);
-    d->n_item = d->node->out->n_col;
+    spec_planes(d, cache);
+    d->n_item = pm__type_get(cache->type)->block_n > 1 ? cache->n_col / 4 : n_quant;
     return PM_OK;
 }
 
@@ -194,15 +225,22 @@ static pm_status fill_attention(draft *d) {
                         "even number of at most %u",
                         node->name, head_dim, 4 * d->kernel->workgroup);
     const struct pm_push_attention words = {node->params.attention.scale};
-    for (int i = 0; i < 3; i++)
-        bind(d, node->in[i], READ);
+    bind(d, node->in[0], READ);
+    bind_region(d, quants_of(d, node->in[1]), READ);
+    bind_region(d, quants_of(d, node->in[2]), READ);
     bind(d, node->out, WRITE);
     bind(d, node->in[3], READ);
     bind(d, node->in[4], READ);
+    bind_scales(d, node->in[1], READ);
+    bind_scales(d, node->in[2], READ);
+    define_type(d, "K", node->in[1]);
+    define_type(d, "V", node->in[2]);
     spec(d, head_dim);
     spec(d, node->params.attention.n_head);
     spec(d, node->params.attention.n_head_kv);
     spec(d, d->in->limits->n_ctx);
+    spec_planes(d, node->in[1]);
+    spec_planes(d, node->in[2]);
     push(d, &words, sizeof words);
     d->n_item = node->params.attention.n_head;
     return PM_OK;

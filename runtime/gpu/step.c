@@ -152,13 +152,15 @@ pm_status pm__gpu_context_copy_page(void *self, uint32_t from, uint32_t to) {
     PM_TRY(begin_load(context));
     for (uint32_t i = 0; i < context->graph->n_cache; i++) {
         const pm__region *cache = &context->cache_regions[i];
-        const VkDeviceSize page = 4ull * PM_PAGE * context->graph->caches[i]->n_col;
-        const VkBufferCopy region = {
-            .srcOffset = cache->offset + from * page,
-            .dstOffset = cache->offset + to * page,
-            .size = page,
+        const pm__cache_layout at =
+            pm__limits_cache_layout(&context->limits, context->graph->caches[i]);
+        const VkDeviceSize quants = PM_PAGE * at.quants_row, scales = PM_PAGE * at.scales_row;
+        const VkDeviceSize second = cache->offset + at.scales;
+        const VkBufferCopy regions[] = {
+            {cache->offset + from * quants, cache->offset + to * quants, quants},
+            {second + from * scales, second + to * scales, scales},
         };
-        copy(context, cache->buffer, cache->buffer, 1, &region);
+        copy(context, cache->buffer, cache->buffer, scales > 0 ? 2 : 1, regions);
     }
     return end_load(context);
 }

@@ -32,6 +32,19 @@ PM__PRINTF(3, 4) static bool bad(pm__graph *g, const char *name, const char *fmt
     return false;
 }
 
+/* Whether blocks of the type cut n values, which are `what`; the type is the user's choice. */
+static bool can_cut(pm__graph *g, const char *name, pm__type type, uint32_t n, const char *what) {
+    const pm__type_info *info = pm__type_get(type);
+    if (n % info->block_n == 0)
+        return true;
+    g->status =
+        pm__fail(PM_ARGUMENT,
+                 "graph: %s%s: %s of %u values cannot be kept as %s, which has blocks of "
+                 "%u; f16 and f32 fit any (--cache-type-k, --cache-type-v)",
+                 g->scope != NULL ? g->scope : "", name, what, n, info->file, info->block_n);
+    return false;
+}
+
 void pm__graph_scope(pm__graph *g, const char *fmt, ...) {
     if (g->status != PM_OK)
         return;
@@ -236,9 +249,21 @@ pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *des
     return begin(g, &node, x->rows, x->n_col) ? add_node(g, &node) : NULL;
 }
 
-pm__t pm__cache(pm__graph *g, const char *name, uint32_t n_col) {
-    if (g->status != PM_OK)
+static bool is_cache_type(pm__type type) {
+    pm__type one;
+    for (uint32_t i = 0; pm__cache_type(i, &one); i++)
+        if (one == type)
+            return true;
+    return false;
+}
+
+pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col) {
+    if (g->status != PM_OK || !can_cut(g, name, type, n_col, "rows"))
         return NULL;
+    if (!is_cache_type(type)) {
+        bad(g, name, "a cache cannot be %s", pm__type_get(type)->file);
+        return NULL;
+    }
     if (n_col == 0) {
         bad(g, name, "a cache needs columns");
         return NULL;
@@ -247,7 +272,7 @@ pm__t pm__cache(pm__graph *g, const char *name, uint32_t n_col) {
     if (full == NULL || !grow(g, &g->caches, &g->cache_capacity, g->n_cache, sizeof *g->caches))
         return NULL;
     const pm__tensor tensor = {
-        .name = full, .kind = PM__CACHE, .type = PM__TYPE_F32, .n_col = n_col, .index = g->n_cache};
+        .name = full, .kind = PM__CACHE, .type = type, .n_col = n_col, .index = g->n_cache};
     pm__t t = add_tensor(g, &tensor);
     if (t != NULL)
         g->caches[g->n_cache++] = t;
@@ -276,7 +301,9 @@ pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
         return NULL;
     }
     const uint32_t n_kv = desc->n_head_kv * desc->head_dim;
-    if (!is_cache(g, name, k, n_kv) || !is_cache(g, name, v, n_kv))
+    if (!is_cache(g, name, k, n_kv) || !is_cache(g, name, v, n_kv) ||
+        !can_cut(g, name, k->type, desc->head_dim, "heads") ||
+        !can_cut(g, name, v->type, desc->head_dim, "heads"))
         return NULL;
     pm__node node = {
         .op = PM__OP_ATTENTION,

@@ -31,8 +31,9 @@ typedef struct pm__rope_desc {
 /* arXiv:2104.09864 eq. 34 */
 pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc);
 
-/* A cache of n_col floats a position; kept by the session. */
-pm__t pm__cache(pm__graph *g, const char *name, uint32_t n_col);
+/* A cache of n_col values a position; kept by the session. ARGUMENT where the type's blocks do not
+ * cut n_col, or later the heads of attention. */
+pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col);
 void pm__kv_store(pm__graph *g, const char *name, pm__t cache, pm__t x);
 
 typedef struct pm__attention_desc {

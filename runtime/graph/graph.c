@@ -14,6 +14,14 @@ const pm__op_info *pm__op_get(pm__op op) {
     return &ops[op];
 }
 
+bool pm__cache_type(uint32_t i, pm__type *out) {
+    static const pm__type types[] = {PM__TYPE_F32, PM__TYPE_F16, PM__TYPE_Q8_0, PM__TYPE_Q4_0};
+    if (i >= PM__COUNT(types))
+        return false;
+    *out = types[i];
+    return true;
+}
+
 /* ADVANCE reads the rows to know sequence and position, and rewrites them; of history and ring it
  * writes single elements. */
 static void advance_access(const pm__node *node, pm__access *out) {
@@ -52,6 +60,10 @@ static uint64_t whole_bytes(const pm__tensor *t, uint32_t n_row, uint32_t n_out)
     return row_count(t, n_row, n_out) * row_bytes(t);
 }
 
+static uint64_t cache_bytes(const pm__tensor *t) {
+    return pm__type_packed_bytes(t->type, t->n_col);
+}
+
 pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx) {
     const uint64_t rows = row_count(node->out, n_row, n_out);
     const uint64_t elements = rows * node->out->n_col;
@@ -72,10 +84,10 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         cost.flops = 3 * elements;
         break;
     case PM__OP_KV_STORE:
-        cost.bytes = 2 * whole_bytes(node->in[0], n_row, n_out);
+        cost.bytes += n_row * cache_bytes(node->out);
         break;
     case PM__OP_ATTENTION: /* rows of one sequence share one pass over its caches */
-        cost.bytes += (uint64_t)n_ctx * (row_bytes(node->in[1]) + row_bytes(node->in[2]));
+        cost.bytes += n_ctx * (cache_bytes(node->in[1]) + cache_bytes(node->in[2]));
         cost.flops = 4 * elements * n_ctx;
         break;
     case PM__OP_SWIGLU:

@@ -27,7 +27,8 @@ const pm__op_info *pm__op_get(pm__op op);
 typedef enum pm__tensor_kind {
     PM__WEIGHT,     /* of the model file; index: place in pm__model.weights */
     PM__ACTIVATION, /* lives in the arena between its first write and its last read */
-    PM__CACHE,      /* paged, [positions, n_col]; index: place in pm__graph.caches */
+    PM__CACHE,      /* paged, [positions, n_col], in planes (plan.h); index: place in
+                       pm__graph.caches */
     PM__STEP        /* index: a pm__step_part (shaders/params.h gives the layouts) */
 } pm__tensor_kind;
 
@@ -52,7 +53,7 @@ typedef enum pm__step_part {
 typedef struct pm__tensor {
     const char *name;
     pm__tensor_kind kind;
-    pm__type type; /* F32 but for weights */
+    pm__type type; /* F32 but for weights and caches */
     pm__row_count rows;
     uint32_t n_row; /* PM__ROWS_FIXED: rows, all slices together; else 0 */
     uint32_t n_col; /* elements of a row */
@@ -112,6 +113,13 @@ typedef struct pm__cost {
     uint64_t bytes, flops;
 } pm__cost;
 
+typedef struct pm__cache_types {
+    pm__type k, v;
+} pm__cache_types;
+
+/* The types that a cache can have, one after the other; false past the last. */
+bool pm__cache_type(uint32_t i, pm__type *out);
+
 typedef struct pm__graph {
     pm__arena arena;
     pm__node *nodes;
@@ -121,6 +129,7 @@ typedef struct pm__graph {
     const pm__tensor **caches;
     uint32_t n_cache;
     size_t node_capacity, activation_capacity, cache_capacity;
+    pm__cache_types cache_types; /* for a model to build its caches with */
     const pm__tensor *step[PM__STEP_PART_COUNT];
     const pm__tensor *logits;
     pm_status status;  /* of the first builder call that failed; later ones return NULL */

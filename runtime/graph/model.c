@@ -298,8 +298,11 @@ void pm__model_def_finish(pm__model_def *def) {
     *def = (pm__model_def){.status = PM_OK};
 }
 
-pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g) {
+pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
+                              pm__graph *g) {
     pm__graph_init(g);
+    if (caches != NULL)
+        g->cache_types = *caches;
     pm_status status = pm__graph_close(g, def->arch->build(g, def, def->self));
     if (status != PM_OK)
         pm__graph_finish(g);

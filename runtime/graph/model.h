@@ -47,7 +47,11 @@ struct pm__arch {
  *         OUT_OF_MEMORY */
 pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
 void pm__model_def_finish(pm__model_def *def);
-pm_status pm__model_def_build(const pm__model_def *def, pm__graph *g); /* init, build, close */
+/* Init, build, close.
+ * caches  their types; NULL: F32
+ * errors  ARGUMENT: the model's heads cannot be cached in these types; OUT_OF_MEMORY */
+pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
+                              pm__graph *g);
 
 /* Keys. `key` follows "<architecture>."; a missing key without default, or a value outside [least,
  * most], sets def->status. */

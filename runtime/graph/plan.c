@@ -150,9 +150,18 @@ uint32_t pm__limits_pages(const pm__limits *limits) {
     return pages < UINT32_MAX ? (uint32_t)pages : UINT32_MAX;
 }
 
-uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache) {
+pm__cache_layout pm__limits_cache_layout(const pm__limits *limits, const pm__tensor *cache) {
     const uint64_t positions = pm__mul_most_u64(pm__limits_pages(limits), PM_PAGE);
-    return pm__mul_most_u64(positions, pm__mul_most_u64(cache->n_col, sizeof(float)));
+    const uint64_t row = pm__type_packed_bytes(cache->type, cache->n_col);
+    const uint64_t scales_row = 4 * (uint64_t)pm__type_scale_words(cache->type, cache->n_col);
+    return (pm__cache_layout){.quants_row = row - scales_row,
+                              .scales_row = scales_row,
+                              .scales = pm__mul_most_u64(positions, row - scales_row),
+                              .bytes = pm__mul_most_u64(positions, row)};
+}
+
+uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache) {
+    return pm__limits_cache_layout(limits, cache).bytes;
 }
 
 uint64_t pm__limits_step_bytes(const pm__limits *limits, pm__step_part part) {

@@ -28,9 +28,18 @@ void pm__plan_finish(pm__plan *plan);
 /* Of the tables of an initialised plan. */
 uint64_t pm__plan_bytes(const pm__graph *g);
 
+/* Two planes (quant.h), each with the rows of all pages in order; the second is empty for types
+ * without scales. In bytes. */
+typedef struct pm__cache_layout {
+    uint64_t quants_row, scales_row; /* of one position */
+    uint64_t scales;                 /* where the second plane begins */
+    uint64_t bytes;
+} pm__cache_layout;
+
 /* Pages of the KV store for all sequences; bytes of one cache. What overflows becomes the largest
  * number, which no memory has. */
 uint32_t pm__limits_pages(const pm__limits *limits);
+pm__cache_layout pm__limits_cache_layout(const pm__limits *limits, const pm__tensor *cache);
 uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache);
 /* Bytes of one part of the step (layouts of shaders/params.h). */
 uint64_t pm__limits_step_bytes(const pm__limits *limits, pm__step_part part);
