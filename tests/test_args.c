@@ -9,10 +9,10 @@
 
 #include "tools/args.h"
 
-static const unsigned char taken[] = {PM__OPT_MODEL,   PM__OPT_PROMPT,  PM__OPT_FILE,
-                                      PM__OPT_PREDICT, PM__OPT_CTX,     PM__OPT_SEED,
-                                      PM__OPT_TEMP,    PM__OPT_TOP_P,   PM__OPT_STOP,
-                                      PM__OPT_JSON,    PM__OPT_VERBOSE, PM__OPT_MAX_VRAM};
+static const unsigned char taken[] = {
+    PM__OPT_MODEL, PM__OPT_PROMPT,       PM__OPT_FILE,         PM__OPT_PREDICT, PM__OPT_CTX,
+    PM__OPT_SEED,  PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V, PM__OPT_TEMP,    PM__OPT_TOP_P,
+    PM__OPT_STOP,  PM__OPT_JSON,         PM__OPT_VERBOSE,      PM__OPT_MAX_VRAM};
 static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
 static const pm__command command = {"try", "tries things", &spec};
 
@@ -53,6 +53,21 @@ static void test_forms(void **state) {
         assert_false(o.given[PM__OPT_SEED]);
         assert_false(o.json);
     }
+}
+
+/* Names of several letters behind one dash, beside -c that takes the rest of its word. */
+static void test_short_words(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse("-ctk|q8_0|-c|12|--cache-type-v=f32", &o, message));
+    assert_string_equal(o.cache_type_k, "q8_0");
+    assert_string_equal(o.cache_type_v, "f32");
+    assert_int_equal(o.n_ctx, 12);
+    assert_true(parse("-c12", &o, message));
+    assert_false(parse("-ctv", &o, message));
+    assert_string_equal(message, "try: option -ctv needs a value");
+    assert_false(parse("-ctx|f16", &o, message));
 }
 
 static void test_defaults_and_repeats(void **state) {
@@ -253,6 +268,7 @@ static void test_help_lists_what_is_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_short_words),
         cmocka_unit_test(test_defaults_and_repeats),
         cmocka_unit_test(test_texts_may_look_like_options),
         cmocka_unit_test(test_widest_seed),

@@ -27,6 +27,9 @@ BUILD = os.environ.get("PUMICE_BUILD") or os.path.join(ROOT, "build")
 SHARED = os.environ.get("PUMICE_SHARED") or os.path.join(ROOT, "..", "shared")
 PROGRAM = os.path.join(BUILD, "pumice")
 STORIES = os.path.join(SHARED, "models", "real", "stories260K-f32.gguf")
+PEBBLE = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "models", "pebble", "pebble.gguf"
+)
 TEMPORARY = tempfile.TemporaryDirectory()
 OK, FAILURE, USAGE, BAD_FILE, NO_DEVICE, MEMORY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 CHATML = (
@@ -637,6 +640,35 @@ def test_names_from_files_are_plain():
     check(all(c.isprintable() or c == "\n" for c in shown.out.decode()), "plain", shown)
     refused = pumice("tokenize", "-m", STORIES, "-f", path + ".none")
     check(refused.code == BAD_FILE and refused.err.rstrip("\n").isprintable(), "a path", refused)
+
+
+def test_cache_types():
+    def caches(*arguments):
+        plan = document(on_cpu("plan", "--json", *arguments, model=PEBBLE), {"buffers": list})
+        return sum(b["bytes"] for b in plan["buffers"] if b["name"].startswith("cache"))
+
+    f16 = caches()
+    check(caches("-ctk", "f16", "-ctv", "f16") == f16, "the default is f16")
+    check(caches("--cache-type-k", "f32", "--cache-type-v=f32") == 2 * f16, "f32")
+    check(caches("-ctk", "q8_0", "-ctv", "q8_0") * 32 == f16 * 17, "q8_0")
+    check(caches("-ctk", "q4_0", "-ctv", "q4_0") * 32 == f16 * 9, "q4_0")
+    check(caches("-ctk", "f32") * 2 == f16 * 3, "keys alone")
+    texts = {}
+    for k, v in (("f32", "f32"), ("f16", "f16"), ("q8_0", "q8_0"), ("f16", "q4_0")):
+        options = ("--json", "-n", "8", "--temp", "0", "-p", "What is pumice?", "-ctk", k, "-ctv", v)
+        answer = document(on_cpu("run", *options, model=PEBBLE), {"text": str})
+        texts[k, v] = answer["text"], answer["logits_hash"]
+    check(len({text for text, hash in texts.values()}) == 1, f"same words: {texts}")
+    check(len({hash for text, hash in texts.values()}) == 4, f"other logits: {texts}")
+
+
+def test_cache_types_that_cannot_be():
+    sentence = check_refusal(on_cpu("plan", "-ctk", "q5_1"), [USAGE], "no such type")
+    check("q5_1" in sentence and "q8_0" in sentence, sentence)
+    # heads of 8 values
+    for command in (("plan",), ("run", "-p", "x"), ("score", "-p", "x y")):
+        sentence = check_refusal(on_cpu(*command, "-ctv", "q8_0"), [USAGE], "heads of 8")
+        check("heads of 8" in sentence and "f16" in sentence, sentence)
 
 
 def test_tokenize():

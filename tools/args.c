@@ -32,7 +32,14 @@ static const option options[] = {
 #define PM_OPTION(id, letter, name, type, field, least, most, ask, value, help)                    \
     {letter, name, type, offsetof(pm__options, field), least, most, ask, value, help},
 #include "options.def"
-#undef PM_OPTION
+};
+
+static const struct {
+    size_t id;
+    const char *word;
+} shorts[] = {
+#define PM_SHORT(id, word) {PM__OPT_##id, "-" word},
+#include "options.def"
 };
 
 /* Where a parse stands, and where its sentence goes. */
@@ -211,6 +218,26 @@ static bool parse_long(parser *p, const char *word) {
     return value_of(p, shown, equals ? equals + 1 : NULL, &value) && set(p, o, shown, value);
 }
 
+/* The word of PM_SHORT, or NULL. */
+static const char *short_of(size_t id) {
+    for (size_t i = 0; i < sizeof shorts / sizeof shorts[0]; i++)
+        if (shorts[i].id == id)
+            return shorts[i].word;
+    return NULL;
+}
+
+static const option *find_short(const char *word) {
+    for (size_t i = 0; i < sizeof shorts / sizeof shorts[0]; i++)
+        if (strcmp(shorts[i].word, word) == 0)
+            return &options[shorts[i].id];
+    return NULL;
+}
+
+static bool parse_short(parser *p, const option *o, const char *word) {
+    const char *value = NULL;
+    return know(p, o, word) && value_of(p, word, NULL, &value) && set(p, o, word, value);
+}
+
 /* One letter, or several flags, the last of which may have a value: -v, -vn5, -n 5. */
 static bool parse_letters(parser *p, const char *word) {
     for (const char *c = word + 1; *c; c++) {
@@ -228,6 +255,13 @@ static bool parse_letters(parser *p, const char *word) {
     return true;
 }
 
+static bool parse_option(parser *p, const char *word) {
+    if (word[1] == '-')
+        return parse_long(p, word);
+    const option *o = find_short(word);
+    return o ? parse_short(p, o, word) : parse_letters(p, word);
+}
+
 bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__options *out,
                     char message[PM__ARGS_MESSAGE]) {
     parser p = {command, argc, 0, argv, out, message};
@@ -241,7 +275,7 @@ bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__optio
                 return fail(&p, "unexpected argument '%s'; see pumice help %s", extra,
                             command->name);
             }
-        } else if (!(word[1] == '-' ? parse_long(&p, word) : parse_letters(&p, word))) {
+        } else if (!parse_option(&p, word)) {
             return false;
         }
     }
@@ -275,7 +309,9 @@ void pm__args_help(const pm__command *command, FILE *to) {
         if (!takes(command, id) || !o->help)
             continue;
         char names[64];
+        const char *word = short_of(id);
         const int n = o->letter ? snprintf(names, sizeof names, "-%c, ", o->letter)
+                      : word    ? snprintf(names, sizeof names, "%s, ", word)
                                 : snprintf(names, sizeof names, "    ");
         snprintf(names + n, sizeof names - (size_t)n, "--%s%s%s", o->name, o->value ? " " : "",
                  o->value ? o->value : "");
@@ -296,6 +332,8 @@ void pm__args_words(const pm__command *command, FILE *to) {
             space = " ";
             if (options[id].letter)
                 fprintf(to, " -%c", options[id].letter);
+            if (short_of(id))
+                fprintf(to, " %s", short_of(id));
         }
     }
 }

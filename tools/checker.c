@@ -57,6 +57,8 @@ static pm_status run_job(pm__cli *cli, const char *job, FILE *events) {
                                 .first_node = (uint32_t)strtoul(first + 1, NULL, 10),
                                 .seed = cli->options->sampling.seed,
                                 .used_only = used_only,
+                                .cache_type_k = cli->options->cache_type_k,
+                                .cache_type_v = cli->options->cache_type_v,
                                 .on_case = pm__event_print_case,
                                 .user = events};
     status = pm_check(cli->device, cli->model, &desc, NULL);
@@ -156,6 +158,10 @@ static void collect_arguments(const supervisor *s, arguments *a) {
     add(a, options->cache_dir ? "--cache-dir" : NULL, options->cache_dir);
     add(a, options->no_cache ? "--no-cache" : NULL, NULL);
     add(a, options->kernel ? "--kernel" : NULL, options->kernel);
+    if (!s->job->used_only) {
+        add(a, options->cache_type_k ? "-ctk" : NULL, options->cache_type_k);
+        add(a, options->cache_type_v ? "-ctv" : NULL, options->cache_type_v);
+    }
     add(a, options->quick || s->job->used_only ? "--quick" : NULL, NULL);
     add(a, options->deep ? "--deep" : NULL, NULL);
     add(a, options->verbose ? "-v" : NULL, NULL);

@@ -105,7 +105,10 @@ pm_session_desc pm__cli_session_desc(const pm__options *options) {
     const pm_session_desc desc = {.n_ctx = options->n_ctx,
                                   .n_batch = options->n_batch,
                                   .n_seq = options->n_answer,
-                                  .deterministic = options->deterministic};
+                                  .deterministic = options->deterministic,
+
+                                  .cache_type_k = options->cache_type_k,
+                                  .cache_type_v = options->cache_type_v};
     return desc;
 }
 

@@ -13,6 +13,10 @@ _pumice() {
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
+    -ctk | --cache-type-k | -ctv | --cache-type-v)
+        mapfile -t COMPREPLY < <(compgen -W "f32 f16 q8_0 q4_0" -- "$current")
+        return
+        ;;
     --device)
         mapfile -t COMPREPLY < <(compgen -W "cpu" -- "$current")
         return
