@@ -453,8 +453,18 @@ int32_t fake_byte(char c) {
     return FAKE_BYTE + (unsigned char)c;
 }
 
+/* The least that is a graph: a session builds one, and the backend never looks at it. */
+static pm__t build(pm__graph *g, const pm__model_def *def, const void *self) {
+    static const pm__tensor table = {
+        .name = "table", .kind = PM__WEIGHT, .n_row = FAKE_VOCAB, .n_col = FAKE_VOCAB};
+    (void)def;
+    (void)self;
+    return pm__select(g, "select", pm__embed(g, "embed", &table));
+}
+
 /* A device and a model for the sessions that are open. */
 static pm_model *model_of(const pm__tokenizer *tokenizer) {
+    static const pm__arch arch = {.name = "fake", .build = build};
     static pm_device device;
     static pm_model model;
     if (model.sessions != NULL)
@@ -464,7 +474,8 @@ static pm_model *model_of(const pm__tokenizer *tokenizer) {
     device = (pm_device){
         .handle = {.backend = fake.reopens ? &reopening : &fake_backend, .device = &lost},
         .models = &model};
-    model = (pm_model){.device = &device, .placed = true, .def = {.n_vocab = FAKE_VOCAB}};
+    model = (pm_model){
+        .device = &device, .placed = true, .def = {.arch = &arch, .n_vocab = FAKE_VOCAB}};
     model.tokenizer = (pm__tokenizer *)(uintptr_t)tokenizer; /* it is only read */
     return &model;
 }

@@ -57,8 +57,16 @@ static int32_t *tokenize(const pm_model *model, size_t *n) {
     return ids;
 }
 
+static pm_session *open_session(pm_model *model, const char *cache_type) {
+    const pm_session_desc desc = {
+        .n_ctx = N_CTX, .n_batch = N_CTX, .cache_type_k = cache_type, .cache_type_v = cache_type};
+    pm_session *session = NULL;
+    pm__expect_ok(pm_session_open(model, &desc, &session));
+    return session;
+}
+
 /* Perplexity of the first `most` windows; 0: all. */
-static double measure(pm_device *device, size_t most) {
+static double measure(pm_device *device, size_t most, const char *cache_type) {
     pm_model *model = pm__whole_model(device, MODEL);
     if (model == NULL)
         skip();
@@ -67,7 +75,7 @@ static double measure(pm_device *device, size_t most) {
     if (ids == NULL)
         skip();
     const pm_model_info *info = pm_model_get_info(model);
-    pm_session *session = pm__whole_session(model, N_CTX, N_CTX, 1);
+    pm_session *session = open_session(model, cache_type);
     size_t n_window = n / N_CTX;
     assert_true(n_window > FIRST_WINDOWS);
     if (most != 0)
@@ -81,8 +89,8 @@ static double measure(pm_device *device, size_t most) {
     }
     assert_int_equal(s.n, n_window * (N_CTX / 2 - 1));
     const double perplexity = exp(s.nll / s.n);
-    printf("%s: %zu windows, perplexity %.4f\n", pm_device_get_info(device)->name, n_window,
-           perplexity);
+    printf("%s, %s: %zu windows, perplexity %.4f\n", pm_device_get_info(device)->name, cache_type,
+           n_window, perplexity);
     pm_session_close(session);
     pm_model_close(model);
     free(ids);
@@ -102,8 +110,10 @@ static void test_whole(void **state) {
     }
     pm_device *devices[] = {pm__whole_device(), pm__whole_cpu()};
     for (size_t i = 0; i < 2; i++) {
-        if (devices[i] != NULL)
-            assert_within(measure(devices[i], 0), EXPECTED, 2e-3);
+        if (devices[i] != NULL) {
+            assert_within(measure(devices[i], 0, "f32"), EXPECTED, 2e-3);
+            assert_within(measure(devices[i], 0, "f16"), EXPECTED, 2e-3);
+        }
         pm_device_close(devices[i]);
     }
 }
@@ -114,7 +124,10 @@ static void test_first_windows(void **state) {
     if (device == NULL)
         skip();
     pm_device *cpu = pm__whole_cpu();
-    assert_within(measure(device, FIRST_WINDOWS), measure(cpu, FIRST_WINDOWS), 1e-5);
+    const double expected = measure(cpu, FIRST_WINDOWS, "f32");
+    assert_within(measure(device, FIRST_WINDOWS, "f32"), expected, 1e-5);
+    assert_within(measure(device, FIRST_WINDOWS, "f16"), expected, 1e-3);
+    assert_within(measure(cpu, FIRST_WINDOWS, "f16"), expected, 1e-3);
     pm_device_close(device);
     pm_device_close(cpu);
 }

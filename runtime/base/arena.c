@@ -65,6 +65,13 @@ char *pm__arena_string(pm__arena *arena, const char *text, size_t n) {
     return out;
 }
 
+size_t pm__arena_bytes(const pm__arena *arena) {
+    size_t all = 0;
+    for (const struct pm__arena_block *block = arena->blocks; block != NULL; block = block->next)
+        all += sizeof *block + block->size;
+    return all;
+}
+
 void pm__arena_finish(pm__arena *arena) {
     while (arena->blocks != NULL) {
         struct pm__arena_block *next = arena->blocks->next;

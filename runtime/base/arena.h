@@ -14,6 +14,8 @@ void *pm__arena_alloc(pm__arena *arena, size_t bytes);
 void *pm__arena_array(pm__arena *arena, size_t n, size_t size);
 /* A copy of n bytes and a closing zero. */
 char *pm__arena_string(pm__arena *arena, const char *text, size_t n);
+/* Taken of the system so far. */
+size_t pm__arena_bytes(const pm__arena *arena);
 void pm__arena_finish(pm__arena *arena);
 
 #endif

@@ -94,7 +94,7 @@ static void say_shortage(report *r, const char *heap, const parts *p, uint64_t l
     snprintf(r->why, sizeof r->why,
              "plan: %s: %" PRIu64 " bytes are needed (%.1f MiB: weights %.1f, session %.1f) and "
              "%" PRIu64 " are left (%.1f MiB); try %sa smaller -b, narrower caches (-ctk, -ctv), a "
-                        "smaller or more quantised "
+             "smaller or more quantised "
              "model, or %s",
              heap != NULL ? heap : "--max-vram", needed, mib(needed),
              mib(p->bytes[PM_PLAN_WEIGHTS]), mib(p->bytes[PM_PLAN_SESSION]), left, mib(left),
@@ -123,11 +123,12 @@ static void judge(report *r) {
 }
 
 /* The session's own tables are in system memory, which is a heap of the CPU path already. */
-static pm_status add_tables(report *r, const pm_model *model, const pm__limits *limits) {
+static pm_status add_tables(report *r, const pm_model *model, const pm__limits *limits,
+                            uint64_t graph_bytes) {
     const pm_plan_buffer tables = {
         .name = "tables",
         .heap = pm__system_heap,
-        .bytes = pm__session_table_bytes(limits, r->plan.n_ctx, model->def.n_vocab),
+        .bytes = graph_bytes + pm__session_table_bytes(limits, r->plan.n_ctx, model->def.n_vocab),
         .part = PM_PLAN_SESSION};
     if (find_heap(r, pm__system_heap) == r->plan.n_heap) {
         const pm_plan_heap heap = {
@@ -153,9 +154,10 @@ static pm_status fill(report *r, const pm_model *model, const pm_session_desc *d
                                 .limits = &limits,
                                 .spare = r->spare};
     const pm_status status = handle->backend->plan(handle->device, &plan, &sink);
+    const uint64_t graph_bytes = pm__graph_bytes(&graph);
     pm__graph_finish(&graph);
     PM_TRY(status);
-    PM_TRY(add_tables(r, model, &limits));
+    PM_TRY(add_tables(r, model, &limits, graph_bytes));
     r->plan.buffers = r->buffers;
     r->plan.heaps = r->heaps;
     r->plan.why = r->why;

@@ -20,6 +20,11 @@ void pm__graph_finish(pm__graph *g) {
     pm__graph_init(g);
 }
 
+uint64_t pm__graph_bytes(const pm__graph *g) {
+    return sizeof *g + pm__arena_bytes(&g->arena) + g->node_capacity * sizeof *g->nodes +
+           g->activation_capacity * sizeof *g->activations + g->cache_capacity * sizeof *g->caches;
+}
+
 /* Sets the status, with a sentence that names the node; false, so that a check can return it. */
 PM__PRINTF(3, 4) static bool bad(pm__graph *g, const char *name, const char *fmt, ...) {
     char text[512];

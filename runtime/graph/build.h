@@ -10,6 +10,8 @@ typedef const pm__tensor *pm__t;
 
 void pm__graph_init(pm__graph *g);
 void pm__graph_finish(pm__graph *g);
+/* What the graph takes of system memory, itself included. */
+uint64_t pm__graph_bytes(const pm__graph *g);
 /* Prefix of the names of the nodes that follow: pm__graph_scope(g, "blk.%u.", i). "" for none. */
 void pm__graph_scope(pm__graph *g, const char *fmt, ...) PM__PRINTF(2, 3);
 
