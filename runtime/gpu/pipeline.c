@@ -115,8 +115,11 @@ static pm_status create_set_layout(pm__gpu *gpu, uint32_t n, VkDescriptorSetLayo
         .bindingCount = n,
         .pBindings = bindings,
     };
-    return pm__gpu_check(gpu, gpu->vk.vkCreateDescriptorSetLayout(gpu->device, &info, NULL, out),
-                         "pipeline: descriptor set layout");
+    VkDescriptorSetLayout made;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateDescriptorSetLayout(gpu->device, &info, NULL, &made),
+                         "pipeline: descriptor set layout"));
+    *out = made;
+    return PM_OK;
 }
 
 /* One push range of full size for all, so that a dispatch never disturbs the constants of the next.
@@ -134,8 +137,11 @@ static pm_status create_layout(pm__gpu *gpu, const VkDescriptorSetLayout *set_la
         .pushConstantRangeCount = 1,
         .pPushConstantRanges = &range,
     };
-    return pm__gpu_check(gpu, gpu->vk.vkCreatePipelineLayout(gpu->device, &info, NULL, out),
-                         "pipeline: layout");
+    VkPipelineLayout made;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreatePipelineLayout(gpu->device, &info, NULL, &made),
+                         "pipeline: layout"));
+    *out = made;
+    return PM_OK;
 }
 
 static pm_status need_layout(pm__pipelines *set, uint32_t n) {

@@ -66,8 +66,10 @@ pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
         .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
         .queueFamilyIndex = gpu->queue_family,
     };
-    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateCommandPool(gpu->device, &pool, NULL, &queue->pool),
+    VkCommandPool made;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateCommandPool(gpu->device, &pool, NULL, &made),
                          "gpu: command pool"));
+    queue->pool = made;
     const VkSemaphoreTypeCreateInfo type = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
         .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
@@ -76,9 +78,10 @@ pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu) {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
         .pNext = &type,
     };
-    PM_TRY(pm__gpu_check(gpu,
-                         gpu->vk.vkCreateSemaphore(gpu->device, &semaphore, NULL, &queue->timeline),
+    VkSemaphore timeline;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateSemaphore(gpu->device, &semaphore, NULL, &timeline),
                          "gpu: timeline semaphore"));
+    queue->timeline = timeline;
     return create_canaries(queue);
 }
 

@@ -34,9 +34,11 @@ static pm_status create_pool(pm__recording *recording) {
         .poolSizeCount = 1,
         .pPoolSizes = &size,
     };
-    return pm__gpu_check(gpu,
-                         gpu->vk.vkCreateDescriptorPool(gpu->device, &info, NULL, &recording->pool),
-                         "gpu: descriptor pool");
+    VkDescriptorPool pool;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateDescriptorPool(gpu->device, &info, NULL, &pool),
+                         "gpu: descriptor pool"));
+    recording->pool = pool;
+    return PM_OK;
 }
 
 static pm_status write_set(pm__recording *recording, const pm__dispatch *dispatch,
@@ -214,9 +216,11 @@ static pm_status create_queries(pm__recording *recording) {
         .queryType = VK_QUERY_TYPE_TIMESTAMP,
         .queryCount = 2 * recording->desc.program->n_dispatch,
     };
-    return pm__gpu_check(gpu,
-                         gpu->vk.vkCreateQueryPool(gpu->device, &info, NULL, &recording->queries),
-                         "gpu: timestamps");
+    VkQueryPool queries;
+    PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateQueryPool(gpu->device, &info, NULL, &queries),
+                         "gpu: timestamps"));
+    recording->queries = queries;
+    return PM_OK;
 }
 
 pm_status pm__recording_init(pm__recording *recording, const pm__recording_desc *desc) {
