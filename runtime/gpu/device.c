@@ -153,7 +153,8 @@ static pm_status create_rest(pm__gpu *gpu, const pm__adapter *adapter, const pm_
                         "gpu: the shader compiler (shaderc) got no memory to start");
     PM_TRY(pm__shader_cache_create(desc->cache_dir, &gpu->shaders));
     PM_TRY(pm__quarantine_create(gpu));
-    return pm__pipeline_cache_create(gpu);
+    pm__pipeline_cache_create(gpu);
+    return PM_OK;
 }
 
 static pm_status choose(const pm__adapters *set, uint32_t index, const pm__adapter **out) {

@@ -36,7 +36,15 @@ static bool is_ours(const pm__gpu *gpu, const void *data, size_t n_byte) {
            memcmp(header.pipelineCacheUUID, p->pipelineCacheUUID, VK_UUID_SIZE) == 0;
 }
 
-pm_status pm__pipeline_cache_create(pm__gpu *gpu) {
+/* Losing the cache loses time only, so failures end here. */
+static void warn_of_cache(VkResult result, const char *what) {
+    pm__log(PM_LOG_WARN,
+            "cache: %s the driver's pipeline cache failed (VkResult %d); pipelines are built anew "
+            "in each run",
+            what, (int)result);
+}
+
+void pm__pipeline_cache_create(pm__gpu *gpu) {
     char name[40];
     size_t n_byte = 0;
     cache_name(gpu, name);
@@ -51,35 +59,40 @@ pm_status pm__pipeline_cache_create(pm__gpu *gpu) {
         .initialDataSize = data != NULL ? n_byte : 0,
         .pInitialData = data,
     };
-    VkPipelineCache cache = VK_NULL_HANDLE;
+    VkPipelineCache cache;
     const VkResult result = gpu->vk.vkCreatePipelineCache(gpu->device, &info, NULL, &cache);
     if (result == VK_SUCCESS) {
         gpu->pipeline_cache = cache;
         gpu->pipeline_cache_hash = data != NULL ? pm__hash(PM__HASH_START, data, n_byte) : 0;
+    } else {
+        warn_of_cache(result, "creating");
     }
     free(data);
-    return pm__gpu_check(gpu, result, "gpu: creating the pipeline cache");
 }
 
-/* Losing the cache loses time only, so failures end here. */
+static void store_data(pm__gpu *gpu, const void *data, size_t n_byte) {
+    const uint64_t hash = pm__hash(PM__HASH_START, data, n_byte);
+    if (hash == gpu->pipeline_cache_hash || !is_ours(gpu, data, n_byte))
+        return;
+    char name[40];
+    cache_name(gpu, name);
+    pm__cache_write(gpu->shaders, name, data, n_byte);
+    gpu->pipeline_cache_hash = hash;
+}
+
 void pm__pipeline_cache_store(pm__gpu *gpu) {
     size_t n_byte = 0;
-    if (gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &n_byte, NULL) !=
-            VK_SUCCESS ||
-        n_byte == 0)
+    if (gpu->pipeline_cache == VK_NULL_HANDLE)
         return;
-    void *data = malloc(n_byte);
-    if (data == NULL)
-        return;
-    const VkResult result =
-        gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &n_byte, data);
-    const uint64_t hash = pm__hash(PM__HASH_START, data, n_byte);
-    if (result == VK_SUCCESS && hash != gpu->pipeline_cache_hash && is_ours(gpu, data, n_byte)) {
-        char name[40];
-        cache_name(gpu, name);
-        pm__cache_write(gpu->shaders, name, data, n_byte);
-        gpu->pipeline_cache_hash = hash;
-    }
+    VkResult result =
+        gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &n_byte, NULL);
+    void *data = result == VK_SUCCESS && n_byte > 0 ? malloc(n_byte) : NULL;
+    if (data != NULL)
+        result = gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &n_byte, data);
+    if (result < VK_SUCCESS)
+        warn_of_cache(result, "reading");
+    else if (data != NULL && result == VK_SUCCESS) /* incomplete: another thread added to it */
+        store_data(gpu, data, n_byte);
     free(data);
 }
 

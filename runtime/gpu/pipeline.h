@@ -39,8 +39,8 @@ typedef struct pm__pipelines {
 
 /* The driver's cache, as a file of the cache directory named by driver, its version and ours. A
  * file that is not this driver's is ignored. Called when the device is opened, and after pipelines
- * were built. */
-pm_status pm__pipeline_cache_create(pm__gpu *gpu);
+ * were built. Where the driver fails in it there is none, and a warning. */
+void pm__pipeline_cache_create(pm__gpu *gpu);
 void pm__pipeline_cache_store(pm__gpu *gpu);
 
 pm_status pm__pipelines_init(pm__pipelines *set, pm__gpu *gpu);

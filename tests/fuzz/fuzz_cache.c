@@ -34,7 +34,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_cache(VkDevice device,
     free(handed);
     n_handed = info->initialDataSize;
     handed = pm__input_copy(info->pInitialData, n_handed);
-    *out = VK_NULL_HANDLE;
+    memset(out, 1, sizeof *out);
     return VK_SUCCESS;
 }
 
@@ -108,6 +108,7 @@ static void open_all(void) {
     memcpy(gpu.properties.pipelineCacheUUID, "0123456789abcdef", VK_UUID_SIZE);
     memcpy(header + 16, gpu.properties.pipelineCacheUUID, VK_UUID_SIZE);
     driver_data = (pm__span){(const char *)header, sizeof header};
+    pm__pipeline_cache_create(&gpu);
     pm__pipeline_cache_store(&gpu);
     each_file(note_name);
     PM__HOLDS(pipelines[0] != '\0');
@@ -160,7 +161,7 @@ static void check_written(pm__span bytes, size_t place, uint8_t damage) {
 
 /* The driver gets nothing, or all of what bears its name. */
 static void check_handed(pm__span bytes) {
-    PM__HOLDS(pm__pipeline_cache_create(&gpu) == PM_OK);
+    pm__pipeline_cache_create(&gpu);
     const bool is_its_own = is_of_driver((const uint8_t *)bytes.data, bytes.size);
     PM__HOLDS(n_handed == (is_its_own ? bytes.size : 0));
     PM__HOLDS(n_handed == 0 || memcmp(handed, bytes.data, n_handed) == 0);
