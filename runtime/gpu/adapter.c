@@ -1,6 +1,7 @@
 #include "adapter.h"
 
 #include "../base/checked.h"
+#include "../base/log.h"
 #include "../base/system.h"
 
 #include <inttypes.h>
@@ -42,17 +43,28 @@ static bool has_extension(const VkExtensionProperties *list, uint32_t n, const c
     return false;
 }
 
+static void warn_of_list(VkResult result) {
+    pm__log(PM_LOG_WARN,
+            "gpu: the loader could not list its extensions (VkResult %d); devices that need one "
+            "(MoltenVK) are not listed",
+            (int)result);
+}
+
 /* Drivers that are no full Vulkan (MoltenVK) are only listed to those who ask for them. */
 static pm_status find_portability_enumeration(bool *found) {
     uint32_t n = 0;
     *found = false;
-    if (vkEnumerateInstanceExtensionProperties(NULL, &n, NULL) != VK_SUCCESS || n == 0)
-        return PM_OK;
-    VkExtensionProperties *list = calloc(n, sizeof *list);
-    if (list == NULL)
-        return pm__fail_memory("gpu: instance extensions", n * sizeof *list);
-    const VkResult result = vkEnumerateInstanceExtensionProperties(NULL, &n, list);
-    *found = result >= VK_SUCCESS &&
+    VkResult result = vkEnumerateInstanceExtensionProperties(NULL, &n, NULL);
+    VkExtensionProperties *list = NULL;
+    if (result == VK_SUCCESS && n > 0) {
+        list = calloc(n, sizeof *list);
+        if (list == NULL)
+            return pm__fail_memory("gpu: instance extensions", n * sizeof *list);
+        result = vkEnumerateInstanceExtensionProperties(NULL, &n, list);
+    }
+    if (result < VK_SUCCESS)
+        warn_of_list(result);
+    *found = list != NULL && result >= VK_SUCCESS &&
              has_extension(list, n, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
     free(list);
     return PM_OK;
@@ -65,7 +77,7 @@ static const char *instance_note(VkResult result) {
                "the maker's own)";
     case VK_ERROR_OUT_OF_HOST_MEMORY:
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
-        return "the Vulkan drivers ran out of memory while starting";
+        return "the Vulkan drivers ran out of memory while starting; close other programs";
     default:
         return "the Vulkan loader or a driver failed to start; vulkaninfo says more";
     }
@@ -127,6 +139,7 @@ static pm_status instance_create(VkInstance *instance, const char **note) {
 typedef struct adapter_query {
     VkExtensionProperties *extensions;
     uint32_t n_extension;
+    VkResult listed; /* of listing them */
     VkPhysicalDeviceSubgroupProperties subgroup;
     VkPhysicalDeviceMaintenance3Properties maintenance3;
     VkPhysicalDeviceMaintenance4Properties maintenance4;
@@ -138,12 +151,14 @@ typedef struct adapter_query {
 
 static pm_status read_extensions(VkPhysicalDevice physical, adapter_query *query) {
     uint32_t n = 0;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0)
+    query->listed = vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL);
+    if (query->listed != VK_SUCCESS || n == 0)
         return PM_OK;
     query->extensions = calloc(n, sizeof *query->extensions);
     if (query->extensions == NULL)
         return pm__fail_memory("gpu: device extensions", n * sizeof *query->extensions);
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, query->extensions) >= VK_SUCCESS)
+    query->listed = vkEnumerateDeviceExtensionProperties(physical, NULL, &n, query->extensions);
+    if (query->listed >= VK_SUCCESS)
         query->n_extension = n;
     return PM_OK;
 }
@@ -307,6 +322,11 @@ static pm_status adapter_init(pm__adapter *adapter, VkPhysicalDevice physical) {
     adapter_query query = {0};
     PM_TRY(read_extensions(physical, &query));
     read_adapter(adapter, &query);
+    /* Without its extensions it would pass for a lesser one. */
+    if (query.listed < VK_SUCCESS)
+        snprintf(adapter->unusable, sizeof adapter->unusable,
+                 "could not list its extensions (VkResult %d): try again, or update the driver",
+                 (int)query.listed);
     free(query.extensions);
     return PM_OK;
 }
