@@ -155,7 +155,7 @@ static void check_calls(uint32_t index) {
                          VK_ERROR_MEMORY_MAP_FAILED);
     pm__buffer c;
     for (int i = 0; i < 2; i++)
-        assert_int_equal(make(gpu, &c, PM__MEMORY_UPLOAD), PM_FAILURE);
+        assert_int_equal(make(gpu, &c, PM__MEMORY_UPLOAD), PM_OUT_OF_MEMORY);
     assert_int_equal(pm__faults_injected(), 3);
     pm__buffer_finish(gpu, &a);
     pm__buffer_finish(gpu, &b);

@@ -161,7 +161,7 @@ static void check_failures(pm__gpu *gpu) {
     gpu->vk.vkBindBufferMemory = bind_fails;
     expect_failure(gpu, PM_OUT_OF_MEMORY);
     gpu->vk.vkMapMemory = map_fails;
-    expect_failure(gpu, PM_FAILURE);
+    expect_failure(gpu, PM_OUT_OF_MEMORY);
     gpu->vk = real;
 }
 

@@ -29,8 +29,6 @@ static const char *result_text(VkResult result) {
         return "timed out";
     case VK_ERROR_INITIALIZATION_FAILED:
         return "the driver failed to start; vulkaninfo says more";
-    case VK_ERROR_MEMORY_MAP_FAILED:
-        return "memory could not be mapped; try a smaller -c or -b";
     case VK_ERROR_EXTENSION_NOT_PRESENT:
     case VK_ERROR_FEATURE_NOT_PRESENT:
         return "the driver lacks what it announced; update it";
@@ -51,8 +49,13 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what) {
         return PM_OK;
     case VK_ERROR_OUT_OF_HOST_MEMORY:
         return pm__fail(PM_OUT_OF_MEMORY, "%s: out of host memory; try a smaller -c or -b", what);
+    case VK_ERROR_MEMORY_MAP_FAILED:
+        return pm__fail(PM_OUT_OF_MEMORY,
+                        "%s: no room in the address space; try a smaller -c or -b", what);
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
     case VK_ERROR_OUT_OF_POOL_MEMORY:
+    case VK_ERROR_FRAGMENTED_POOL:
+    case VK_ERROR_FRAGMENTATION:
         return pm__fail(PM_OUT_OF_MEMORY,
                         "%s: out of device memory; try a smaller -c or -b, or another --device",
                         what);
