@@ -222,7 +222,7 @@ void pm__gpu_context_destroy(void *self) {
         return;
     pm__gpu *gpu = context->device->gpu;
     if (context->buffers != NULL)
-        gpu->vk.vkDeviceWaitIdle(gpu->device);
+        pm__queue_drain(&context->device->queue);
     for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
         pm__recording_finish(&context->classes[c].recording);
         pm__program_finish(&context->classes[c].program);

@@ -64,6 +64,9 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what) {
     }
 }
 
+/* Drivers with a watchdog give up after some ten seconds; what takes longer than this is no work. */
+static const double SILENCE_SECONDS = 120.0;
+
 /* ---- create ---------------------------------------------------------------------------------- */
 
 static void copy_adapter(pm__gpu *gpu, const pm__adapter *adapter) {
@@ -186,6 +189,7 @@ static pm_status create_from(pm__adapters *set, uint32_t index, const pm_device_
     set->instance = VK_NULL_HANDLE;
     gpu->n_thread = desc->n_thread != 0 ? desc->n_thread : (uint32_t)pm__thread_count();
     gpu->most_bytes = desc->max_memory_bytes;
+    gpu->silence_seconds = SILENCE_SECONDS;
     gpu->submit_seconds = (desc->submit_ms != 0 ? desc->submit_ms : 100) * 1e-3;
     return create_rest(gpu, adapter, desc);
 }
@@ -260,7 +264,8 @@ static pm_status reopen_from(pm__gpu *gpu, pm__adapters *set) {
     set->instance = VK_NULL_HANDLE;
     gpu->lost = false;
     PM_TRY(create_device(gpu, adapter));
-    return pm__pipeline_cache_create(gpu);
+    pm__pipeline_cache_create(gpu);
+    return PM_OK;
 }
 
 pm_status pm__gpu_reopen(pm__gpu *gpu) {

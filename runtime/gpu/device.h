@@ -58,7 +58,8 @@ typedef struct pm__gpu {
     uint64_t most_bytes;                 /* that limited heaps may hold together; 0: no limit */
     uint32_t spill_said;                 /* heaps that buffers came to and were said to */
     uint32_t n_thread;
-    double submit_seconds; /* time budget of one submission */
+    double submit_seconds;  /* time budget of one submission */
+    double silence_seconds; /* after which a device that has not finished is given up */
     struct pm__shader_cache *shaders;
     struct pm__quarantine *quarantine;
     struct shaderc_compiler *compiler;
@@ -83,5 +84,8 @@ pm_status pm__gpu_create(uint32_t index, const pm_device_desc *desc, pm__gpu **o
  * errors  NO_DEVICE: it is not there any more, or has another driver; those of opening */
 pm_status pm__gpu_reopen(pm__gpu *gpu);
 void pm__gpu_destroy(pm__gpu *gpu);
+/* Marks a device lost that never finishes: nothing of it is waited for or destroyed any more, and
+ * closing it takes no time. It keeps its memory until the program ends. */
+void pm__gpu_abandon(pm__gpu *gpu);
 
 #endif

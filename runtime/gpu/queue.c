@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 
-static const double SILENCE_SECONDS = 120.0;
 static const uint64_t WAIT_NANOSECONDS = 1000000000;
+enum { MOST_FAILURES = 8 };
 static const uint32_t CANARY = 0x5afe0e4du;
 
 /* ---- canaries -------------------------------------------------------------------------------- */
@@ -89,7 +89,7 @@ void pm__queue_finish(pm__queue *queue) {
     pm__gpu *gpu = queue->gpu;
     if (gpu == NULL)
         return;
-    gpu->vk.vkDeviceWaitIdle(gpu->device);
+    pm__queue_drain(queue);
     gpu->vk.vkDestroySemaphore(gpu->device, queue->timeline, NULL);
     gpu->vk.vkDestroyCommandPool(gpu->device, queue->pool, NULL); /* and the command buffers */
     pm__buffer_finish(gpu, &queue->canaries);
@@ -151,29 +151,51 @@ pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands) {
     return PM_OK;
 }
 
-pm_status pm__queue_wait(pm__queue *queue, uint64_t value) {
-    pm__gpu *gpu = queue->gpu;
+static VkResult wait_a_second(pm__queue *queue, uint64_t value) {
     const VkSemaphoreWaitInfo wait = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
         .semaphoreCount = 1,
         .pSemaphores = &queue->timeline,
         .pValues = &value,
     };
+    return queue->gpu->vk.vkWaitSemaphores(queue->gpu->device, &wait, WAIT_NANOSECONDS);
+}
+
+pm_status pm__queue_wait(pm__queue *queue, uint64_t value) {
+    pm__gpu *gpu = queue->gpu;
     const double start = pm__clock_seconds();
     for (;;) {
-        const VkResult result = gpu->vk.vkWaitSemaphores(gpu->device, &wait, WAIT_NANOSECONDS);
+        const VkResult result = wait_a_second(queue, value);
         if (result != VK_TIMEOUT) {
             PM_TRY(pm__gpu_check(gpu, result, "gpu: wait for the device"));
             return verify(queue, value);
         }
-        if (pm__clock_seconds() - start > SILENCE_SECONDS) {
-            gpu->lost = true;
+        if (pm__clock_seconds() - start > gpu->silence_seconds) {
+            pm__gpu_abandon(gpu);
             return pm__fail(PM_DEVICE_LOST,
                             "gpu: the device has not finished submission %" PRIu64
                             " after %.0f s; lower --submit-ms or choose another --device",
-                            value, SILENCE_SECONDS);
+                            value, gpu->silence_seconds);
         }
     }
+}
+
+/* A wait that fails for lack of memory says nothing of the device, and is tried again. */
+void pm__queue_drain(pm__queue *queue) {
+    pm__gpu *gpu = queue->gpu;
+    const double start = pm__clock_seconds();
+    for (int failures = 0; !gpu->lost && failures < MOST_FAILURES;) {
+        const VkResult result =
+            queue->submitted > 0 ? wait_a_second(queue, queue->submitted) : VK_SUCCESS;
+        if (result == VK_SUCCESS)
+            return;
+        gpu->lost = result == VK_ERROR_DEVICE_LOST;
+        failures += result != VK_TIMEOUT;
+        if (result == VK_TIMEOUT && pm__clock_seconds() - start > gpu->silence_seconds)
+            pm__gpu_abandon(gpu);
+    }
+    /* Work of a lost device ends, unless it is an abandoned one. */
+    gpu->vk.vkDeviceWaitIdle(gpu->device);
 }
 
 void pm__queue_barrier(pm__queue *queue, VkCommandBuffer commands) {

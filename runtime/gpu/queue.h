@@ -20,7 +20,7 @@ typedef struct pm__queue {
 } pm__queue;
 
 pm_status pm__queue_init(pm__queue *queue, pm__gpu *gpu);
-void pm__queue_finish(pm__queue *queue); /* waits for what is in flight */
+void pm__queue_finish(pm__queue *queue); /* drains it */
 
 pm_status pm__queue_allocate(pm__queue *queue, uint32_t n, VkCommandBuffer *commands);
 /* Begins `commands` anew. reusable: it will be submitted again while it may still be pending. */
@@ -30,9 +30,12 @@ pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands);
 /* One submission of one command buffer; queue->submitted is then the value it signals. */
 pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands);
 /* Waits until the timeline has reached `value`.
- * errors  DEVICE_LOST, also if nothing was heard of the device for two minutes, or if a submission
- *         did not run to its end */
+ * errors  DEVICE_LOST, also if it has not after gpu->silence_seconds (the device is abandoned then),
+ *         or if a submission did not run to its end */
 pm_status pm__queue_wait(pm__queue *queue, uint64_t value);
+/* Waits for all that was submitted, before anything it uses is destroyed; ends as soon as that is
+ * so, also where the device is lost or abandoned. Leaves the thread's sentence alone. */
+void pm__queue_drain(pm__queue *queue);
 
 /* What kernels, copies and the host wrote becomes visible to kernels, indirect grids, copies and
  * the host. */

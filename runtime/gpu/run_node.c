@@ -393,6 +393,8 @@ pm_status pm__runner_run(pm__runner *runner, pm__trial *trial, int times) {
     pm_status status = prepare(&s);
     for (int run = 0; run < times && status == PM_OK; run++)
         status = run_once(&s, run);
+    if (status != PM_OK)
+        pm__queue_drain(&runner->device->queue); /* a part may be submitted */
     pm__recording_finish(&s.recording);
     pm__program_finish(&s.program);
     for (uint32_t i = 0; i < s.n_packed; i++)

@@ -28,12 +28,11 @@ void pm__uploader_finish(pm__uploader *uploader) {
     if (uploader->queue == NULL)
         return;
     pm__gpu *gpu = uploader->queue->gpu;
+    pm__queue_drain(uploader->queue);
     for (uint32_t i = 0; i < PM__UPLOAD_SLOTS; i++) {
         VkCommandBuffer *commands = &uploader->slots[i].commands;
-        if (*commands == NULL)
-            continue;
-        pm__queue_wait(uploader->queue, uploader->slots[i].value);
-        gpu->vk.vkFreeCommandBuffers(gpu->device, uploader->queue->pool, 1, commands);
+        if (*commands != NULL)
+            gpu->vk.vkFreeCommandBuffers(gpu->device, uploader->queue->pool, 1, commands);
     }
     pm__buffer_finish(gpu, &uploader->staging);
     *uploader = (pm__uploader){0};
