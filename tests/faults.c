@@ -2,6 +2,8 @@
  * and takes those of devices from vkGetDeviceProcAddr, so both can be exchanged from here. */
 #include "faults.h"
 
+#include "devices.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -453,7 +455,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL QueueSubmit(VkQueue queue, uint32_t n,
     const uint32_t number = pm__faults_count(PM__CALL_QueueSubmit);
     if (result != VK_SUCCESS)
         return result;
-    if (hanging_job != 0 && number >= hanging_job)
+    if (number == hanging_job)
         d->hangs = true;
     if (d->hangs || number == killed_job)
         atomic_fetch_add(&n_injected, 1);
@@ -986,5 +988,6 @@ bool pm__faults_install(void) {
     INSTANCE_FUNCTIONS(EXCHANGE)
 #undef EXCHANGE
     installed = true;
+    pm__keep_drivers();
     return true;
 }

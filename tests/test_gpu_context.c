@@ -24,7 +24,7 @@ static char cache[PM__FOLDER_SIZE];
 static int set_up(void **state) {
     (void)state;
     pm__folder_init(cache);
-    pm__tiny_model_init(&tiny);
+    pm__tiny_model_init(&tiny, 3);
     return 0;
 }
 

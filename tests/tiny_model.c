@@ -1,6 +1,7 @@
 #include "tiny_model.h"
 
 #include "format/quant.h"
+#include "text/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,13 +17,17 @@ enum {
     N_HEAD_KV = 3,
     HEAD_DIM = 16,
     N_FF = 160,
-    N_LAYER = 3,
-    N_TENSOR = 3 + 9 * N_LAYER,
+    MOST_LAYERS = 3,
+    MOST_TENSORS = 3 + 9 * MOST_LAYERS,
     ROOM = 1 << 20,
     ALIGNMENT = 32,
     VALUE_U32 = 4, /* of GGUF keys */
+    VALUE_I32 = 5,
     VALUE_F32 = 6,
     VALUE_TEXT = 8,
+    VALUE_ARRAY = 9,
+    N_SPECIAL = 3, /* <unk>, <s>, </s>; then a piece for each byte, then words */
+    FIRST_WORD = N_SPECIAL + 256,
 };
 
 typedef struct writer {
@@ -156,11 +161,52 @@ static void list_layer(tensor *out, uint32_t layer) {
 /* ---- the file
  * ------------------------------------------------------------------------------------- */
 
-static void put_keys(writer *w) {
-    put_text(w, "general.architecture");
+static void put_key_text(writer *w, const char *key, const char *value) {
+    put_text(w, key);
     put_u32(w, VALUE_TEXT);
-    put_text(w, "llama");
-    put_key_u32(w, "llama.block_count", N_LAYER);
+    put_text(w, value);
+}
+
+static void put_array(writer *w, const char *key, uint32_t type) {
+    put_text(w, key);
+    put_u32(w, VALUE_ARRAY);
+    put_u32(w, type);
+    put_u64(w, PM__TINY_VOCAB);
+}
+
+static void put_piece(writer *w, uint32_t id) {
+    static const char *const special[] = {"<unk>", "<s>", "</s>"};
+    char text[32];
+    if (id < N_SPECIAL)
+        snprintf(text, sizeof text, "%s", special[id]);
+    else if (id < FIRST_WORD)
+        snprintf(text, sizeof text, "<0x%02X>", id - N_SPECIAL);
+    else
+        snprintf(text, sizeof text, "word%u", id);
+    put_text(w, text);
+}
+
+static void put_tokenizer(writer *w) {
+    static const uint32_t kinds[] = {PM__PIECE_UNKNOWN, PM__PIECE_CONTROL, PM__PIECE_CONTROL};
+    put_key_text(w, "tokenizer.ggml.model", "llama");
+    put_array(w, "tokenizer.ggml.tokens", VALUE_TEXT);
+    for (uint32_t i = 0; i < PM__TINY_VOCAB; i++)
+        put_piece(w, i);
+    put_array(w, "tokenizer.ggml.scores", VALUE_F32);
+    for (uint32_t i = 0; i < PM__TINY_VOCAB; i++) {
+        const float score = -(float)i;
+        put(w, &score, sizeof score);
+    }
+    put_array(w, "tokenizer.ggml.token_type", VALUE_I32);
+    for (uint32_t i = 0; i < PM__TINY_VOCAB; i++)
+        put_u32(w, i < N_SPECIAL ? kinds[i] : i < FIRST_WORD ? PM__PIECE_BYTE : PM__PIECE_NORMAL);
+    put_key_u32(w, "tokenizer.ggml.bos_token_id", 1);
+    put_key_u32(w, "tokenizer.ggml.eos_token_id", 2);
+}
+
+static void put_keys(writer *w, uint32_t n_layer) {
+    put_key_text(w, "general.architecture", "llama");
+    put_key_u32(w, "llama.block_count", n_layer);
     put_key_u32(w, "llama.context_length", 512);
     put_key_u32(w, "llama.embedding_length", N_EMBD);
     put_key_u32(w, "llama.feed_forward_length", N_FF);
@@ -170,40 +216,50 @@ static void put_keys(writer *w) {
     put_text(w, "llama.attention.layer_norm_rms_epsilon");
     put_u32(w, VALUE_F32);
     put(w, &eps, sizeof eps);
+    put_tokenizer(w);
 }
 
-static void write_file(pm__tiny_model *model) {
-    tensor tensors[N_TENSOR] = {
+static void write_file(pm__tiny_model *model, uint32_t n_layer) {
+    const uint32_t n_tensor = 3 + 9 * n_layer;
+    tensor tensors[MOST_TENSORS] = {
         {"token_embd.weight", PM__TYPE_Q8_0, PM__TINY_VOCAB, N_EMBD},
         {"output_norm.weight", PM__TYPE_F32, 0, N_EMBD},
         {"output.weight", PM__TYPE_F32, PM__TINY_VOCAB, N_EMBD},
     };
-    for (uint32_t i = 0; i < N_LAYER; i++)
+    for (uint32_t i = 0; i < n_layer; i++)
         list_layer(&tensors[3 + 9 * i], i);
     model->file = calloc(1, ROOM);
     assert_non_null(model->file);
     writer w = {.at = model->file, .end = model->file + ROOM, .random = 7};
     put(&w, "GGUF", 4);
     put_u32(&w, 3);
-    put_u64(&w, N_TENSOR);
-    put_u64(&w, 8);
-    put_keys(&w);
-    for (uint32_t i = 0; i < N_TENSOR; i++)
+    put_u64(&w, n_tensor);
+    put_u64(&w, 8 + 6);
+    put_keys(&w, n_layer);
+    for (uint32_t i = 0; i < n_tensor; i++)
         put_info(&w, &tensors[i]);
     while ((w.at - model->file) % ALIGNMENT != 0)
         put(&w, "", 1);
-    for (uint32_t i = 0; i < N_TENSOR; i++)
+    for (uint32_t i = 0; i < n_tensor; i++)
         put_data(&w, &tensors[i]);
     model->n_byte = (size_t)(w.at - model->file);
 }
 
-void pm__tiny_model_init(pm__tiny_model *model) {
+void pm__tiny_model_init(pm__tiny_model *model, uint32_t n_layer) {
     *model = (pm__tiny_model){0};
-    write_file(model);
+    assert_true(n_layer >= 1 && n_layer <= MOST_LAYERS);
+    write_file(model, n_layer);
     if (pm__gguf_init(&model->gguf, model->file, model->n_byte) != PM_OK ||
         pm__model_def_init(&model->def, &model->gguf) != PM_OK ||
         pm__model_def_build(&model->def, NULL, &model->graph) != PM_OK)
         fail_msg("%s", pm_last_error());
+}
+
+void pm__tiny_model_write(const pm__tiny_model *model, const char *path) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(model->file, 1, model->n_byte, file), model->n_byte);
+    assert_int_equal(fclose(file), 0);
 }
 
 void pm__tiny_model_finish(pm__tiny_model *model) {
