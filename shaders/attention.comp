@@ -10,7 +10,6 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : enable
 #extension GL_EXT_control_flow_attributes : enable
-#extension GL_EXT_control_flow_attributes : enable
 #define PM_GLSL
 #include "params.h"
 

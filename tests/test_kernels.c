@@ -136,6 +136,16 @@ static void test_refused_devices(void **context) {
     expect_refusal(s, &c, PM_OUT_OF_MEMORY, "'add'");
     *caps = all;
 
+    caps->most_turns = 65535;
+    case_init(&c);
+    c.limits.n_ctx = 1 << 20;
+    const pm__attention_desc deep = {1, 1, 8, 1};
+    x = activation(&c, 8);
+    const pm__t cache = pm__cache(&c.graph, "k", PM__TYPE_F32, 8);
+    pm__attention(&c.graph, "attention", x, cache, cache, &deep);
+    expect_refusal(s, &c, PM_UNSUPPORTED, "a context of 1048576 positions");
+    *caps = all;
+
     caps->quarantined = ~(uint64_t)0;
     case_init(&c);
     x = activation(&c, 5);

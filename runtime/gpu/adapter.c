@@ -266,6 +266,10 @@ static void fill_caps(pm__adapter *adapter, const adapter_query *query, int time
     if (caps->offset_alignment < 16)
         caps->offset_alignment = 16;
     caps->most_group_x = limits->maxComputeWorkGroupCount[0];
+    /* After so many turns its loops just end; that of Mesa 26 was seen to go on. */
+    const bool ends_loops = adapter->driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE &&
+                            VK_API_VERSION_MAJOR(adapter->properties.driverVersion) < 26;
+    caps->most_turns = ends_loops ? 65535 : UINT32_MAX;
     caps->most_invocations = limits->maxComputeWorkGroupInvocations;
     caps->timeline = query->timeline.timelineSemaphore;
     caps->statistics = query->executables.pipelineExecutableInfo;

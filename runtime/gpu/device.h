@@ -22,6 +22,7 @@ typedef struct pm__caps {
     uint64_t most_allocation;  /* of one buffer: min(1 GiB, maxMemoryAllocationSize) */
     uint64_t offset_alignment; /* of a binding; at least 16, so that uvec4 loads are aligned */
     uint32_t most_group_x;
+    uint32_t most_turns;                 /* of all loops of an invocation together */
     uint32_t most_invocations;           /* of a workgroup */
     uint32_t subgroup_min, subgroup_max; /* equal where the size cannot be chosen */
     bool subgroup_control; /* a pipeline may require a subgroup size and full subgroups */

@@ -216,6 +216,30 @@ static pm_status fill_kv_store(draft *d) {
     return PM_OK;
 }
 
+/* Chunks of a cache row that hold a head, wherever it begins. */
+static uint32_t chunks_of_head(const pm__tensor *cache, uint32_t head_dim) {
+    const uint32_t n_chunk = pm__type_quant_words(cache->type, cache->n_col) / 4;
+    const uint32_t n_each = pm__ceil_div(cache->n_col, n_chunk);
+    return pm__ceil_div(head_dim, n_each) + (head_dim % n_each != 0);
+}
+
+/* Loops of attention.comp: over tiles of positions, in each over the chunks of a key, over the
+ * positions whose values an invocation adds, and in two reductions. */
+static pm_status check_turns(const draft *d, uint32_t head_dim) {
+    const uint32_t wg = d->kernel->workgroup, most = d->in->gpu->caps.most_turns;
+    const uint32_t k_n = chunks_of_head(d->node->in[1], head_dim);
+    const uint32_t n_group = pm__most_u32(1, wg / chunks_of_head(d->node->in[2], head_dim));
+    const uint32_t of_tile = 1 + k_n + pm__ceil_div(wg, n_group) + 2 * (wg / 4);
+    const uint32_t n_tile = (most - 2 * wg) / of_tile;
+    if (most == UINT32_MAX || d->in->limits->n_ctx <= n_tile * wg)
+        return PM_OK;
+    return pm__fail(
+        PM_UNSUPPORTED,
+        "lower: node '%s': a context of %u positions: %s ends the loops of a kernel after "
+        "%u turns, which serve %u; use a smaller -c, a newer driver or another --device",
+        d->node->name, d->in->limits->n_ctx, d->in->gpu->info.driver, most, n_tile * wg);
+}
+
 static pm_status fill_attention(draft *d) {
     const pm__node *node = d->node;
     const uint32_t head_dim = node->params.attention.head_dim;
@@ -224,6 +248,7 @@ static pm_status fill_attention(draft *d) {
                         "lower: node '%s': heads of %u columns: the kernel needs an "
                         "even number of at most %u",
                         node->name, head_dim, 4 * d->kernel->workgroup);
+    PM_TRY(check_turns(d, head_dim));
     const struct pm_push_attention words = {node->params.attention.scale};
     bind(d, node->in[0], READ);
     bind_region(d, quants_of(d, node->in[1]), READ);
