@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "reference.h"
+#include "scenes.h"
 #include "tools/conversation.h"
 #include "vocabulary.h"
 
@@ -187,17 +188,9 @@ static void vocabulary_files(void **state) {
 
 /* ---- a whole model on the CPU path ----------------------------------------------------------- */
 
-typedef struct whole {
-    const char *path;
-    pm_device *device;
-    pm_model *model;
-    pm_session *session;
-} whole;
-
 static const pm_device_desc cpu = {.name = "cpu", .n_thread = 2};
-static const pm_session_desc small = {.n_ctx = 64, .n_batch = 8, .n_seq = 3};
 
-static whole all;
+static pm__scene all;
 
 static int set_up(void **state) {
     (void)state;
@@ -209,7 +202,7 @@ static int set_up(void **state) {
     const pm_model_desc desc = {.path = all.path};
     return pm_device_open(&cpu, &all.device) == PM_OK &&
                    pm_model_open(all.device, &desc, &all.model) == PM_OK &&
-                   pm_session_open(all.model, &small, &all.session) == PM_OK
+                   pm_session_open(all.model, &pm__scene_desc, &all.session) == PM_OK
                ? 0
                : -1;
 }
@@ -230,70 +223,13 @@ static pm_status run_device(void *user) {
     return PM_OK;
 }
 
-static pm_status run_model(void *user) {
-    const whole *w = user;
-    const pm_model_desc desc = {.path = w->path};
-    pm_model *model = NULL;
-    PM_TRY(pm_model_open(w->device, &desc, &model));
-    pm_model_close(model);
-    return PM_OK;
-}
-
-static pm_status run_plan(void *user) {
-    const whole *w = user;
-    pm_plan *plan = NULL;
-    PM_TRY(pm_session_plan(w->model, &small, &plan));
-    assert_true(plan->fits && plan->n_buffer > 2);
-    pm_plan_free(plan);
-    return PM_OK;
-}
-
-static pm_status run_session(void *user) {
-    const whole *w = user;
-    pm_session *session = NULL;
-    PM_TRY(pm_session_open(w->model, &small, &session));
-    pm_session_close(session);
-    return PM_OK;
-}
-
 static pm_status run_chat(void *user) {
-    const whole *w = user;
+    const pm__scene *scene = user;
     static const pm_message messages[] = {{"system", "Be <|im_end|> kind."}, {"user", "Hello"}};
     int32_t ids[64];
     size_t n_id = 0;
-    PM_TRY(pm_chat_tokenize(w->model, messages, 2, true, ids, PM__COUNT(ids), &n_id));
+    PM_TRY(pm_chat_tokenize(scene->model, messages, 2, true, ids, PM__COUNT(ids), &n_id));
     assert_true(n_id > 10 && n_id < PM__COUNT(ids));
-    return PM_OK;
-}
-
-static pm_status answer(pm_session *session, pm_generation **out) {
-    static const int32_t prompt[] = {300, 301};
-    static const char *const stops[] = {"never", "zz"};
-    const pm_generate_desc desc = {.prompt = prompt,
-                                   .n_prompt = PM__COUNT(prompt),
-                                   .n_predict = 2,
-                                   .n_answer = 2,
-                                   .stop = stops,
-                                   .n_stop = PM__COUNT(stops),
-                                   .ignore_eos = true};
-    PM_TRY(pm_session_rewind(session, 0, 0));
-    return pm_generate(session, &desc, out);
-}
-
-/* In one session, so that each run meets what the failure of the one before left. */
-static pm_status run_answers(void *user) {
-    const whole *w = user;
-    static char first[2][128];
-    pm_generation *made = NULL;
-    PM_TRY(answer(w->session, &made));
-    assert_int_equal(made->n_answer, 2);
-    for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(made->answers[i].n_token, 2);
-        if (first[i][0] == '\0')
-            snprintf(first[i], sizeof first[i], "%s", made->answers[i].text);
-        assert_string_equal(made->answers[i].text, first[i]);
-    }
-    pm_generation_free(made);
     return PM_OK;
 }
 
@@ -307,11 +243,11 @@ static void cpu_path(void **state) {
                                         .error = ENOMEM,
                                         .may_survive = true};
     pm__faults_everywhere(&no_proc);
-    memory_fails("model", run_model, &all);
-    memory_fails("plan", run_plan, &all);
-    memory_fails("session", run_session, &all);
+    memory_fails("model", pm__scene_model, &all);
+    memory_fails("plan", pm__scene_plan, &all);
+    memory_fails("session", pm__scene_session, &all);
     memory_fails("chat template", run_chat, &all);
-    memory_fails("answers", run_answers, &all);
+    memory_fails("answers", pm__scene_answers, &all);
     pm_set_log(PM_LOG_WARN, NULL, NULL);
 }
 

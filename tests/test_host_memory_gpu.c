@@ -7,6 +7,7 @@
 #include "gpu/kernels.h"
 #include "gpu/pipeline.h"
 #include "reference.h"
+#include "scenes.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -23,15 +24,8 @@
 
 #include <cmocka.h>
 
-typedef struct whole {
-    char cache[PM__FOLDER_SIZE], path[4096];
-    pm_device *device;
-    pm_model *model;
-    pm_session *session;
-} whole;
-
-static whole all;
-static const pm_session_desc small = {.n_ctx = 32, .n_batch = 8, .n_seq = 2};
+static pm__scene all;
+static char cache[PM__FOLDER_SIZE], model_path[4096];
 
 static void quiet(void *user, pm_log_level level, const char *line) {
     (void)user, (void)level, (void)line;
@@ -40,7 +34,7 @@ static void quiet(void *user, pm_log_level level, const char *line) {
 /* ---- from a device to an answer -------------------------------------------------------------- */
 
 static pm_status open_device(uint32_t n_thread, pm_device **out) {
-    const pm_device_desc desc = {.cache_dir = all.cache, .n_thread = n_thread};
+    const pm_device_desc desc = {.cache_dir = cache, .n_thread = n_thread};
     return pm_device_open(&desc, out);
 }
 
@@ -62,84 +56,29 @@ static pm_status run_device(void *user) {
     return PM_OK;
 }
 
-static pm_status run_model(void *user) {
-    const whole *w = user;
-    const pm_model_desc desc = {.path = w->path};
-    pm_model *model = NULL;
-    PM_TRY(pm_model_open(w->device, &desc, &model));
-    pm_model_close(model);
-    return PM_OK;
-}
-
-static pm_status run_plan(void *user) {
-    const whole *w = user;
-    pm_plan *plan = NULL;
-    PM_TRY(pm_session_plan(w->model, &small, &plan));
-    assert_true(plan->fits && plan->n_buffer > 2);
-    pm_plan_free(plan);
-    return PM_OK;
-}
-
-static pm_status run_session(void *user) {
-    const whole *w = user;
-    pm_session *session = NULL;
-    PM_TRY(pm_session_open(w->model, &small, &session));
-    pm_session_close(session);
-    return PM_OK;
-}
-
-/* Two answers of three tokens; their texts, one behind the other. */
-static pm_status answer(pm_session *session, char text[256]) {
-    static const int32_t prompt[] = {300, 301, 302};
-    static const char *const stops[] = {"never"};
-    const pm_generate_desc desc = {.prompt = prompt,
-                                   .n_prompt = PM__COUNT(prompt),
-                                   .n_predict = 3,
-                                   .n_answer = 2,
-                                   .stop = stops,
-                                   .n_stop = PM__COUNT(stops),
-                                   .ignore_eos = true};
-    pm_generation *made = NULL;
-    PM_TRY(pm_session_rewind(session, 0, 0));
-    PM_TRY(pm_generate(session, &desc, &made));
-    snprintf(text, 256, "%s|%s", made->answers[0].text, made->answers[1].text);
-    pm_generation_free(made);
-    return PM_OK;
-}
-
-static char wanted[256]; /* with nothing failing */
-
-/* In one session, so that each run meets what the failure of the one before left. */
-static pm_status run_answers(void *user) {
-    const whole *w = user;
-    char text[256];
-    PM_TRY(answer(w->session, text));
-    assert_string_equal(text, wanted);
-    return PM_OK;
-}
-
 /* From nothing: what a program does. */
-static pm_status run_all(uint32_t n_thread, char text[256]) {
-    whole w = {.device = NULL};
-    const pm_model_desc desc = {.path = all.path};
-    pm_status status = open_device(n_thread, &w.device);
+static pm_status run_all(uint32_t n_thread, char answers[sizeof all.answers]) {
+    pm__scene own = {.path = all.path};
+    const pm_model_desc desc = {.path = own.path};
+    pm_status status = open_device(n_thread, &own.device);
     if (status == PM_OK)
-        status = pm_model_open(w.device, &desc, &w.model);
+        status = pm_model_open(own.device, &desc, &own.model);
     if (status == PM_OK)
-        status = pm_session_open(w.model, &small, &w.session);
+        status = pm_session_open(own.model, &pm__scene_desc, &own.session);
     if (status == PM_OK)
-        status = answer(w.session, text);
-    pm_session_close(w.session);
-    pm_model_close(w.model);
-    pm_device_close(w.device);
+        status = pm__scene_answers(&own);
+    pm_session_close(own.session);
+    pm_model_close(own.model);
+    pm_device_close(own.device);
+    snprintf(answers, sizeof own.answers, "%s", own.answers);
     return status;
 }
 
 static pm_status run_with_threads(void *user) {
     (void)user;
-    char text[256];
-    PM_TRY(run_all(4, text));
-    assert_string_equal(text, wanted);
+    char answers[sizeof all.answers];
+    PM_TRY(run_all(4, answers));
+    assert_string_equal(answers, all.answers);
     return PM_OK;
 }
 
@@ -152,12 +91,12 @@ static pid_t start_process(void) {
     fflush(NULL);
     const pid_t child = fork();
     if (child == 0) {
-        char text[256];
+        char text[sizeof all.answers];
         const pm_status status = run_all(1, text);
-        if (status == PM_OK && strcmp(text, wanted) == 0)
+        if (status == PM_OK && strcmp(text, all.answers) == 0)
             _exit(0);
         fprintf(stderr, "%s: %s; '%s', not '%s'\n", pm_status_text(status), pm_last_error(), text,
-                wanted);
+                all.answers);
         _exit(1);
     }
     assert_true(child > 0);
@@ -238,13 +177,13 @@ static bool after_one(void *user, const pm_check_case *at) {
 
 /* A case without memory is not checked: its kernel did nothing wrong and stays in use. */
 static pm_status run_check(void *user) {
-    const whole *w = user;
+    const pm__scene *scene = user;
     const pm_check_desc desc = {
         .level = PM_CHECK_QUICK, .skip = other_kernels(), .on_case = after_one};
     pm_check_summary summary = {0};
     pm_quarantined q;
-    const pm_status status = pm_check(w->device, NULL, &desc, &summary);
-    assert_true(summary.n_failed == 0 && !pm_device_get_quarantined(w->device, 0, &q));
+    const pm_status status = pm_check(scene->device, NULL, &desc, &summary);
+    assert_true(summary.n_failed == 0 && !pm_device_get_quarantined(scene->device, 0, &q));
     if (status != PM_CANCELLED)
         return status;
     assert_int_equal(summary.n_case, 1);
@@ -284,12 +223,12 @@ static void from_a_device_to_an_answer(void **state) {
     fails("device list", run_list, NULL, false);
     fails("device", run_device, NULL, true);
     assert_int_equal(open_device(1, &all.device), PM_OK);
-    fails("model", run_model, &all, false);
+    fails("model", pm__scene_model, &all, false);
     assert_int_equal(pm_model_open(all.device, &desc, &all.model), PM_OK);
-    fails("plan", run_plan, &all, false);
-    fails("session", run_session, &all, true);
-    assert_int_equal(pm_session_open(all.model, &small, &all.session), PM_OK);
-    fails("answers", run_answers, &all, false);
+    fails("plan", pm__scene_plan, &all, false);
+    fails("session", pm__scene_session, &all, true);
+    assert_int_equal(pm_session_open(all.model, &pm__scene_desc, &all.session), PM_OK);
+    fails("answers", pm__scene_answers, &all, false);
 }
 
 /* Most of the calls make the graphs of cases that are counted and not run. */
@@ -318,17 +257,18 @@ static bool ask_alone(void) {
     fflush(NULL);
     const pid_t child = fork();
     if (child == 0) {
-        const pm_status status = run_all(1, wanted);
+        const pm_status status = run_all(1, all.answers);
         if (status != PM_OK)
             fprintf(stderr, "%s\n", pm_last_error());
-        const bool written = write(ends[1], wanted, sizeof wanted) == (ssize_t)sizeof wanted;
+        const bool written =
+            write(ends[1], all.answers, sizeof all.answers) == (ssize_t)sizeof all.answers;
         _exit(status == PM_NO_DEVICE ? 77 : status == PM_OK && written ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &result, 0), child);
     close(ends[1]);
     assert_true(WIFEXITED(result));
-    const bool there =
-        WEXITSTATUS(result) == 0 && read(ends[0], wanted, sizeof wanted) == (ssize_t)sizeof wanted;
+    const bool there = WEXITSTATUS(result) == 0 && read(ends[0], all.answers, sizeof all.answers) ==
+                                                       (ssize_t)sizeof all.answers;
     close(ends[0]);
     assert_true(there || WEXITSTATUS(result) == 77);
     return there;
@@ -339,9 +279,10 @@ static int set_up(void **state) {
     const char *path = pm__source_path("models/pebble/pebble.gguf");
     if (path == NULL)
         return -1;
-    snprintf(all.path, sizeof all.path, "%s", path);
+    snprintf(model_path, sizeof model_path, "%s", path);
+    all.path = model_path;
     pm_set_log(PM_LOG_WARN, quiet, NULL);
-    pm__folder_init(all.cache);
+    pm__folder_init(cache);
     return 0;
 }
 
@@ -350,20 +291,20 @@ static int tear_down(void **state) {
     pm_session_close(all.session);
     pm_model_close(all.model);
     pm_device_close(all.device);
-    pm__folder_finish(all.cache);
+    pm__folder_finish(cache);
     return 0;
 }
 
 static void alone(void **state) {
     (void)state;
     char warm[PM__FOLDER_SIZE];
-    snprintf(warm, sizeof warm, "%s", all.cache);
+    snprintf(warm, sizeof warm, "%s", cache);
     if (!ask_alone()) {
         print_message("no usable Vulkan device: skipped\n");
         pm__folder_finish(warm);
         exit(77);
     }
-    assert_true(strlen(wanted) > 2);
+    assert_true(strlen(all.answers) > 2);
     pm__folder_finish(warm); /* the next ones begin with nothing */
     assert_int_equal(mkdir(warm, 0700), 0);
 }
