@@ -47,7 +47,7 @@ shared float parts[WG_SIZE * V_CHUNK];
 
 float score(uint row, uint first, uint n) {
     vec4 sum = vec4(0.0);
-    for (uint c = 0; c < n; c++) {
+    [[dont_unroll]] for (uint c = 0; c < n; c++) {
         k_raw raw = k_load(row, first + c, K_N_CHUNK, K_N_SCALE);
         [[unroll]] for (uint e = 0; e < K_CHUNK; e += 4)
             sum += query[(c * K_CHUNK + e) / 4] * k_four(raw, e);
@@ -92,7 +92,7 @@ void main() {
         uint n = min(WG_SIZE, n_pos - first);
         [[unroll]] for (uint e = 0; e < V_CHUNK / 4; e++)
             acc[e] *= shrink;
-        for (uint j = group; j < n && group < n_group; j += n_group) {
+        [[dont_unroll]] for (uint j = group; j < n && group < n_group; j += n_group) {
             v_raw raw = v_load(places[j], v_c, V_N_CHUNK, V_N_SCALE);
             [[unroll]] for (uint e = 0; e < V_CHUNK / 4; e++)
                 acc[e] += weights[j] * v_four(raw, 4 * e);

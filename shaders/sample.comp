@@ -117,7 +117,7 @@ uint select_key(bool by_weight, uint need) {
         for (uint i = me; i < 256; i += WG_SIZE)
             bins[i] = 0;
         barrier();
-        for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+        [[dont_unroll]] for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
             float l = logit(id);
             uint key = float_key(l);
             if (kept(l) && (shift == 24 || (key ^ prefix) >> (shift + 8) == 0))
@@ -141,7 +141,7 @@ uint select_key(bool by_weight, uint need) {
 
 uint whole_weight() {
     uint sum = 0;
-    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+    [[dont_unroll]] for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
         float l = logit(id);
         if (kept(l))
             sum += weight(l, 1.0);
@@ -155,7 +155,7 @@ uint draw(uint random) {
     const uint n_each = (N_VOCAB + WG_SIZE - 1) / WG_SIZE;
     uint first = min(me * n_each, N_VOCAB), end = min(first + n_each, N_VOCAB);
     uint mine = 0, before = 0, goal, low;
-    for (uint id = first; id < end; id++) {
+    [[dont_unroll]] for (uint id = first; id < end; id++) {
         float l = logit(id);
         if (kept(l))
             mine += weight(l, sampler_.temperature);
@@ -181,7 +181,7 @@ uint draw(uint random) {
 /* Sets `most` and gives the lowest id that has it. */
 uint find_most() {
     uint key = 0, id_of_key = EMPTY;
-    for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
+    [[dont_unroll]] for (uint id = me; id < N_VOCAB; id += WG_SIZE) {
         uint candidate = float_key(logit(id));
         if (candidate > key) {
             key = candidate;
@@ -218,7 +218,7 @@ void main() {
     sampler_ = samplers[row.seq];
     count_window(row);
     uint hash = 0;
-    for (uint id = me; id < N_VOCAB; id += WG_SIZE)
+    [[dont_unroll]] for (uint id = me; id < N_VOCAB; id += WG_SIZE)
         hash += hash32(floatBitsToUint(logits[logits_at + id]) ^ hash32(id));
     hash = reduce_add(hash);
     uint token = choose(row.pos);

@@ -1,6 +1,7 @@
 /* test_device_loss.c: whole models on a real driver, with the device lost at many moments: text,
  * tokens and the hash of the logits are those of an undisturbed run, and nothing is left behind.
- * PUMICE_TEST_DEVICE and VK_ICD_FILENAMES as in whole.h.
+ * PUMICE_TEST_DEVICE and VK_ICD_FILENAMES as in whole.h; PUMICE_TEST_EVERY loses it at every
+ * submission, not at some.
  * ctest: model */
 #include "faults.h"
 #include "reference.h"
@@ -200,7 +201,7 @@ static void small_talk_everywhere(void **state) {
     uint32_t n = 0;
     for (size_t i = 0; i < PM__COUNT(talks); i++) {
         outcome *quiet = run_quietly(&talks[i]);
-        const uint32_t step = quiet->n_submit / 6 + 1;
+        const uint32_t step = getenv("PUMICE_TEST_EVERY") != NULL ? 1 : quiet->n_submit / 6 + 1;
         for (uint32_t at = 1; at <= quiet->n_submit; at += step, n++)
             lose_at(&talks[i], quiet, at);
         lose_at(&talks[i], quiet, quiet->n_submit);

@@ -174,6 +174,18 @@ static pm_status record_class(pm__gpu_context *context, pm__class_state *class) 
     return pm__recording_init(&class->recording, &desc);
 }
 
+/* So that grids nobody has loaded yet, or whose load was killed, launch nothing. */
+static pm_status clear_step(pm__gpu_context *context) {
+    pm__queue *queue = &context->device->queue;
+    const VkBuffer step = context->buffers[context->step[0].need].buffer;
+    PM_TRY(pm__queue_begin(queue, context->load, false));
+    queue->gpu->vk.vkCmdFillBuffer(context->load, step, 0, VK_WHOLE_SIZE, 0);
+    pm__queue_barrier(queue, context->load);
+    PM_TRY(pm__queue_end(queue, context->load));
+    PM_TRY(pm__queue_submit(queue, context->load));
+    return pm__queue_wait(queue, queue->submitted);
+}
+
 static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(lay_out(context));
     PM_TRY(allocate(context));
@@ -183,7 +195,8 @@ static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(pm__pipelines_build(&context->pipelines, NULL, NULL));
     for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
         PM_TRY(record_class(context, &context->classes[c]));
-    return pm__queue_allocate(&context->device->queue, 1, &context->load);
+    PM_TRY(pm__queue_allocate(&context->device->queue, 1, &context->load));
+    return clear_step(context);
 }
 
 static pm__gpu_context *create_empty(const pm__gpu_weights *weights, const pm__graph *g,
