@@ -2,7 +2,7 @@
  * tokens and the hash of the logits are those of an undisturbed run, and nothing is left behind.
  * PUMICE_TEST_DEVICE and VK_ICD_FILENAMES as in whole.h; PUMICE_TEST_EVERY loses it at every
  * submission, not at some.
- * ctest: model */
+ * ctest: long */
 #include "faults.h"
 #include "reference.h"
 #include "whole.h"

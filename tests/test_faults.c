@@ -1,4 +1,4 @@
-/* ctest: gpu */
+/* ctest: long */
 /* test_faults.c: a life with a device, in acts; in each act every call of Vulkan that can fail is
  * made to fail, at each of its places, with every result that it may give. Each time the status is
  * the right one, the sentence helps, nothing is left behind, nothing hangs, and afterwards the right

@@ -1,4 +1,4 @@
-/* ctest: model */
+/* ctest: long */
 /* wrap: malloc calloc realloc free */
 /* test_memory.c: the plan is what is taken, to the byte, of every model there is, on every device
  * and on machines made up; after a session is open nothing more is taken, neither of the device nor,

@@ -1,4 +1,4 @@
-# Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model` near its top.
+# Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model|long` near its top.
 
 pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
 if(NOT CMOCKA_FOUND)
@@ -7,9 +7,9 @@ if(NOT CMOCKA_FOUND)
 endif()
 
 function(pumice_test_label path out)
-  file(STRINGS ${path} lines LIMIT_COUNT 20 REGEX "ctest: *(quick|gpu|model)")
-  if(NOT lines MATCHES "ctest: *(quick|gpu|model)")
-    message(FATAL_ERROR "${path}: no line `ctest: quick|gpu|model` near its top")
+  file(STRINGS ${path} lines LIMIT_COUNT 20 REGEX "ctest: *(quick|gpu|model|long)")
+  if(NOT lines MATCHES "ctest: *(quick|gpu|model|long)")
+    message(FATAL_ERROR "${path}: no line `ctest: quick|gpu|model|long` near its top")
   endif()
   set(${out} ${CMAKE_MATCH_1} PARENT_SCOPE)
 endfunction()
