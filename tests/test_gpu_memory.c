@@ -38,7 +38,8 @@ static void init(pm__gpu *gpu, pm__buffer *buffer, const char *name, pm__memory_
     assert_int_equal(buffer->map != NULL, at.mapped);
     assert_true(at.taken >= N_BYTE);
     pm__room_init(&now, gpu);
-    assert_true(now.heaps[heap] <= room.heaps[heap]);
+    if (!gpu->memory_budget) /* which moves with what other programs take and give back */
+        assert_true(now.heaps[heap] <= room.heaps[heap]);
     assert_true(pm__heap_free(gpu, heap) > 0);
     assert_true(pm__heap_free(gpu, heap) <= gpu->memory.memoryHeaps[heap].size);
     assert_true(strncmp(pm__heap_name(gpu, heap), "device ", 7) == 0 ||
