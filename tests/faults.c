@@ -249,22 +249,7 @@ static void spoil(void *result, size_t size) {
 
 /* The driver's own functions that are called from here, of one device. */
 #define DEVICE_FUNCTIONS(X)                                                                        \
-    X(AllocateCommandBuffers)                                                                      \
-    X(AllocateDescriptorSets)                                                                      \
-    X(AllocateMemory)                                                                              \
-    X(BeginCommandBuffer)                                                                          \
-    X(BindBufferMemory)                                                                            \
-    X(CreateBuffer)                                                                                \
-    X(CreateCommandPool)                                                                           \
-    X(CreateComputePipelines)                                                                      \
-    X(CreateDescriptorPool)                                                                        \
-    X(CreateDescriptorSetLayout)                                                                   \
-    X(CreateFence)                                                                                 \
-    X(CreatePipelineCache)                                                                         \
-    X(CreatePipelineLayout)                                                                        \
-    X(CreateQueryPool)                                                                             \
-    X(CreateSemaphore)                                                                             \
-    X(CreateShaderModule)                                                                          \
+    PM__FAULT_DEVICE_CALLS(X)                                                                      \
     X(DestroyBuffer)                                                                               \
     X(DestroyCommandPool)                                                                          \
     X(DestroyDescriptorPool)                                                                       \
@@ -277,19 +262,9 @@ static void spoil(void *result, size_t size) {
     X(DestroyQueryPool)                                                                            \
     X(DestroySemaphore)                                                                            \
     X(DestroyShaderModule)                                                                         \
-    X(DeviceWaitIdle)                                                                              \
-    X(EndCommandBuffer)                                                                            \
     X(FreeCommandBuffers)                                                                          \
     X(FreeMemory)                                                                                  \
-    X(GetBufferMemoryRequirements)                                                                 \
-    X(GetPipelineCacheData)                                                                        \
-    X(GetQueryPoolResults)                                                                         \
-    X(GetSemaphoreCounterValue)                                                                    \
-    X(MapMemory)                                                                                   \
-    X(QueueSubmit)                                                                                 \
-    X(SignalSemaphore)                                                                             \
-    X(WaitForFences)                                                                               \
-    X(WaitSemaphores)
+    X(GetBufferMemoryRequirements)
 
 #define MEMBER(name) PFN_vk##name name;
 typedef struct functions {

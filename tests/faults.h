@@ -20,13 +20,14 @@
 #include "gpu/device.h"
 
 /* Every call that returns a VkResult and that pumice or its tests use, without its vk. */
-#define PM__FAULT_CALLS(X)                                                                         \
+#define PM__FAULT_INSTANCE_CALLS(X)                                                                \
     X(EnumerateInstanceVersion)                                                                    \
     X(EnumerateInstanceExtensionProperties)                                                        \
     X(CreateInstance)                                                                              \
     X(EnumeratePhysicalDevices)                                                                    \
     X(EnumerateDeviceExtensionProperties)                                                          \
-    X(CreateDevice)                                                                                \
+    X(CreateDevice)
+#define PM__FAULT_DEVICE_CALLS(X)                                                                  \
     X(AllocateCommandBuffers)                                                                      \
     X(AllocateDescriptorSets)                                                                      \
     X(AllocateMemory)                                                                              \
@@ -53,6 +54,7 @@
     X(SignalSemaphore)                                                                             \
     X(WaitForFences)                                                                               \
     X(WaitSemaphores)
+#define PM__FAULT_CALLS(X) PM__FAULT_INSTANCE_CALLS(X) PM__FAULT_DEVICE_CALLS(X)
 
 /* Every object that pumice or its tests create, without its Vk; descriptor sets go with their
  * pools. */
