@@ -202,68 +202,6 @@ static void test_babyllama_f16(void **state) {
     check_model("babyllama-tok105-F16", "babyllama-tok105-f16");
 }
 
-/* ---- small models of every kind of Llama ----------------------------------------------------- */
-
-static void check_kind(const char *name) {
-    char relative[128];
-    snprintf(relative, sizeof relative, "reference/arch/%s/model.gguf", name);
-    const char *model = pm__reference_path(relative);
-    snprintf(relative, sizeof relative, "reference/arch/%s/ref.json", name);
-    const char *reference = pm__reference_path(relative);
-    snprintf(relative, sizeof relative, "reference/arch/%s/logits.f32", name);
-    const char *expected = pm__reference_path(relative);
-    if (model == NULL || reference == NULL || expected == NULL)
-        skip();
-    cJSON *json = read_json(reference);
-    uint32_t tokens[N_CTX], greedy[N_CTX];
-    const uint32_t n = read_ids(cJSON_GetObjectItem(json, "tokens"), tokens, N_CTX);
-    const uint32_t n_greedy = read_ids(cJSON_GetObjectItem(json, "greedy"), greedy, N_CTX);
-    runner r;
-    runner_open(&r, model, 0, 11);
-    const size_t n_logit = (size_t)n * r.def.n_vocab;
-    pm__file_map file;
-    assert_int_equal(pm__file_map_init(&file, expected), PM_OK);
-    assert_int_equal(file.size, n_logit * sizeof(float));
-    float *logits = malloc(n_logit * sizeof *logits);
-    assert_non_null(logits);
-    uint32_t next = runner_eval(&r, tokens, n, logits);
-    tally t = {.n_greedy = n_greedy};
-    for (size_t i = 0; i < n_logit; i++) {
-        float theirs;
-        memcpy(&theirs, file.data + i * sizeof theirs, sizeof theirs);
-        compare(&t, (double)logits[i], (double)theirs);
-    }
-    for (uint32_t i = 0; i < n_greedy; i++) {
-        assert_int_equal(next, greedy[i]);
-        next = runner_eval(&r, &next, 1, NULL);
-    }
-    print_tally(name, &t);
-    free(logits);
-    pm__file_map_finish(&file);
-    runner_close(&r);
-    cJSON_Delete(json);
-}
-
-static void test_llama_mha(void **state) {
-    (void)state;
-    check_kind("llama-mha");
-}
-
-static void test_llama_linear(void **state) {
-    (void)state;
-    check_kind("llama-linear");
-}
-
-static void test_llama_tied_bias(void **state) {
-    (void)state;
-    check_kind("llama-tied-bias");
-}
-
-static void test_llama3(void **state) {
-    (void)state;
-    check_kind("llama3");
-}
-
 /* ---- the same bits --------------------------------------------------------------------------- */
 
 /* Neither the number of threads nor the rows that share a step may show in the logits. */
@@ -334,32 +272,21 @@ static void test_absurd_keys(void **state) {
     }
 }
 
-/* Features that are not built, another architecture, and a vocabulary without a model. */
-static void test_refused_models(void **state) {
+/* A vocabulary without a model. */
+static void test_refused_vocabulary(void **state) {
     (void)state;
-    const char *moe = pm__reference_path("reference/arch/llama-moe/model.gguf");
-    const char *yarn = pm__reference_path("reference/arch/llama-yarn/model.gguf");
-    const char *bitnet = pm__reference_path("models/real/bitllama-1M-f32.gguf");
     const char *vocabulary = pm__reference_path("models/vocab/ggml-vocab-llama-spm.gguf");
-    if (moe == NULL || yarn == NULL || bitnet == NULL || vocabulary == NULL)
+    if (vocabulary == NULL)
         skip();
-    assert_int_equal(load_file(moe), PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "llama.expert_count"));
-    assert_int_equal(load_file(yarn), PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "yarn"));
-    assert_int_equal(load_file(bitnet), PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "bitnet"));
     assert_int_equal(load_file(vocabulary), PM_BAD_FILE);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories_f32),     cmocka_unit_test(test_stories_f16),
-        cmocka_unit_test(test_babyllama_f32),   cmocka_unit_test(test_babyllama_f16),
-        cmocka_unit_test(test_llama_mha),       cmocka_unit_test(test_llama_linear),
-        cmocka_unit_test(test_llama_tied_bias), cmocka_unit_test(test_llama3),
-        cmocka_unit_test(test_same_bits),       cmocka_unit_test(test_absurd_keys),
-        cmocka_unit_test(test_refused_models),
+        cmocka_unit_test(test_stories_f32),        cmocka_unit_test(test_stories_f16),
+        cmocka_unit_test(test_babyllama_f32),      cmocka_unit_test(test_babyllama_f16),
+        cmocka_unit_test(test_same_bits),          cmocka_unit_test(test_absurd_keys),
+        cmocka_unit_test(test_refused_vocabulary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
