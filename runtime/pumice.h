@@ -72,6 +72,10 @@ PM_API void pm_set_log(pm_log_level most, pm_log_fn fn, void *user);
 /* Progress of long work: done of total units of `what`. false ends it with CANCELLED. */
 typedef bool (*pm_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
+/* Takes the next n bytes of a file that is written front to back. false ends the writing with
+ * FAILURE. */
+typedef bool (*pm_write_fn)(void *user, const void *data, size_t n);
+
 /* ---- devices --------------------------------------------------------------------------------- */
 
 typedef struct pm_device pm_device;
