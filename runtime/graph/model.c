@@ -72,6 +72,37 @@ uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uin
     return found != NULL ? read_u32(def, key, found, least, most) : otherwise;
 }
 
+/* The key's own value, or that of a layer where it is an array. */
+static uint32_t read_u32_layer(pm__model_def *def, const char *key, const pm__gguf_key *found,
+                               uint32_t layer, uint32_t least, uint32_t most) {
+    if (found->type != PM__GGUF_ARRAY)
+        return read_u32(def, key, found, least, most);
+    uint64_t value;
+    if (pm__gguf_array_u64(found, layer, &value) && value >= least && value <= most)
+        return (uint32_t)value;
+    char wanted[96];
+    snprintf(wanted, sizeof wanted,
+             "an array with a whole number in [%" PRIu32 ", %" PRIu32 "] for layer %" PRIu32, least,
+             most, layer);
+    wrong_key(def, key, found, wanted);
+    return least;
+}
+
+uint32_t pm__key_u32_layer(pm__model_def *def, const char *key, uint32_t layer, uint32_t least,
+                           uint32_t most) {
+    const pm__gguf_key *found = find_key(def, key);
+    if (found != NULL)
+        return read_u32_layer(def, key, found, layer, least, most);
+    missing_key(def, key);
+    return least;
+}
+
+uint32_t pm__key_u32_layer_or(pm__model_def *def, const char *key, uint32_t layer, uint32_t least,
+                              uint32_t most, uint32_t otherwise) {
+    const pm__gguf_key *found = find_key(def, key);
+    return found != NULL ? read_u32_layer(def, key, found, layer, least, most) : otherwise;
+}
+
 static float read_f32(pm__model_def *def, const char *key, const pm__gguf_key *found, float least,
                       float most) {
     double value;

@@ -58,6 +58,11 @@ pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *c
 uint32_t pm__key_u32(pm__model_def *def, const char *key, uint32_t least, uint32_t most);
 uint32_t pm__key_u32_or(pm__model_def *def, const char *key, uint32_t least, uint32_t most,
                         uint32_t otherwise);
+/* Of a layer, where the key may be an array with one value a layer, or one value for all. */
+uint32_t pm__key_u32_layer(pm__model_def *def, const char *key, uint32_t layer, uint32_t least,
+                           uint32_t most);
+uint32_t pm__key_u32_layer_or(pm__model_def *def, const char *key, uint32_t layer, uint32_t least,
+                              uint32_t most, uint32_t otherwise);
 /* Finite and in [least, most]. */
 float pm__key_f32(pm__model_def *def, const char *key, float least, float most);
 float pm__key_f32_or(pm__model_def *def, const char *key, float least, float most, float otherwise);
