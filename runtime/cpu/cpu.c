@@ -5,6 +5,7 @@
 #include "../base/checked.h"
 #include "../base/system.h"
 #include "../base/threads.h"
+#include "../graph/gather.h"
 #include "cpu_ops.h"
 
 #include <inttypes.h>
@@ -65,6 +66,7 @@ static void device_close(void *device) {
 typedef struct cpu_weights {
     cpu_device *device;
     const pm__model_def *def;
+    pm__gathered gathered; /* weights whose rows lie apart */
 } cpu_weights;
 
 static uint64_t weight_bytes(const pm__model_def *def) {
@@ -77,23 +79,29 @@ static uint64_t weight_bytes(const pm__model_def *def) {
     return all;
 }
 
+static void weights_destroy(void *weights) {
+    cpu_weights *w = weights;
+    if (w != NULL)
+        pm__gathered_finish(&w->gathered);
+    free(w);
+}
+
 static pm_status weights_create(void *device, const pm__model_def *def, pm_progress_fn progress,
                                 void *user, void **out) {
     cpu_weights *weights = calloc(1, sizeof *weights);
     if (weights == NULL)
         return pm__fail_memory("cpu weights", sizeof *weights);
     *weights = (cpu_weights){.device = device, .def = def};
-    /* They are read where the file is mapped. */
-    *out = weights;
-    if (progress == NULL || progress(user, "weights", weight_bytes(def), weight_bytes(def)))
-        return PM_OK;
-    free(weights);
-    *out = NULL;
-    return pm__fail(PM_CANCELLED, "cpu: loading the weights was interrupted");
-}
-
-static void weights_destroy(void *weights) {
-    free(weights);
+    /* They are read where the file is mapped, if they can be. */
+    pm_status status = pm__gather(&weights->gathered, def);
+    if (status == PM_OK && progress != NULL &&
+        !progress(user, "weights", weight_bytes(def), weight_bytes(def)))
+        status = pm__fail(PM_CANCELLED, "cpu: loading the weights was interrupted");
+    if (status == PM_OK)
+        *out = weights;
+    else
+        weights_destroy(weights);
+    return status;
 }
 
 /* ---- context --------------------------------------------------------------------------------- */
@@ -210,7 +218,10 @@ static pm_status plan(void *device, const pm__plan_desc *desc, const pm__plan_si
     PM_TRY(sink->heap(sink->user, &heap));
     if (cpu->most_bytes != 0)
         sink->limit(sink->user, limit_left(cpu));
-    PM_TRY(report(sink, "weights (mapped file)", mapped, PM_PLAN_WEIGHTS));
+    const uint64_t gathered = pm__gather_bytes(desc->def);
+    PM_TRY(report(sink, "weights (mapped file)", mapped - gathered, PM_PLAN_WEIGHTS));
+    if (gathered > 0)
+        PM_TRY(report(sink, "weights (gathered rows)", gathered, PM_PLAN_WEIGHTS));
     PM_TRY(report(sink, "activations", all.arena, PM_PLAN_SESSION));
     PM_TRY(report(sink, "cache", all.caches, PM_PLAN_SESSION));
     PM_TRY(report(sink, "step", all.step, PM_PLAN_SESSION));
@@ -222,7 +233,8 @@ static void *base_of(const cpu_context *c, const pm__tensor *t) {
         return NULL;
     switch (t->kind) {
     case PM__WEIGHT:
-        return (void *)(uintptr_t)c->weights->def->weights[t->index].data;
+        return (void *)(uintptr_t)pm__gathered_rows(&c->weights->gathered, c->weights->def,
+                                                    t->index);
     case PM__ACTIVATION:
         return c->arena + c->plan.offsets[t->index];
     case PM__CACHE:

@@ -2,6 +2,7 @@
  * inputs, so that errors do not add up and the first wrong node is named. */
 #include "../base/checked.h"
 #include "../base/log.h"
+#include "../graph/gather.h"
 #include "check.h"
 #include "internal.h"
 
@@ -20,6 +21,7 @@ typedef struct forward {
     const pm_model *model;
     pm__limits limits;
     pm__plan plan;
+    pm__gathered gathered;
     unsigned char *arena;
     unsigned char **caches; /* [n_cache] */
     unsigned char *step[PM__STEP_PART_COUNT];
@@ -38,6 +40,7 @@ static pm_status reserve(unsigned char **out, uint64_t bytes) {
 static pm_status reserve_all(forward *f) {
     const pm__graph *g = f->in->graph;
     PM_TRY(pm__plan_init(&f->plan, g, f->limits.n_batch, f->limits.n_out, ARENA_ALIGNMENT));
+    PM_TRY(pm__gather(&f->gathered, &f->model->def));
     PM_TRY(reserve(&f->arena, f->plan.arena_bytes));
     f->caches = calloc(g->n_cache + 1, sizeof *f->caches);
     if (f->caches == NULL)
@@ -57,6 +60,7 @@ static void finish(forward *f) {
         free(f->caches[i]);
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         free(f->step[part]);
+    pm__gathered_finish(&f->gathered);
     free(f->caches);
     free(f->arena);
     pm__plan_finish(&f->plan);
@@ -65,7 +69,8 @@ static void finish(forward *f) {
 static unsigned char *memory_of(const forward *f, const pm__tensor *t) {
     switch (t->kind) {
     case PM__WEIGHT:
-        return (unsigned char *)(uintptr_t)f->model->def.weights[t->index].data;
+        return (unsigned char *)(uintptr_t)pm__gathered_rows(&f->gathered, &f->model->def,
+                                                             t->index);
     case PM__ACTIVATION:
         return f->arena + f->plan.offsets[t->index];
     case PM__CACHE:

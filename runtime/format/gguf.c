@@ -113,13 +113,14 @@ static int compare_names(const void *a, const void *b) {
 }
 
 /* kind  "key" or "tensor" */
-static pm_status sort_names(struct pm__gguf_name *names, uint64_t n, const char *kind) {
+static pm_status sort_names(struct pm__gguf_name *names, uint64_t n, const char *floor,
+                            const char *kind) {
     if (n < 2)
         return PM_OK;
     qsort(names, (size_t)n, sizeof *names, compare_names);
     for (uint64_t i = 1; i < n; i++)
         if (compare_names(&names[i - 1], &names[i]) == 0)
-            return pm__fail(PM_BAD_FILE, "gguf: %s '%.*s' is there twice", kind,
+            return pm__fail(PM_BAD_FILE, "%s: %s '%.*s' is there twice", floor, kind,
                             shown(names[i].name), names[i].name.data);
     return PM_OK;
 }
@@ -260,7 +261,7 @@ static pm_status read_keys(pm__gguf *gguf, cursor *c) {
     }
     gguf->keys = keys;
     gguf->key_names = names;
-    return sort_names(names, n, "key");
+    return sort_names(names, n, "gguf", "key");
 }
 
 static pm_status read_alignment(const pm__gguf *gguf, uint64_t *out) {
@@ -342,7 +343,7 @@ static pm_status read_tensor(pm__arena *arena, cursor *c, pm__gguf_tensor *tenso
 }
 
 /* Turns the offset into one from the start of the file, and checks it. */
-static pm_status place_tensor(const pm__gguf *gguf, uint64_t start, uint64_t alignment,
+static pm_status place_tensor(const cursor *c, uint64_t start, uint64_t alignment,
                               pm__gguf_tensor *tensor) {
     if (tensor->offset % alignment != 0)
         return pm__fail(PM_BAD_FILE,
@@ -351,14 +352,14 @@ static pm_status place_tensor(const pm__gguf *gguf, uint64_t start, uint64_t ali
                         shown_of(tensor), tensor->name, tensor->offset, alignment);
     uint64_t first, end;
     if (!pm__add_u64(start, tensor->offset, &first) || !pm__add_u64(first, tensor->bytes, &end) ||
-        end > gguf->size)
+        end > c->size)
         return pm__fail(
             PM_BAD_FILE,
             "gguf: tensor '%.*s': %" PRIu64 " bytes at data offset %" PRIu64
             " pass the end of the file (data from %" PRIu64 ", size %zu); is it complete?",
-            shown_of(tensor), tensor->name, tensor->bytes, tensor->offset, start, gguf->size);
+            shown_of(tensor), tensor->name, tensor->bytes, tensor->offset, start, c->size);
     tensor->offset = first;
-    tensor->data = gguf->data + first;
+    tensor->data = c->data + first;
     return PM_OK;
 }
 
@@ -398,17 +399,17 @@ static pm_status read_tensors(pm__gguf *gguf, cursor *c) {
     }
     gguf->tensors = tensors;
     gguf->tensor_names = names;
-    PM_TRY(sort_names(names, n, "tensor"));
+    PM_TRY(sort_names(names, n, "gguf", "tensor"));
     uint64_t alignment = 0;
     PM_TRY(read_alignment(gguf, &alignment));
     const uint64_t start = pm__round_up(c->at, alignment);
     for (size_t i = 0; i < n; i++)
-        PM_TRY(place_tensor(gguf, start, alignment, &tensors[i]));
+        PM_TRY(place_tensor(c, start, alignment, &tensors[i]));
     return check_overlap(gguf);
 }
 
 pm_status pm__gguf_init(pm__gguf *gguf, const uint8_t *data, size_t size) {
-    *gguf = (pm__gguf){.data = data, .size = size};
+    *gguf = (pm__gguf){0};
     cursor c = {data, size, 0};
     pm_status status = read_header(gguf, &c);
     if (status == PM_OK)
@@ -418,6 +419,47 @@ pm_status pm__gguf_init(pm__gguf *gguf, const uint8_t *data, size_t size) {
     if (status != PM_OK)
         pm__gguf_finish(gguf);
     return status;
+}
+
+/* ---- parts put together ---------------------------------------------------------------------- */
+
+static pm_status index_names(pm__gguf *gguf, const char *kind) {
+    struct pm__gguf_name *keys = pm__arena_array(&gguf->arena, gguf->n_key, sizeof *keys);
+    struct pm__gguf_name *tensors = pm__arena_array(&gguf->arena, gguf->n_tensor, sizeof *tensors);
+    if (keys == NULL || tensors == NULL)
+        return PM_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < gguf->n_key; i++)
+        keys[i] = (struct pm__gguf_name){gguf->keys[i].name, i};
+    for (uint32_t i = 0; i < gguf->n_tensor; i++) {
+        const char *name = gguf->tensors[i].name;
+        tensors[i] = (struct pm__gguf_name){{name, strlen(name)}, i};
+    }
+    gguf->key_names = keys;
+    gguf->tensor_names = tensors;
+    PM_TRY(sort_names(keys, gguf->n_key, kind, "key"));
+    return sort_names(tensors, gguf->n_tensor, kind, "tensor");
+}
+
+pm_status pm__gguf_make(pm__gguf *gguf, const char *kind, const pm__gguf_key *keys, size_t n_key,
+                        const pm__gguf_tensor *tensors, size_t n_tensor) {
+    *gguf = (pm__gguf){
+        .version = 3, .n_key = n_key, .n_tensor = n_tensor, .keys = keys, .tensors = tensors};
+    const pm_status status = index_names(gguf, kind);
+    if (status != PM_OK)
+        pm__gguf_finish(gguf);
+    return status;
+}
+
+const uint8_t *pm__gguf_row(const pm__gguf_tensor *tensor, uint64_t row, uint64_t row_bytes) {
+    const pm__gguf_rows *rows = tensor->rows;
+    if (rows == NULL)
+        return tensor->data + row * row_bytes;
+    uint64_t at = row % rows->n_row;
+    if (rows->halves != 0) {
+        const uint64_t in_head = at % rows->halves;
+        at += in_head / 2 + in_head % 2 * (rows->halves / 2) - in_head;
+    }
+    return rows->parts[row / rows->n_row] + at * row_bytes;
 }
 
 void pm__gguf_finish(pm__gguf *gguf) {

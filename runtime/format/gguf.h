@@ -1,5 +1,6 @@
-/* gguf.h: the GGUF container (versions 2 and 3), parsed over a span of bytes that stays owned by
- * the caller.
+/* gguf.h: keys and tensors of a model, as the GGUF container (versions 2 and 3) has them, parsed
+ * over a span of bytes that stays owned by the caller. What comes from several files, or from files
+ * of another kind, is put into the same form (source.h), so nobody above needs to know.
  *
  * Every count, length and offset is checked against the bytes that are there before anything is
  * allocated; what is allocated is in proportion to the records the file really holds. Nothing is
@@ -57,16 +58,27 @@ typedef struct pm__gguf_key {
     size_t value_bytes;
 } pm__gguf_key;
 
+/* Rows of a tensor that do not follow one another in memory. */
+typedef struct pm__gguf_rows {
+    const uint8_t *const *parts; /* each of n_row rows; all of them one after the other */
+    uint64_t n_row;              /* of a part */
+    /* 0, or rows of a head of which all even ones lie before all odd ones (the way Hugging Face
+     * keeps what RoPE turns in neighbours). */
+    uint32_t halves;
+} pm__gguf_rows;
+
 typedef struct pm__gguf_tensor {
     const char *name; /* closed by a zero; UTF-8 without control characters */
     /* PM__TYPE_COUNT: pumice cannot read it yet; whoever needs the data refuses it. */
     pm__type type;
     uint32_t type_id; /* in the file, for pm__type_id_name */
     uint32_t n_dim;
-    uint64_t shape[4]; /* innermost first, a multiple of the block; unused ones are 1 */
-    uint64_t offset;   /* from the start of the file */
-    const uint8_t *data;
+    uint64_t shape[4];   /* innermost first, a multiple of the block; unused ones are 1 */
+    uint64_t offset;     /* from the start of its file; 0 if that is no GGUF file */
+    const uint8_t *data; /* NULL: see rows */
+    const pm__gguf_rows *rows;
     uint64_t bytes;
+    uint32_t file; /* which of several */
 } pm__gguf_tensor;
 
 typedef struct pm__gguf {
@@ -74,8 +86,6 @@ typedef struct pm__gguf {
     uint64_t n_key, n_tensor;
     const pm__gguf_key *keys;
     const pm__gguf_tensor *tensors; /* in the order of the file */
-    const uint8_t *data;
-    size_t size;
     pm__arena arena;
     /* Names in order, for searches that no choice of names can slow down. */
     const struct pm__gguf_name *key_names, *tensor_names;
@@ -86,6 +96,15 @@ typedef struct pm__gguf {
  * errors  BAD_FILE (its sentence begins with "gguf: "), OUT_OF_MEMORY */
 pm_status pm__gguf_init(pm__gguf *gguf, const uint8_t *data, size_t size);
 void pm__gguf_finish(pm__gguf *gguf);
+
+/* Takes keys and tensors that were put together elsewhere, in memory that outlives the index.
+ * kind  what the sentence of a failure begins with
+ * errors  BAD_FILE: a name is there twice; OUT_OF_MEMORY. A failed call leaves nothing to finish. */
+pm_status pm__gguf_make(pm__gguf *gguf, const char *kind, const pm__gguf_key *keys, size_t n_key,
+                        const pm__gguf_tensor *tensors, size_t n_tensor);
+
+/* Row `row` of all that the tensor has; row_bytes is what each has. */
+const uint8_t *pm__gguf_row(const pm__gguf_tensor *tensor, uint64_t row, uint64_t row_bytes);
 
 /* NULL if there is none. */
 const pm__gguf_key *pm__gguf_find_key(const pm__gguf *gguf, const char *name);

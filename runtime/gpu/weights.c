@@ -122,11 +122,10 @@ static pm_status stream_rows(const part_stream *s, uint32_t first, uint32_t n) {
         scales = pm__uploader_place(s->uploader, &s->buffers[to->need],
                                     to->offset + first * s->shape.scales, n * s->shape.scales);
     }
-    const uint8_t *row =
-        s->weight->data + (s->part->first_row + (uint64_t)first) * s->file_row_bytes;
     for (uint32_t i = 0; i < n; i++) {
-        pm__type_pack(t->type, row, t->n_col, quants, scales);
-        row += s->file_row_bytes;
+        const uint64_t at = s->part->first_row + (uint64_t)first + i;
+        pm__type_pack(t->type, pm__weight_row(s->weight, at, s->file_row_bytes), t->n_col, quants,
+                      scales);
         quants += s->shape.quants / 4;
         if (scales != NULL)
             scales += s->shape.scales / 4;

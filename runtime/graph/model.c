@@ -187,7 +187,8 @@ static pm__t claim(pm__model_def *def, const pm__gguf_tensor *t, uint32_t n_row,
                                  .n_row = n_row,
                                  .n_col = n_col,
                                  .index = def->n_weight},
-                      .data = t->data};
+                      .data = t->data,
+                      .source = t};
     def->n_weight++;
     return &w->tensor;
 }

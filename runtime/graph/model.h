@@ -10,8 +10,17 @@ typedef struct pm__arch pm__arch;
 
 typedef struct pm__weight {
     pm__tensor tensor;   /* kind PM__WEIGHT */
-    const uint8_t *data; /* in the file map, rows as the file holds them */
+    const uint8_t *data; /* in the file map, rows as the file holds them; NULL: they lie apart */
+    const pm__gguf_tensor *source; /* where data is NULL */
+    uint64_t first_row;            /* of the source */
 } pm__weight;
+
+/* Row `row` as the file holds it. */
+static inline const uint8_t *pm__weight_row(const pm__weight *weight, uint64_t row,
+                                            uint64_t row_bytes) {
+    return weight->data != NULL ? weight->data + row * row_bytes
+                                : pm__gguf_row(weight->source, weight->first_row + row, row_bytes);
+}
 
 enum {
     PM__MOST_LAYER = 1024 /* the largest model of the field has 126 */

@@ -86,11 +86,12 @@ static void check_row(const pm__gguf_tensor *tensor) {
     free(scales);
 }
 
-static void check_tensor(const pm__gguf *gguf, const pm__gguf_tensor *tensor) {
+static void check_tensor(const pm__gguf *gguf, const uint8_t *data, size_t size,
+                         const pm__gguf_tensor *tensor) {
     PM__HOLDS(pm__input_is_plain(tensor->name, strlen(tensor->name)));
     PM__HOLDS(pm__gguf_find_tensor(gguf, tensor->name) == tensor);
-    PM__HOLDS(tensor->offset <= gguf->size && tensor->bytes <= gguf->size - tensor->offset);
-    PM__HOLDS(tensor->data == gguf->data + tensor->offset);
+    PM__HOLDS(tensor->offset <= size && tensor->bytes <= size - tensor->offset);
+    PM__HOLDS(tensor->data == data + tensor->offset && tensor->rows == NULL);
     PM__HOLDS(tensor->n_dim <= 4 && tensor->bytes > 0);
     for (uint32_t i = tensor->n_dim; i < 4; i++)
         PM__HOLDS(tensor->shape[i] == 1);
@@ -115,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (uint64_t i = 0; i < gguf.n_key; i++)
             check_key(&gguf, &gguf.keys[i]);
         for (uint64_t i = 0; i < gguf.n_tensor; i++)
-            check_tensor(&gguf, &gguf.tensors[i]);
+            check_tensor(&gguf, copy, size, &gguf.tensors[i]);
         PM__HOLDS(pm__gguf_find_key(&gguf, "") == NULL);
         PM__HOLDS(pm__gguf_find_tensor(&gguf, "") == NULL);
         pm__gguf_finish(&gguf);

@@ -254,8 +254,8 @@ static void check_weights(const pm__model_def *def) {
         uint64_t row;
         PM__HOLDS(w->tensor.index == i && w->tensor.n_row > 0 && w->tensor.n_col > 0);
         PM__HOLDS(pm__type_row_bytes(w->tensor.type, w->tensor.n_col, &row));
-        const size_t at = (size_t)(w->data - def->gguf->data);
-        PM__HOLDS(at <= def->gguf->size && row * w->tensor.n_row <= def->gguf->size - at);
+        const size_t at = (size_t)(w->data - w->source->data);
+        PM__HOLDS(at <= w->source->bytes && row * w->tensor.n_row <= w->source->bytes - at);
     }
 }
 
