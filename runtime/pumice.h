@@ -1,7 +1,7 @@
 /* pumice.h: large language models on any GPU with a Vulkan driver.
  *
  *   1. pm_device_open    choose a Vulkan device, or "cpu"
- *   2. pm_model_open     read a GGUF file and place its weights on the device
+ *   2. pm_model_open     read a model file and place its weights on the device
  *   3. pm_session_open   reserve context; from here on no device memory is taken
  *   4. pm_generate       prompt in, text out; or pm_session_eval for logits
  *
@@ -133,6 +133,8 @@ PM_API void pm_device_list_free(pm_device_info *list);
 typedef struct pm_model pm_model;
 
 typedef struct pm_model_desc {
+    /* A GGUF file, the first of several (-00001-of-00003.gguf), or a folder with config.json,
+     * safetensors and a tokenizer, as models are published on Hugging Face. */
     const char *path;
     bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
     bool no_weights; /* all but placing the weights: for pm_session_plan */
@@ -152,7 +154,9 @@ typedef struct pm_model_info {
     const char *name;          /* general.name or "" */
     const char *tokenizer;     /* tokenizer.ggml.model or "" */
     const char *chat_template; /* text or NULL */
-    uint32_t version;          /* of the container */
+    const char *container;     /* "GGUF", "Hugging Face folder" */
+    uint32_t version;          /* of a GGUF file */
+    uint32_t n_file;           /* of which the model is made */
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
     uint32_t n_ctx_train, n_vocab, n_embd, n_layer;
     int32_t bos, eos, eot; /* -1: none */

@@ -3,7 +3,7 @@
 #ifndef PM_ENGINE_INTERNAL_H
 #define PM_ENGINE_INTERNAL_H
 
-#include "../base/file_map.h"
+#include "../format/source.h"
 #include "../graph/backend.h"
 #include "../text/tokenizer.h"
 #include "pages.h"
@@ -32,16 +32,14 @@ struct pm_model {
     pm_device *device;           /* NULL: vocabulary only */
     struct pm_model *next;       /* of the device's */
     struct pm_session *sessions; /* all that are open */
-    pm__file_map map;
-    pm__gguf gguf;
-    bool parsed; /* gguf is to be finished */
+    pm__source source;
     pm__tokenizer *tokenizer;
     pm__model_def def;
     pm__graph graph; /* over caches of the default types; every session has its own */
     void *weights;   /* NULL: none placed, or the device was lost */
     bool placed;     /* it has weights, if the device is there */
     pm_model_info info;
-    const char **key_names; /* [gguf.n_key] closed by zeros */
+    const char **key_names; /* [source.gguf.n_key] closed by zeros */
     pm__arena arena;
 };
 

@@ -9,7 +9,7 @@
 /* A string key as text in the arena; `otherwise` where the file has none. */
 static pm_status read_string(pm_model *model, const char *name, const char *otherwise,
                              const char **out) {
-    const pm__gguf_key *key = pm__gguf_find_key(&model->gguf, name);
+    const pm__gguf_key *key = pm__gguf_find_key(&model->source.gguf, name);
     pm__span span;
     *out = otherwise;
     if (key == NULL || !pm__gguf_string(key, &span))
@@ -25,7 +25,7 @@ static uint32_t read_shown_u32(const pm_model *model, const char *suffix) {
     const int n = snprintf(name, sizeof name, "%s.%s", model->info.architecture, suffix);
     if (n < 0 || (size_t)n >= sizeof name)
         return 0;
-    const pm__gguf_key *key = pm__gguf_find_key(&model->gguf, name);
+    const pm__gguf_key *key = pm__gguf_find_key(&model->source.gguf, name);
     uint64_t value = 0;
     if (key == NULL || !pm__gguf_u64(key, &value) || value > UINT32_MAX)
         return 0;
@@ -43,13 +43,15 @@ static uint64_t count_parameters(const pm__gguf *gguf) {
 
 static pm_status read_info(pm_model *model) {
     pm_model_info *info = &model->info;
-    const pm__gguf *gguf = &model->gguf;
+    const pm__gguf *gguf = &model->source.gguf;
     PM_TRY(read_string(model, "general.architecture", "", &info->architecture));
     PM_TRY(read_string(model, "general.name", "", &info->name));
     PM_TRY(read_string(model, "tokenizer.ggml.model", "", &info->tokenizer));
     PM_TRY(read_string(model, "tokenizer.chat_template", NULL, &info->chat_template));
     info->version = gguf->version;
-    info->file_bytes = model->map.size;
+    info->container = model->source.kind;
+    info->n_file = model->source.n_file;
+    info->file_bytes = model->source.bytes;
     info->n_key = gguf->n_key;
     info->n_tensor = gguf->n_tensor;
     info->n_parameter = count_parameters(gguf);
@@ -71,7 +73,7 @@ static pm_status read_info(pm_model *model) {
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static pm_status read_vocabulary(pm_model *model) {
-    PM_TRY(pm__tokenizer_create(&model->gguf, &model->tokenizer));
+    PM_TRY(pm__tokenizer_create(&model->source.gguf, &model->tokenizer));
     model->info.n_vocab = pm__tokenizer_n_vocab(model->tokenizer);
     model->info.bos = pm__tokenizer_bos(model->tokenizer);
     model->info.eos = pm__tokenizer_eos(model->tokenizer);
@@ -81,7 +83,7 @@ static pm_status read_vocabulary(pm_model *model) {
 
 static pm_status read_architecture(pm_model *model) {
     pm__model_def *def = &model->def;
-    PM_TRY(pm__model_def_init(def, &model->gguf));
+    PM_TRY(pm__model_def_init(def, &model->source.gguf));
     if (model->info.n_vocab > def->n_vocab)
         return pm__fail(PM_BAD_FILE, "model: the tokenizer has %u pieces, the embedding %u rows",
                         model->info.n_vocab, def->n_vocab);
@@ -110,9 +112,7 @@ static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {
 }
 
 static pm_status load(pm_model *model, const pm_model_desc *desc) {
-    PM_TRY(pm__file_map_init(&model->map, desc->path));
-    PM_TRY(pm__gguf_init(&model->gguf, model->map.data, model->map.size));
-    model->parsed = true;
+    PM_TRY(pm__source_init(&model->source, desc->path));
     PM_TRY(read_info(model));
     PM_TRY(read_vocabulary(model));
     if (desc->vocab_only)
@@ -162,9 +162,7 @@ void pm_model_close(pm_model *model) {
     pm__graph_finish(&model->graph);
     pm__model_def_finish(&model->def);
     pm__tokenizer_destroy(model->tokenizer);
-    if (model->parsed)
-        pm__gguf_finish(&model->gguf);
-    pm__file_map_finish(&model->map);
+    pm__source_finish(&model->source);
     pm__arena_finish(&model->arena);
     free(model);
 }
@@ -176,9 +174,9 @@ const pm_model_info *pm_model_get_info(const pm_model *model) {
 }
 
 bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_info *out) {
-    if (i >= model->gguf.n_tensor)
+    if (i >= model->source.gguf.n_tensor)
         return false;
-    const pm__gguf_tensor *tensor = &model->gguf.tensors[i];
+    const pm__gguf_tensor *tensor = &model->source.gguf.tensors[i];
     *out = (pm_tensor_info){.name = tensor->name,
                             .type = pm__type_id_name(tensor->type_id),
                             .n_dim = tensor->n_dim,
@@ -189,10 +187,10 @@ bool pm_model_get_tensor(const pm_model *model, uint64_t i, pm_tensor_info *out)
 
 bool pm_model_get_key(const pm_model *model, uint64_t i, const char **key, char *value,
                       size_t value_size) {
-    if (i >= model->gguf.n_key)
+    if (i >= model->source.gguf.n_key)
         return false;
     *key = model->key_names[i];
     if (value_size > 0)
-        pm__gguf_print_value(&model->gguf.keys[i], value, value_size);
+        pm__gguf_print_value(&model->source.gguf.keys[i], value, value_size);
     return true;
 }
