@@ -19,7 +19,6 @@
 #define w_raw k_raw
 #define w_load k_load
 #define w_four k_four
-#define w_chunk k_chunk
 #include "types.glsl"
 const uint K_CHUNK = W_CHUNK;
 
@@ -36,7 +35,6 @@ const uint K_CHUNK = W_CHUNK;
 #undef w_raw
 #undef w_load
 #undef w_four
-#undef w_chunk
 #undef W_CHUNK
 #undef QUANT_HAS_SCALES
 
@@ -58,6 +56,5 @@ const uint K_CHUNK = W_CHUNK;
 #define w_raw v_raw
 #define w_load v_load
 #define w_four v_four
-#define w_chunk v_chunk
 #include "types.glsl"
 const uint V_CHUNK = W_CHUNK;

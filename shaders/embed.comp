@@ -6,6 +6,7 @@
  * checked tests row embed against cpu_embed, exact */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : enable
 #define PM_GLSL
 #include "params.h"
 
@@ -31,10 +32,12 @@ void main() {
     uint row = rows[r].token - push.first_row;
     if (row >= push.n_row || chunk >= N_CHUNK)
         return;
-    float v[W_CHUNK];
-    w_chunk(row, chunk, N_CHUNK, N_SCALE, v);
+    w_raw raw = w_load(row, chunk, N_CHUNK, N_SCALE);
     uint c = chunk * W_CHUNK;
-    for (uint e = 0; e < W_CHUNK; e++)
-        if (c + e < N_COL)
-            y[r * N_COL + c + e] = v[e];
+    [[unroll]] for (uint e = 0; e < W_CHUNK; e += 4) {
+        vec4 four = w_four(raw, e);
+        for (uint i = 0; i < 4; i++)
+            if (c + e + i < N_COL)
+                y[r * N_COL + c + e + i] = four[i];
+    }
 }

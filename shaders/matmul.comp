@@ -7,6 +7,7 @@
  * checked tests row matmul against cpu_matmul, NMSE 1e-10 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : enable
 #define PM_GLSL
 #include "params.h"
 
@@ -45,13 +46,13 @@ void load_w(uint first_o, uint first_c) {
     const uint n = TILE_C / W_CHUNK;
     for (uint i = gl_LocalInvocationIndex; i < TILE_O * n; i += WG_SIZE) {
         uint o = first_o + i / n, chunk = first_c / W_CHUNK + i % n;
-        float v[W_CHUNK];
-        for (uint e = 0; e < W_CHUNK; e++)
-            v[e] = 0.0;
-        if (o < push.n_row && chunk < N_CHUNK)
-            w_chunk(o, chunk, N_CHUNK, N_SCALE, v);
-        for (uint e = 0; e < W_CHUNK; e++)
-            w_tile[(i / n) * STRIDE + (i % n) * W_CHUNK + e] = v[e];
+        bool inside = o < push.n_row && chunk < N_CHUNK;
+        w_raw raw = w_load(min(o, push.n_row - 1), min(chunk, N_CHUNK - 1), N_CHUNK, N_SCALE);
+        [[unroll]] for (uint e = 0; e < W_CHUNK; e += 4) {
+            vec4 four = inside ? w_four(raw, e) : vec4(0.0);
+            for (uint k = 0; k < 4; k++)
+                w_tile[(i / n) * STRIDE + (i % n) * W_CHUNK + e + k] = four[k];
+        }
     }
 }
 

@@ -2,9 +2,9 @@
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: bindings of the two planes
  * calls   w_load(row, chunk, n_chunk, n_scale): what is stored of elements chunk * W_CHUNK +
  *         [0, W_CHUNK) of a row, which is n_chunk chunks and n_scale words of scales long
- *         w_four(raw, e): elements e to e + 3 of that; e is a multiple of 4. A kernel that decodes
- *         as it goes holds 4 registers a chunk, not W_CHUNK
- *         w_chunk(): all elements at once */
+ *         w_four(raw, e): elements e to e + 3 of that; e is a multiple of 4, best a constant (of an
+ *         unrolled loop). A kernel that decodes as it goes holds a few registers a chunk, not
+ *         W_CHUNK, which is 4 to 32 */
 #if defined(W_F32)
 #include "quant_f32.glsl"
 #elif defined(W_F16)
@@ -18,12 +18,3 @@
 #else
 #error "no weight type: define one of W_F32, W_F16 ..., and give it its line here"
 #endif
-
-void w_chunk(uint row, uint chunk, uint n_chunk, uint n_scale, out float v[W_CHUNK]) {
-    w_raw raw = w_load(row, chunk, n_chunk, n_scale);
-    for (uint e = 0; e < W_CHUNK; e += 4) {
-        vec4 four = w_four(raw, e);
-        for (uint i = 0; i < 4; i++)
-            v[e + i] = four[i];
-    }
-}

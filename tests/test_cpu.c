@@ -140,24 +140,17 @@ static double *decoded(const pm__tensor *w, const uint8_t *data) {
     return out;
 }
 
-/* Random bytes of a weight; exponents that would be infinite are made small. */
+/* Random bytes of a weight with scales that are numbers. */
 static uint8_t *weight_bytes(const pm__tensor *w) {
     uint64_t row_bytes;
     assert_true(pm__type_row_bytes(w->type, w->n_col, &row_bytes));
-    const size_t n = (size_t)row_bytes * w->n_row;
+    const size_t n = (size_t)row_bytes * w->n_row, step = pm__type_get(w->type)->block_bytes;
     uint8_t *out = malloc(n);
     assert_non_null(out);
     for (size_t i = 0; i < n; i++)
         out[i] = (uint8_t)pm__philox((uint32_t)i, 8, 8);
-    if (w->type == PM__TYPE_F32)
-        for (size_t i = 0; i < n / 4; i++) {
-            const float x = noise((uint32_t)i, 77);
-            memcpy(out + 4 * i, &x, 4);
-        }
-    const pm__type_info *info = pm__type_get(w->type);
-    if (w->type != PM__TYPE_F32) /* the scale, or the number itself: high byte of a half */
-        for (size_t i = 1; i < n; i += info->block_bytes)
-            out[i] &= 0xb7;
+    for (size_t i = 0; i < n / step; i++)
+        pm__type_put_scale(w->type, noise((uint32_t)i, 77), out + i * step);
     return out;
 }
 

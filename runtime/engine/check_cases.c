@@ -69,6 +69,13 @@ static bool takes_type(const list *l, int type) {
 static const uint32_t some_rows[] = {1, 2, 5, 33};
 static const uint32_t some_cols[] = {1, 7, 63, 64, 65, 131};
 
+/* Tried in every shape at any level. Kernels over other types differ from these only in how they
+ * read a chunk: some shapes show that, and a deep check tries all. */
+static bool is_thorough(pm__type type) {
+    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
+           type == PM__TYPE_Q8_0;
+}
+
 /* Columns of a matrix that its type can have. */
 static uint32_t fit(pm__type type, uint32_t n_col) {
     return n_col * pm__type_get(type)->block_n;
@@ -87,7 +94,7 @@ static void case_embed(list *l, pm__type type, const embed_shape *e) {
     c.n_token = 61;
     c.part_rows = e->part_rows;
     c.quick = e->quick;
-    c.deep = e->deep;
+    c.deep = e->deep || (e->part_rows == 0 && !is_thorough(type));
     const uint32_t n_col = fit(type, e->cols);
     pm__embed(&c.graph, "embed", weight(&c, "table", type, c.n_token, n_col));
     give(l, &c, "%s/%ux%u/rows%u%s", pm__type_get(type)->name, c.n_token, n_col, c.n_row,
@@ -139,7 +146,7 @@ static void case_matmul(list *l, pm__type type, const matmul_shape *m, uint32_t 
     c.part_rows = m->part_rows;
     c.most_group_x = m->most_group_x;
     c.quick = m->quick && (n_row == 1 || n_row == 33);
-    c.deep = m->deep;
+    c.deep = m->deep || (!is_thorough(type) && !(m->quick && (n_row == 3 || n_row == 33)));
     const uint32_t n_in = fit(type, m->n_in);
     const pm__row_count rows = m->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
     const pm__t x = activation(&c, "x", rows, n_in);

@@ -36,25 +36,15 @@ static float random_float(source *from, float outlier) {
     return random32(from) % 64 == 0 ? x * outlier : x;
 }
 
-/* One element, or the scale at the start of a block whose other bytes are random already. */
-static void fill_block(source *from, pm__type type, bool positive, unsigned char *block) {
-    const float any = random_float(from, 20), x = positive ? fabsf(any) + 0.25f : any;
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint16_t half = type == PM__TYPE_BF16 ? (uint16_t)(bits >> 16) : pm__f32_to_f16(x);
-    if (type == PM__TYPE_F32)
-        memcpy(block, &x, sizeof x);
-    else
-        memcpy(block, &half, sizeof half);
-}
-
 static void fill_weight(source *from, const pm__check_case *c, const pm__tensor *t,
                         unsigned char *data, size_t bytes) {
     const uint32_t block = pm__type_get(t->type)->block_bytes;
     for (size_t i = 0; i < bytes; i++)
         data[i] = (unsigned char)(random32(from) >> 24);
-    for (size_t at = 0; at < bytes; at += block)
-        fill_block(from, t->type, c->positive, data + at);
+    for (size_t at = 0; at < bytes; at += block) {
+        const float any = random_float(from, 20);
+        pm__type_put_scale(t->type, c->positive ? fabsf(any) + 0.25f : any, data + at);
+    }
 }
 
 static float clear_bits(float x, uint32_t n) {
@@ -88,7 +78,8 @@ static void fill_cache(source *from, const pm__check_case *c, const pm__tensor *
             const uint32_t n = t->n_col - first < GROUP ? t->n_col - first : GROUP;
             for (uint32_t i = 0; i < n; i++)
                 x[i] = random_float(from, c->outlier);
-            pm__type_encode_packed(t->type, x, n, quants + (size_t)first / info->chunk_n * 4,
+            pm__type_encode_packed(t->type, x, n,
+                                   quants + (size_t)first / info->chunk_n * info->chunk_words,
                                    scales + first / GROUP);
         }
     }

@@ -80,7 +80,7 @@ static void push(draft *d, const void *words, size_t n_byte) {
 /* "W_F16" */
 static void define_type(draft *d, const char *prefix, const pm__tensor *t) {
     char text[sizeof d->desc.defines[0]];
-    snprintf(text, sizeof text, "%s_%s", prefix, pm__type_get(t->type)->name);
+    snprintf(text, sizeof text, "%s_%s", prefix, pm__type_get(t->type)->planes);
     define(d, text);
 }
 
@@ -95,7 +95,7 @@ static void bind_matrix(draft *d, const pm__tensor *w) {
 }
 
 static void spec_planes(draft *d, const pm__tensor *w) {
-    spec(d, pm__type_quant_words(w->type, w->n_col) / 4);
+    spec(d, pm__type_chunks(w->type, w->n_col));
     spec(d, pm__type_scale_words(w->type, w->n_col));
 }
 
@@ -114,7 +114,7 @@ static pm_status fill_embed(draft *d) {
     spec(d, node->out->n_col);
     spec_planes(d, node->in[0]);
     push_part(d, node->out->rows);
-    d->n_item = pm__type_quant_words(node->in[0]->type, node->in[0]->n_col) / 4;
+    d->n_item = pm__type_chunks(node->in[0]->type, node->in[0]->n_col);
     return PM_OK;
 }
 
@@ -218,7 +218,7 @@ static pm_status fill_kv_store(draft *d) {
 
 /* Chunks of a cache row that hold a head, wherever it begins. */
 static uint32_t chunks_of_head(const pm__tensor *cache, uint32_t head_dim) {
-    const uint32_t n_chunk = pm__type_quant_words(cache->type, cache->n_col) / 4;
+    const uint32_t n_chunk = pm__type_chunks(cache->type, cache->n_col);
     const uint32_t n_each = pm__ceil_div(cache->n_col, n_chunk);
     return pm__ceil_div(head_dim, n_each) + (head_dim % n_each != 0);
 }
@@ -394,7 +394,7 @@ static uint32_t workgroup(const pm__lowering *in, const pm__node *node, const pm
     uint32_t n = kernel->workgroup;
     if (node->op != PM__OP_MATMUL || kernel->group_rows != 1)
         return n;
-    const uint32_t n_chunk = pm__type_quant_words(node->in[1]->type, node->in[1]->n_col) / 4;
+    const uint32_t n_chunk = pm__type_chunks(node->in[1]->type, node->in[1]->n_col);
     while (n / 2 >= n_chunk && n / 2 >= in->gpu->caps.subgroup_max && n / 2 >= 8)
         n /= 2;
     return n;
