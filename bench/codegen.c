@@ -203,8 +203,10 @@ static pm_status nowhere_init(nowhere *n, const pm__graph *g, const pm__limits *
             put_cache(n, g->nodes[i].in[k], limits);
         put_cache(n, g->nodes[i].out, limits);
     }
-    n->places =
-        (pm__places){.weights = n->weights, .activations = n->regions, .caches = n->regions};
+    n->places = (pm__places){.weights = n->weights,
+                             .activations = n->regions,
+                             .caches = n->regions,
+                             .states = n->regions};
     for (int i = 0; i < PM__STEP_PART_COUNT; i++)
         n->places.step[i] = somewhere;
     return PM_OK;

@@ -16,6 +16,11 @@ typedef struct slot { /* one position of a page */
     bool together;
 } slot;
 
+/* What a sequence carries from token to token. */
+typedef struct carried {
+    uint32_t n, hash; /* of its first n tokens */
+} carried;
+
 typedef struct context {
     pm__limits limits;
     uint32_t n_page;
@@ -23,6 +28,7 @@ typedef struct context {
     uint32_t *table;   /* [n_seq, n_ctx / PM_PAGE], PM_NONE: not set */
     uint32_t *history; /* [n_seq, n_ctx] */
     struct pm_step_sampler *samplers;
+    carried *carried;         /* [n_seq] */
     struct pm_step_row *rows; /* of the next step */
     uint32_t *outs;
     uint32_t n_row, n_out;
@@ -158,6 +164,7 @@ static void fake_context_destroy(void *user) {
     free(c->table);
     free(c->history);
     free(c->samplers);
+    free(c->carried);
     free(c->rows);
     free(c->outs);
     free(c->ring);
@@ -181,6 +188,7 @@ static pm_status fake_context_create(void *weights, const pm__graph *g, const pm
     memset(c->table, 0xff, c->n_page * sizeof *c->table);
     c->history = calloc((size_t)limits->n_seq * limits->n_ctx, sizeof *c->history);
     c->samplers = calloc(limits->n_seq, sizeof *c->samplers);
+    c->carried = calloc(limits->n_seq, sizeof *c->carried);
     c->rows = calloc(limits->n_batch, sizeof *c->rows);
     c->outs = calloc(limits->n_out, sizeof *c->outs);
     c->ring = calloc((size_t)PM_RING * limits->n_out, sizeof *c->ring);
@@ -229,6 +237,17 @@ static pm_status fake_copy_page(void *user, uint32_t from, uint32_t to) {
     return PM_OK;
 }
 
+static pm_status fake_copy_state(void *user, uint32_t from, uint32_t to) {
+    context *c = user;
+    check_idle(c);
+    PM_TRY(operate());
+    assert_true(fake.has_states);
+    assert_true(from < c->limits.n_seq && to < c->limits.n_seq && from != to);
+    c->carried[to] = c->carried[from];
+    fake_seen.n_copy_state++;
+    return PM_OK;
+}
+
 static pm_status fake_begin(void *user, const pm__step *step) {
     context *c = user;
     check_idle(c);
@@ -263,16 +282,33 @@ static pm_status fake_begin(void *user, const pm__step *step) {
     return PM_OK;
 }
 
+static uint32_t mix_token(uint32_t state, uint32_t token, bool together) {
+    return mix(state, token + (together ? FAKE_VOCAB : 0));
+}
+
+/* The state must be that of the tokens before the row. */
+static void carry(context *c, struct pm_step_row row, bool together, uint32_t expected) {
+    carried *s = &c->carried[row.seq];
+    if (row.pos == 0)
+        *s = (carried){.hash = 1};
+    assert_int_equal(s->n, row.pos);
+    *s = (carried){.n = row.pos + 1, .hash = mix_token(s->hash, row.token, together)};
+    assert_int_equal(s->hash, expected);
+}
+
 /* Writes the row's token to its page and reads the sequence up to it. */
-static uint32_t run_row(const context *c, struct pm_step_row row) {
+static uint32_t run_row(context *c, struct pm_step_row row) {
+    const bool together = fake.shows_together && c->together;
     *slot_of(c, row.seq, row.pos) =
-        (slot){.token = row.token, .pos = row.pos, .together = fake.shows_together && c->together};
+        (slot){.token = row.token, .pos = row.pos, .together = together};
     uint32_t state = 1;
     for (uint32_t pos = 0; pos <= row.pos; pos++) {
         const slot *s = slot_of(c, row.seq, pos);
         assert_int_equal(s->pos, pos);
-        state = mix(state, s->token + (s->together ? FAKE_VOCAB : 0));
+        state = mix_token(state, s->token, s->together);
     }
+    if (fake.has_states)
+        carry(c, row, together, state);
     return state;
 }
 
@@ -326,6 +362,7 @@ static pm_status fake_submit(void *user) {
     c->repeats = true;
     c->n_submitted++;
     fake_seen.n_submit++;
+    fake_seen.n_row += c->n_row;
     if (c->n_submitted - c->n_collected > fake_seen.most_in_flight)
         fake_seen.most_in_flight = c->n_submitted - c->n_collected;
     return PM_OK;
@@ -355,8 +392,9 @@ static pm_status fake_read_logits(void *user, uint32_t first, uint32_t n, float 
     .weights_create = fake_weights_create, .weights_destroy = fake_weights_destroy,                \
     .context_create = fake_context_create, .context_destroy = fake_context_destroy,                \
     .context_get_info = fake_context_get_info, .set_sampler = fake_set_sampler,                    \
-    .set_pages = fake_set_pages, .copy_page = fake_copy_page, .begin = fake_begin,                 \
-    .submit = fake_submit, .collect = fake_collect, .read_logits = fake_read_logits
+    .set_pages = fake_set_pages, .copy_page = fake_copy_page, .copy_state = fake_copy_state,       \
+    .begin = fake_begin, .submit = fake_submit, .collect = fake_collect,                           \
+    .read_logits = fake_read_logits
 
 const pm__backend fake_backend = {FAKE_MEMBERS};
 static const pm__backend reopening = {FAKE_MEMBERS, .reopen = fake_reopen};
@@ -459,6 +497,8 @@ static pm__t build(pm__graph *g, const pm__model_def *def, const void *self) {
         .name = "table", .kind = PM__WEIGHT, .n_row = FAKE_VOCAB, .n_col = FAKE_VOCAB};
     (void)def;
     (void)self;
+    if (fake.has_states)
+        pm__state(g, "state", 1);
     return pm__select(g, "select", pm__embed(g, "embed", &table));
 }
 

@@ -23,12 +23,15 @@ typedef struct fake_settings {
     bool reopens;  /* the device can be opened again after it was lost */
     uint32_t lose_at[2]; /* operations (from 1) at which the device is lost; 0: none */
     bool fail_reopen;
+    bool has_states;     /* the hash is carried from token to token, and cannot go back */
     bool shows_together; /* in every hash, so that a row evaluated in the other way is noticed */
 } fake_settings;
 
 /* What it saw. */
 typedef struct fake_counts {
     uint32_t n_begin, n_submit, n_copy, n_context, n_weights;
+    uint32_t n_copy_state;
+    uint32_t n_row; /* of all steps that were submitted */
     uint32_t n_operation, n_reopen;
     uint32_t most_in_flight;
     uint32_t most_rows, n_alone; /* of steps that were begun: most rows, steps of a row alone */

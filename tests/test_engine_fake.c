@@ -11,9 +11,10 @@
 #include <cmocka.h>
 
 static pm__tokenizer *tokenizer;
+static bool with_states; /* all tests run over either kind of model */
 
 static void reset(void) {
-    fake = (fake_settings){.most_ahead = PM_RING};
+    fake = (fake_settings){.most_ahead = PM_RING, .has_states = with_states};
     fake_seen = (fake_counts){.n_context = fake_seen.n_context};
 }
 
@@ -126,7 +127,7 @@ static void generate_one(uint32_t n_prompt, uint32_t n_batch, uint32_t ahead, ui
     assert_int_equal(generation->n_prompt, n_prompt);
     check_answer(&generation->answers[0], &e);
     assert_int_equal(pm_session_length(session, 0), n_prompt + e.n);
-    const uint32_t asked = ahead != 0 ? ahead : 4;
+    const uint32_t asked = with_states ? 1 : ahead != 0 ? ahead : 4;
     const uint32_t allowed = asked < most_ahead ? asked : most_ahead;
     assert_true(fake_seen.most_in_flight <= allowed);
     if (e.n > allowed + 1)
@@ -719,7 +720,70 @@ static void test_limits(void **state) {
     expect_failure(pm__session_limits(&desc, 40, &limits, &n_ctx), PM_ARGUMENT, "n_ctx");
 }
 
-int main(void) {
+/* ---- states ---------------------------------------------------------------------------------- */
+
+/* What cannot be cut is evaluated again, all of it and nothing else. */
+static void test_cut(void **state) {
+    (void)state;
+    int32_t prompt[MOST];
+    const float *logits = NULL;
+    fill_prompt(prompt, 90, 5);
+    fake.has_states = true;
+    pm_session *session = fake_session_open(tokenizer, 150, 16, 2);
+    expect_ok(pm_session_eval(session, 0, prompt, 70, &logits));
+    assert_int_equal(fake_seen.n_row, 70);
+    expect_ok(pm_session_rewind(session, 0, 70)); /* cuts nothing */
+    expect_ok(pm_session_eval(session, 0, prompt + 70, 10, &logits));
+    assert_int_equal(fake_seen.n_row, 80);
+    expect_ok(pm_session_rewind(session, 0, 41));
+    expect_ok(pm_session_rewind(session, 0, 40));
+    assert_int_equal(fake_seen.n_row, 80);
+    expect_ok(pm_session_eval(session, 0, prompt + 40, 3, &logits));
+    assert_int_equal(fake_seen.n_row, 80 + 43);
+    assert_true(logits[7] == fake_logit(prompt, 43, 7));
+    expect_ok(pm_session_eval(session, 0, NULL, 0, &logits)); /* the last token once more */
+    assert_int_equal(fake_seen.n_row, 80 + 2 * 43);
+    assert_true(logits[9] == fake_logit(prompt, 43, 9));
+    expect_ok(pm_session_eval(session, 1, prompt, 5, &logits));
+    expect_ok(pm_session_rewind(session, 1, 0));
+    expect_ok(pm_session_eval(session, 1, prompt + 1, 5, &logits));
+    assert_int_equal(fake_seen.n_row, 80 + 2 * 43 + 10);
+    assert_int_equal(fake_seen.n_copy_state, 0);
+    pm_session_close(session);
+}
+
+/* The last token of an answer that ended by itself is evaluated; to go on from it takes all again.
+ */
+static void test_regenerate(void **state) {
+    (void)state;
+    int32_t prompt[MOST];
+    fill_prompt(prompt, 20, 1);
+    fake.has_states = true;
+    fake.end_one_in = 30;
+    const pm_sampling sampling = sampling_of(3, 0);
+    const expected e = foretell(prompt, 20, 60, 3, 0);
+    assert_int_equal(e.stop, PM_STOP_EOS);
+    pm_session *session = fake_session_open(tokenizer, 150, 64, 3);
+    pm_generate_desc desc = {
+        .prompt = prompt, .n_prompt = 20, .sampling = &sampling, .n_predict = 60, .n_answer = 3};
+    for (uint32_t i = 0; i < 3; i++) { /* again, as a chat does it: back to the prompt, and on */
+        pm_generation *generation = NULL;
+        expect_ok(pm_generate(session, &desc, &generation));
+        check_answer(&generation->answers[0], &e);
+        pm_generation_free(generation);
+        assert_int_equal(fake_seen.n_copy_state, 2 * (i + 1));
+        expect_ok(pm_session_rewind(session, 0, 20));
+        desc.n_prompt = 0;
+    }
+    desc.n_answer = 1;
+    pm_generation *generation = NULL;
+    expect_ok(pm_generate(session, &desc, &generation));
+    check_answer(&generation->answers[0], &e);
+    pm_generation_free(generation);
+    pm_session_close(session);
+}
+
+static int run_all(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_limits, before),
         cmocka_unit_test_setup(test_generate, before),
@@ -738,6 +802,14 @@ int main(void) {
         cmocka_unit_test_setup(test_eval_all, before),
         cmocka_unit_test_setup(test_most_rows, before),
         cmocka_unit_test_setup(test_walk, before),
+        cmocka_unit_test_setup(test_cut, before),
+        cmocka_unit_test_setup(test_regenerate, before),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests_name(with_states ? "states" : "caches", tests, set_up, tear_down);
+}
+
+int main(void) {
+    const int failed = run_all();
+    with_states = true;
+    return failed + run_all();
 }

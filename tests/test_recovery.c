@@ -12,6 +12,7 @@
 
 static pm__tokenizer *tokenizer;
 static uint32_t n_warning;
+static bool with_states; /* all tests run over either kind of model */
 
 static void count_warnings(void *user, pm_log_level level, const char *line) {
     (void)user;
@@ -33,7 +34,8 @@ static int tear_down(void **state) {
 }
 
 static void reset(void) {
-    fake = (fake_settings){.most_ahead = PM_RING, .reopens = true, .shows_together = true};
+    fake = (fake_settings){
+        .most_ahead = PM_RING, .reopens = true, .has_states = with_states, .shows_together = true};
     fake_seen = (fake_counts){.n_context = fake_seen.n_context};
     n_warning = 0;
 }
@@ -381,11 +383,17 @@ static void test_cancelled_recovery(void **state) {
     }
 }
 
-int main(void) {
+static int run_all(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operation),    cmocka_unit_test(test_stale),
         cmocka_unit_test(test_two_losses),         cmocka_unit_test(test_reopen_fails),
         cmocka_unit_test(test_lost_in_a_callback), cmocka_unit_test(test_cancelled_recovery),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests_name(with_states ? "states" : "caches", tests, set_up, tear_down);
+}
+
+int main(void) {
+    const int failed = run_all();
+    with_states = true;
+    return failed + run_all();
 }

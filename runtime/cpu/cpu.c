@@ -113,6 +113,7 @@ typedef struct cpu_context {
     pm__plan plan;
     uint8_t *arena;
     uint8_t **caches; /* [n_cache] */
+    float **states;   /* [n_state] */
     void *step[PM__STEP_PART_COUNT];
     pm__cpu_args *args; /* [n_node] */
     uint32_t n_row, n_out;
@@ -123,23 +124,26 @@ typedef struct cpu_context {
 } cpu_context;
 
 typedef struct sizes {
-    uint64_t arena, caches, step, tables;
+    uint64_t arena, caches, states, step, tables;
 } sizes;
 
 static sizes sizes_of(const pm__graph *g, const pm__limits *limits, const pm__plan *plan) {
     sizes all = {.arena = plan->arena_bytes};
     for (uint32_t i = 0; i < g->n_cache; i++)
         all.caches = pm__add_most_u64(all.caches, pm__limits_cache_bytes(limits, g->caches[i]));
+    for (uint32_t i = 0; i < g->n_state; i++)
+        all.states = pm__add_most_u64(all.states, pm__limits_state_bytes(limits, g->states[i]));
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         all.step = pm__add_most_u64(all.step, pm__limits_step_bytes(limits, (pm__step_part)part));
     all.tables = sizeof(cpu_context) + g->n_node * sizeof(pm__cpu_args) +
-                 g->n_cache * sizeof(float *) + pm__plan_bytes(g);
+                 (g->n_cache + g->n_state) * sizeof(float *) + pm__plan_bytes(g);
     return all;
 }
 
 static uint64_t sum_of(const sizes *all) {
-    return pm__add_most_u64(pm__add_most_u64(all->arena, all->caches),
-                            pm__add_most_u64(all->step, all->tables));
+    return pm__add_most_u64(
+        pm__add_most_u64(all->arena, all->caches),
+        pm__add_most_u64(all->states, pm__add_most_u64(all->step, all->tables)));
 }
 
 /* What is free to a model and its contexts. The file is mapped already, so of the address space it
@@ -157,8 +161,8 @@ static uint64_t limit_left(const cpu_device *cpu) {
 }
 
 static pm_status reserve(void **out, uint64_t bytes, const char *what) {
-    *out = bytes <= SIZE_MAX ? calloc(1, bytes > 0 ? (size_t)bytes : 1) : NULL;
-    return *out != NULL ? PM_OK : pm__fail_memory(what, (size_t)bytes);
+    *out = bytes > 0 && bytes <= SIZE_MAX ? calloc(1, (size_t)bytes) : NULL;
+    return *out != NULL || bytes == 0 ? PM_OK : pm__fail_memory(what, (size_t)bytes);
 }
 
 /* The system promises more than it has, so what is really free is asked for first. */
@@ -172,10 +176,10 @@ static pm_status check_fit(cpu_context *c) {
     const uint64_t needed = sum_of(&all);
     if (needed > available)
         return pm__fail(PM_OUT_OF_MEMORY,
-                        "cpu: the context needs %" PRIu64 " bytes (caches %" PRIu64
+                        "cpu: the context needs %" PRIu64 " bytes (caches and states %" PRIu64
                         ", activations %" PRIu64 ") and %" PRIu64
                         " are free%s; try a smaller context (-c) or batch (-b)",
-                        needed, all.caches, all.arena, available,
+                        needed, pm__add_most_u64(all.caches, all.states), all.arena, available,
                         cpu->most_bytes != 0 ? " under the limit (--max-vram)" : "");
     c->taken = needed;
     c->weights->device->taken += needed;
@@ -192,6 +196,10 @@ static pm_status reserve_all(cpu_context *c) {
     for (uint32_t i = 0; i < g->n_cache; i++)
         PM_TRY(reserve((void **)&c->caches[i], pm__limits_cache_bytes(&c->limits, g->caches[i]),
                        "cpu cache"));
+    PM_TRY(reserve((void **)&c->states, (uint64_t)g->n_state * sizeof c->states[0], "cpu states"));
+    for (uint32_t i = 0; i < g->n_state; i++)
+        PM_TRY(reserve((void **)&c->states[i], pm__limits_state_bytes(&c->limits, g->states[i]),
+                       "cpu state"));
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         PM_TRY(reserve(&c->step[part], pm__limits_step_bytes(&c->limits, (pm__step_part)part),
                        "cpu step"));
@@ -224,6 +232,8 @@ static pm_status plan(void *device, const pm__plan_desc *desc, const pm__plan_si
         PM_TRY(report(sink, "weights (gathered rows)", gathered, PM_PLAN_WEIGHTS));
     PM_TRY(report(sink, "activations", all.arena, PM_PLAN_SESSION));
     PM_TRY(report(sink, "cache", all.caches, PM_PLAN_SESSION));
+    if (desc->graph->n_state > 0)
+        PM_TRY(report(sink, "state", all.states, PM_PLAN_SESSION));
     PM_TRY(report(sink, "step", all.step, PM_PLAN_SESSION));
     return report(sink, "nodes", all.tables, PM_PLAN_SESSION);
 }
@@ -239,6 +249,8 @@ static void *base_of(const cpu_context *c, const pm__tensor *t) {
         return c->arena + c->plan.offsets[t->index];
     case PM__CACHE:
         return c->caches[t->index];
+    case PM__STATE:
+        return c->states[t->index];
     case PM__STEP:
         break;
     }
@@ -251,9 +263,12 @@ static void context_destroy(void *context) {
         return;
     for (uint32_t i = 0; c->caches != NULL && i < c->g->n_cache; i++)
         free(c->caches[i]);
+    for (uint32_t i = 0; c->states != NULL && i < c->g->n_state; i++)
+        free(c->states[i]);
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         free(c->step[part]);
     free(c->caches);
+    free(c->states);
     free(c->args);
     free(c->arena);
     c->weights->device->taken -= c->taken;
@@ -335,6 +350,19 @@ static pm_status copy_page(void *context, uint32_t from, uint32_t to) {
         uint8_t *second = c->caches[i] + at.scales;
         memcpy(c->caches[i] + to * quants, c->caches[i] + from * quants, quants);
         memcpy(second + to * scales, second + from * scales, scales);
+    }
+    return PM_OK;
+}
+
+static pm_status copy_state(void *context, uint32_t from, uint32_t to) {
+    cpu_context *c = context;
+    PM_TRY(need_idle(c, "copy_state"));
+    if (from >= c->limits.n_seq || to >= c->limits.n_seq)
+        return pm__fail(PM_ARGUMENT, "cpu: state of sequence %u to %u of %u", from, to,
+                        c->limits.n_seq);
+    for (uint32_t i = 0; i < c->g->n_state && from != to; i++) {
+        const size_t n = c->g->states[i]->n_col;
+        memcpy(c->states[i] + to * n, c->states[i] + from * n, n * sizeof(float));
     }
     return PM_OK;
 }
@@ -447,6 +475,7 @@ static const pm__backend backend = {
     .set_sampler = set_sampler,
     .set_pages = set_pages,
     .copy_page = copy_page,
+    .copy_state = copy_state,
     .begin = begin,
     .submit = submit,
     .collect = collect,

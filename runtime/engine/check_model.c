@@ -24,6 +24,7 @@ typedef struct forward {
     pm__gathered gathered;
     unsigned char *arena;
     unsigned char **caches; /* [n_cache] */
+    unsigned char **states; /* [n_state] */
     unsigned char *step[PM__STEP_PART_COUNT];
     uint32_t n_row, n_out;
     pm__trial trial; /* of the present node */
@@ -47,6 +48,11 @@ static pm_status reserve_all(forward *f) {
         return pm__fail_memory("check: caches", g->n_cache * sizeof *f->caches);
     for (uint32_t i = 0; i < g->n_cache; i++)
         PM_TRY(reserve(&f->caches[i], pm__limits_cache_bytes(&f->limits, g->caches[i])));
+    f->states = calloc(g->n_state + 1, sizeof *f->states);
+    if (f->states == NULL)
+        return pm__fail_memory("check: states", g->n_state * sizeof *f->states);
+    for (uint32_t i = 0; i < g->n_state; i++)
+        PM_TRY(reserve(&f->states[i], pm__limits_state_bytes(&f->limits, g->states[i])));
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         PM_TRY(reserve(&f->step[part], pm__limits_step_bytes(&f->limits, (pm__step_part)part)));
     uint32_t *pages = (uint32_t *)(void *)f->step[PM__STEP_PAGES];
@@ -58,10 +64,13 @@ static pm_status reserve_all(forward *f) {
 static void finish(forward *f) {
     for (uint32_t i = 0; f->caches != NULL && i < f->in->graph->n_cache; i++)
         free(f->caches[i]);
+    for (uint32_t i = 0; f->states != NULL && i < f->in->graph->n_state; i++)
+        free(f->states[i]);
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         free(f->step[part]);
     pm__gathered_finish(&f->gathered);
     free(f->caches);
+    free(f->states);
     free(f->arena);
     pm__plan_finish(&f->plan);
 }
@@ -75,6 +84,8 @@ static unsigned char *memory_of(const forward *f, const pm__tensor *t) {
         return f->arena + f->plan.offsets[t->index];
     case PM__CACHE:
         return f->caches[t->index];
+    case PM__STATE:
+        return f->states[t->index];
     case PM__STEP:
         break;
     }

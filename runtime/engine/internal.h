@@ -55,13 +55,18 @@ typedef struct pm__session_source {
 
 /* Tokens [0, n_eval) are in the caches. The rest is pending: known, and evaluated with the next
  * step. After an answer that stopped at its length one token is pending, because nobody has asked
- * what comes after it. */
+ * what comes after it.
+ *
+ * Caches can be cut anywhere; states (PM__STATE) cannot. They hold tokens [0, n_state), and where
+ * that is not n_eval any more all is evaluated again by pm__session_ready(). */
 typedef struct pm__sequence {
     int32_t *tokens; /* [n_ctx] */
     bool *together;  /* [n_ctx] evaluated as a row among others, not alone */
     uint32_t length;
     uint32_t n_eval;
-    uint32_t n_restore; /* tokens below it were in the caches before the device was lost */
+    uint32_t n_state;   /* looked at only where the model has states */
+    uint32_t n_restore; /* tokens below it were in the caches before the device was lost, or are
+                           more than the states can be cut to */
     struct pm_step_sampler sampler; /* set last */
 } pm__sequence;
 
@@ -79,8 +84,9 @@ struct pm_session {
     uint32_t *outs;              /* [limits.n_out] */
     struct pm_step_drawn *drawn; /* [limits.n_out] of the step collected last */
     float *logits;               /* [limits.n_out, n_vocab] */
-    uint32_t n_out;
+    uint32_t n_row, n_out;
     bool sampled;
+    bool repeats; /* the step begun last was submitted; a further submit() is the one after it */
     uint32_t n_submitted,
         n_collected;           /* steps so far; they wrap as the step number of the backend does */
     bool busy;                 /* a callback is running */
@@ -124,15 +130,18 @@ pm_status pm__session_check_tokens(const pm_session *session, uint32_t seq, cons
                                    size_t n);
 /* Adds n tokens, checked before, as pending ones. */
 void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, size_t n);
-/* Forgets tokens from position n_keep on and gives back their pages. */
+/* Forgets tokens from position n_keep on and gives back their pages. Until pm__session_ready() a
+ * sequence of a model with states must not be evaluated further. */
 void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep);
-/* The last token becomes pending if none is, so that the next step has logits to give. */
+/* The last token becomes pending if none is, so that the next step has logits to give. As with
+ * pm__session_truncate(), pm__session_ready() comes next. */
 void pm__session_reopen_last(pm_session *session, uint32_t seq);
 
 /* Takes context and pages of the device; both are none before. */
 pm_status pm__session_reserve_device(pm_session *session);
 /* `to`, whose tokens [0, n) and the way they were evaluated are those of `from`, shares the pages
- * that hold them. Its history on the device gets the last n_history of them. */
+ * that hold them, and copies the states, for which n is all that `from` has evaluated. Its history
+ * on the device gets the last n_history of them. */
 pm_status pm__session_share(pm_session *session, uint32_t from, uint32_t to, uint32_t n,
                             uint32_t n_history);
 
@@ -142,7 +151,8 @@ pm_status pm__session_share(pm_session *session, uint32_t from, uint32_t to, uin
  * errors  those of opening; CANCELLED: session->go_on() said no, and the next call tries again */
 pm_status pm__device_restore(pm_device *device);
 pm_status pm__model_restore(pm_model *model);
-/* Also begins a call, in which the device may be lost once. */
+/* Also begins a call, in which the device may be lost once, and evaluates again what was cut off
+ * under states. */
 pm_status pm__session_ready(pm_session *session);
 
 /* True if *status was DEVICE_LOST and all is back, *status then being PM_OK: what failed can be done
@@ -161,6 +171,8 @@ pm_status pm__step_check(const pm_session *session);
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
                          bool together);
 pm_status pm__step_submit(pm_session *session);
+/* The states of a model cannot go back, so its steps are not run ahead. */
+bool pm__session_has_states(const pm_session *session);
 /* Takes the oldest step into session->drawn.
  * errors  DEVICE_LOST: also if a drawn token carries the number of another step, or is none of the
  * vocabulary */

@@ -27,7 +27,19 @@ static void drop_context(pm_session *session) {
     for (uint32_t seq = 0; seq < session->limits.n_seq; seq++) {
         pm__sequence *s = &session->sequences[seq];
         s->n_restore = pm__most_u32(s->n_restore, s->n_eval);
-        s->n_eval = 0;
+        s->n_eval = s->n_state = 0;
+    }
+}
+
+/* States that went further than the tokens do begin anew. */
+static void drop_states(pm_session *session) {
+    for (uint32_t seq = 0; seq < session->limits.n_seq; seq++) {
+        pm__sequence *s = &session->sequences[seq];
+        if (s->n_state == s->n_eval)
+            continue;
+        s->n_restore = pm__most_u32(s->n_restore, s->n_eval);
+        s->n_eval = s->n_state = 0;
+        pm__pages_trim(&session->pages, seq, 0);
     }
 }
 
@@ -69,7 +81,7 @@ static void tell(teller *t, uint64_t done, uint64_t total) {
     if (now - t->said < SAY_SECONDS || done == total)
         return;
     t->said = now;
-    pm__log(PM_LOG_WARN, "recovery: %s, %.0f %%", t->what, 100.0 * (double)done / (double)total);
+    pm__log(PM_LOG_WARN, "%s, %.0f %%", t->what, 100.0 * (double)done / (double)total);
 }
 
 static bool tell_loading(void *user, const char *what, uint64_t done, uint64_t total) {
@@ -84,8 +96,9 @@ static pm_status restore_model(pm_model *model, const pm_session *session) {
     if (model->weights != NULL || !model->placed)
         return PM_OK;
     const pm__device_handle *handle = &model->device->handle;
-    teller loading = {
-        .what = "weights are loaded again", .said = pm__clock_seconds(), .session = session};
+    teller loading = {.what = "recovery: weights are loaded again",
+                      .said = pm__clock_seconds(),
+                      .session = session};
     return handle->backend->weights_create(handle->device, &model->def, tell_loading, &loading,
                                            &model->weights);
 }
@@ -117,6 +130,8 @@ static pm_status share_prefix(pm_session *session, uint32_t seq) {
         uint32_t n = 0;
         while (n < least && is_as_evaluated(other, s, n))
             n++;
+        if (pm__session_has_states(session) && n < other->n_eval)
+            continue; /* its states hold more */
         from = n > most ? i : from;
         most = pm__most_u32(most, n);
     }
@@ -156,10 +171,15 @@ static pm_status restore_context(pm_session *session) {
 
 /* All that the session had on the device. */
 static pm_status restore_session(pm_session *session) {
-    teller t = {.what = "tokens are evaluated again", .said = pm__clock_seconds()};
+    teller t = {.what = session->context == NULL
+                            ? "recovery: tokens are evaluated again"
+                            : "session: the model cannot go back, so tokens are evaluated again",
+                .said = pm__clock_seconds()};
     session->n_loss = session->source.model->device->n_loss;
     if (session->context == NULL)
         PM_TRY(restore_context(session));
+    if (pm__session_has_states(session))
+        drop_states(session);
     forget_alone(session);
     for (uint32_t seq = 0; seq < session->limits.n_seq; seq++)
         PM_TRY(restore_sequence(session, seq, &t));

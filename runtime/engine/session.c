@@ -104,6 +104,8 @@ pm_status pm__session_reserve_device(pm_session *session) {
                         pm_last_error());
     PM_TRY(status);
     source->backend->context_get_info(session->context, &session->info);
+    if (pm__session_has_states(session))
+        session->info.most_ahead = 1; /* a step too many could not be taken back */
     return pm__pages_init(&session->pages, source->backend, session->context, &session->limits);
 }
 
@@ -211,6 +213,10 @@ uint32_t pm_session_length(const pm_session *session, uint32_t seq) {
     return seq < session->limits.n_seq ? session->sequences[seq].length : 0;
 }
 
+bool pm__session_has_states(const pm_session *session) {
+    return session->source.graph->n_state > 0;
+}
+
 /* ---- tokens of a sequence -------------------------------------------------------------------- */
 
 pm_status pm__session_check(const pm_session *session, uint32_t seq) {
@@ -286,6 +292,11 @@ pm_status pm__session_share(pm_session *session, uint32_t from, uint32_t to, uin
     PM_TRY(pm__step_check(session));
     PM_TRY(pm__pages_share(&session->pages, from, to, n));
     session->sequences[to].n_eval = n;
+    if (pm__session_has_states(session)) {
+        assert(n == session->sequences[from].n_state);
+        PM_TRY(session->source.backend->copy_state(session->context, from, to));
+    }
+    session->sequences[to].n_state = n;
     return fill_history(session, to, n > n_history ? n - n_history : 0, n);
 }
 
@@ -306,10 +317,10 @@ pm_status pm_session_eval(pm_session *session, uint32_t seq, const int32_t *ids,
     PM_TRY(pm__session_check_tokens(session, seq, ids, n));
     if (n == 0 && session->sequences[seq].length == 0)
         return pm__fail(PM_ARGUMENT, "session: no tokens, and sequence %u is empty", seq);
+    if (logits != NULL && n == 0)
+        pm__session_reopen_last(session, seq);
     PM_TRY(pm__session_ready(session));
     pm__session_append(session, seq, ids, n);
-    if (logits != NULL)
-        pm__session_reopen_last(session, seq);
     PM_TRY(pm__step_until(session, seq, session->sequences[seq].length,
                           logits != NULL ? PM__WANT_LOGITS : PM__WANT_NOTHING));
     if (logits != NULL)

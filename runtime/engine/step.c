@@ -25,6 +25,8 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
                          bool together) {
     assert(pm__step_in_flight(session) == 0);
     assert(n_row > 0 && n_row <= session->limits.n_batch && n_out <= session->limits.n_out);
+    session->n_row = n_row;
+    session->repeats = false;
     session->n_out = n_out;
     session->sampled = sample;
     const pm__step step = {.rows = session->rows,
@@ -36,11 +38,21 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
     return watch(session, session->source.backend->begin(session->context, &step));
 }
 
+/* A step that is submitted again, without another begin(), is one token further in each row. */
+static void count_states(pm_session *session) {
+    for (uint32_t i = 0; i < session->n_row; i++) {
+        pm__sequence *s = &session->sequences[session->rows[i].seq];
+        s->n_state = session->repeats ? s->n_state + 1 : session->rows[i].pos + 1;
+    }
+    session->repeats = true;
+}
+
 pm_status pm__step_submit(pm_session *session) {
     PM_TRY(pm__step_check(session));
     assert(pm__step_in_flight(session) < session->info.most_ahead);
     PM_TRY(watch(session, session->source.backend->submit(session->context)));
     session->n_submitted++;
+    count_states(session);
     return PM_OK;
 }
 

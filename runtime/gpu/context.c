@@ -33,6 +33,20 @@ static pm_status add_caches(pm__gpu_context *context) {
     return PM_OK;
 }
 
+static pm_status add_states(pm__gpu_context *context) {
+    const pm__graph *g = context->graph;
+    context->states = calloc(g->n_state + 1, sizeof *context->states);
+    if (context->states == NULL)
+        return pm__fail_memory("gpu: states", g->n_state * sizeof *context->states);
+    for (uint32_t i = 0; i < g->n_state; i++) {
+        const uint64_t bytes = pm__limits_state_bytes(&context->limits, g->states[i]);
+        PM_TRY(in_reach(context->device->gpu, g->states[i]->name, bytes, "number of sequences"));
+        PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "state", bytes,
+                                &context->states[i]));
+    }
+    return PM_OK;
+}
+
 /* Places the activations of a class; *regions are relative to the arena until there is memory. */
 static pm_status plan_class(pm__gpu_context *context, pm__class_state *class) {
     const pm__graph *g = context->graph;
@@ -102,6 +116,7 @@ static pm_status lay_out(pm__gpu_context *context) {
     batch->n_row = limits->n_batch;
     batch->n_out = limits->n_out;
     PM_TRY(add_caches(context));
+    PM_TRY(add_states(context));
     PM_TRY(plan_class(context, one));
     PM_TRY(plan_class(context, batch));
     PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "activations",
@@ -122,13 +137,17 @@ static pm_status allocate(pm__gpu_context *context) {
     PM_TRY(pm__needs_check(&context->needs, NULL, gpu, &room, "the session"));
     context->buffers = calloc(context->needs.n, sizeof *context->buffers);
     context->cache_regions = calloc(g->n_cache + 1, sizeof *context->cache_regions);
+    context->state_regions = calloc(g->n_state + 1, sizeof *context->state_regions);
     context->copies =
         calloc(context->limits.n_batch + PM__STEP_PART_COUNT + 2, sizeof *context->copies);
-    if (context->buffers == NULL || context->cache_regions == NULL || context->copies == NULL)
+    if (context->buffers == NULL || context->cache_regions == NULL ||
+        context->state_regions == NULL || context->copies == NULL)
         return pm__fail_memory("gpu: session", context->needs.n * sizeof *context->buffers);
     PM_TRY(pm__needs_allocate(&context->needs, gpu, context->buffers));
     for (uint32_t i = 0; i < g->n_cache; i++)
         context->cache_regions[i] = pm__spot_region(&context->caches[i], context->buffers);
+    for (uint32_t i = 0; i < g->n_state; i++)
+        context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
     const pm__region arena = pm__spot_region(&context->arena, context->buffers);
     for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
         for (uint32_t i = 0; i < g->n_activation; i++) {
@@ -144,6 +163,7 @@ static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
         .weights = context->weights->places,
         .activations = class->activations,
         .caches = context->cache_regions,
+        .states = context->state_regions,
     };
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         places.step[part] = pm__spot_region(&context->step[part], context->buffers);
@@ -249,7 +269,9 @@ void pm__gpu_context_destroy(void *self) {
             pm__buffer_finish(gpu, &context->buffers[i]);
     free(context->buffers);
     free(context->caches);
+    free(context->states);
     free(context->cache_regions);
+    free(context->state_regions);
     free(context->copies);
     pm__needs_finish(&context->needs);
     free(context);

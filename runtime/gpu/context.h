@@ -35,13 +35,14 @@ typedef struct pm__gpu_context {
     pm__needs needs;
     pm__buffer *buffers;
     pm__spot *caches; /* [graph->n_cache] */
+    pm__spot *states; /* [graph->n_state] */
     pm__spot arena;
     pm__spot step[PM__STEP_PART_COUNT];
     uint32_t mirror;           /* need: the step buffer as the host writes it */
     uint32_t ring;             /* need: drawn tokens, written by kernels, read by the host */
     uint32_t logits;           /* need: logits on their way to the host */
     uint64_t activation_bytes; /* of the larger class */
-    pm__region *cache_regions;
+    pm__region *cache_regions, *state_regions;
 
     pm__pipelines pipelines;
     pm__class_state classes[PM__CLASS_COUNT];
@@ -76,6 +77,7 @@ pm_status pm__gpu_context_set_sampler(void *context, uint32_t seq,
 pm_status pm__gpu_context_set_pages(void *context, uint32_t seq, uint32_t first, uint32_t n,
                                     const uint32_t *pages);
 pm_status pm__gpu_context_copy_page(void *context, uint32_t from, uint32_t to);
+pm_status pm__gpu_context_copy_state(void *context, uint32_t from, uint32_t to);
 pm_status pm__gpu_context_begin(void *context, const pm__step *step);
 pm_status pm__gpu_context_submit(void *context);
 pm_status pm__gpu_context_collect(void *context, struct pm_step_drawn *drawn);

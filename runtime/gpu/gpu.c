@@ -98,6 +98,7 @@ static const pm__backend backend = {
     .set_sampler = pm__gpu_context_set_sampler,
     .set_pages = pm__gpu_context_set_pages,
     .copy_page = pm__gpu_context_copy_page,
+    .copy_state = pm__gpu_context_copy_state,
     .begin = pm__gpu_context_begin,
     .submit = pm__gpu_context_submit,
     .collect = pm__gpu_context_collect,

@@ -42,6 +42,8 @@ static pm__region place(const draft *d, const pm__tensor *t) {
         return places->activations[t->index];
     case PM__CACHE:
         return places->caches[t->index];
+    case PM__STATE:
+        return places->states[t->index];
     case PM__STEP:
         break;
     }

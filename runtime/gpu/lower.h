@@ -23,6 +23,7 @@ typedef struct pm__places {
     const pm__weight_place *weights; /* by index of the weight */
     const pm__region *activations;   /* by index of the activation */
     const pm__region *caches;        /* by index of the cache */
+    const pm__region *states;        /* by index of the state */
     pm__region step[PM__STEP_PART_COUNT];
 } pm__places;
 

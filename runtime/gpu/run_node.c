@@ -96,7 +96,7 @@ typedef struct stage {
     spot spots[MOST_SPOTS];
     uint32_t n_spot;
     pm__region grids;
-    pm__region activations[PM__MOST_OPERANDS], caches[PM__MOST_OPERANDS];
+    pm__region activations[PM__MOST_OPERANDS], caches[PM__MOST_OPERANDS], states[PM__MOST_OPERANDS];
     pm__weight_part parts[MOST_PARTS];
     uint32_t n_part;
     pm__weight_place weights[PM__MOST_OPERANDS];
@@ -244,6 +244,9 @@ static pm_status add_operand(stage *s, uint32_t i) {
     case PM__CACHE:
         add_spot(s, o->data, o->bytes, o, &s->caches[i]);
         return PM_OK;
+    case PM__STATE:
+        add_spot(s, o->data, o->bytes, o, &s->states[i]);
+        return PM_OK;
     case PM__STEP:
         break;
     }
@@ -268,6 +271,7 @@ static pm_status lay_out(stage *s) {
     s->places.weights = s->weights;
     s->places.activations = s->activations;
     s->places.caches = s->caches;
+    s->places.states = s->states;
     for (uint32_t i = 0; i < s->trial->n_operand; i++)
         PM_TRY(add_operand(s, i));
     PM_TRY(add_head(s));

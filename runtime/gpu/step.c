@@ -165,6 +165,20 @@ pm_status pm__gpu_context_copy_page(void *self, uint32_t from, uint32_t to) {
     return end_load(context);
 }
 
+pm_status pm__gpu_context_copy_state(void *self, uint32_t from, uint32_t to) {
+    pm__gpu_context *context = self;
+    assert(context->n_flight == 0 && from < context->limits.n_seq && to < context->limits.n_seq);
+    PM_TRY(begin_load(context));
+    for (uint32_t i = 0; i < context->graph->n_state && from != to; i++) {
+        const pm__region *state = &context->state_regions[i];
+        const VkDeviceSize bytes = 4ull * context->graph->states[i]->n_col;
+        const VkBufferCopy region = {state->offset + from * bytes, state->offset + to * bytes,
+                                     bytes};
+        copy(context, state->buffer, state->buffer, 1, &region);
+    }
+    return end_load(context);
+}
+
 pm_status pm__gpu_context_read_logits(void *self, uint32_t first, uint32_t n, float *logits) {
     pm__gpu_context *context = self;
     assert(context->n_flight == 0 && first + n <= context->n_out);

@@ -79,13 +79,15 @@ typedef struct pm__backend {
     void (*context_destroy)(void *context);
     void (*context_get_info)(const void *context, pm__context_info *out);
 
-    /* These four need that nothing is in flight (submitted and not collected). */
+    /* These five need that nothing is in flight (submitted and not collected). */
     pm_status (*set_sampler)(void *context, uint32_t seq, const struct pm_step_sampler *sampler);
     /* Entries [first, first + n) of the block table of seq. */
     pm_status (*set_pages)(void *context, uint32_t seq, uint32_t first, uint32_t n,
                            const uint32_t *pages);
     /* Copies one page of every cache. */
     pm_status (*copy_page)(void *context, uint32_t from, uint32_t to);
+    /* Copies what every state holds of one sequence. */
+    pm_status (*copy_state)(void *context, uint32_t from, uint32_t to);
     /* Loads the rows, and their tokens into the history; also where no submit() but another begin()
      * follows, which is how the engine gives a sequence that shares the pages of another its
      * history. */

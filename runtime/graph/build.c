@@ -16,13 +16,15 @@ void pm__graph_finish(pm__graph *g) {
     free(g->nodes);
     free(g->activations);
     free(g->caches);
+    free(g->states);
     pm__arena_finish(&g->arena);
     pm__graph_init(g);
 }
 
 uint64_t pm__graph_bytes(const pm__graph *g) {
     return sizeof *g + pm__arena_bytes(&g->arena) + g->node_capacity * sizeof *g->nodes +
-           g->activation_capacity * sizeof *g->activations + g->cache_capacity * sizeof *g->caches;
+           g->activation_capacity * sizeof *g->activations + g->cache_capacity * sizeof *g->caches +
+           g->state_capacity * sizeof *g->states;
 }
 
 /* Sets the status, with a sentence that names the node; false, so that a check can return it. */
@@ -281,6 +283,24 @@ pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col) {
     pm__t t = add_tensor(g, &tensor);
     if (t != NULL)
         g->caches[g->n_cache++] = t;
+    return t;
+}
+
+pm__t pm__state(pm__graph *g, const char *name, uint32_t n_col) {
+    if (g->status != PM_OK)
+        return NULL;
+    if (n_col == 0) {
+        bad(g, name, "a state needs columns");
+        return NULL;
+    }
+    const char *full = full_name(g, name);
+    if (full == NULL || !grow(g, &g->states, &g->state_capacity, g->n_state, sizeof *g->states))
+        return NULL;
+    const pm__tensor tensor = {
+        .name = full, .kind = PM__STATE, .type = PM__TYPE_F32, .n_col = n_col, .index = g->n_state};
+    pm__t t = add_tensor(g, &tensor);
+    if (t != NULL)
+        g->states[g->n_state++] = t;
     return t;
 }
 

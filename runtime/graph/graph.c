@@ -37,9 +37,13 @@ void pm__node_access(const pm__node *node, pm__access *out) {
         advance_access(node, out);
         return;
     }
-    for (uint32_t i = 0; i < PM__MOST_INPUTS; i++)
-        if (node->in[i] != NULL)
-            out->reads[out->n_read++] = node->in[i];
+    for (uint32_t i = 0; i < PM__MOST_INPUTS; i++) {
+        if (node->in[i] == NULL)
+            continue;
+        out->reads[out->n_read++] = node->in[i];
+        if (node->in[i]->kind == PM__STATE)
+            out->writes[out->n_write++] = node->in[i];
+    }
     out->writes[out->n_write++] = node->out;
 }
 
@@ -53,9 +57,9 @@ static uint64_t row_count(const pm__tensor *t, uint32_t n_row, uint32_t n_out) {
     return t->rows == PM__ROWS_FIXED ? t->n_row : t->rows == PM__ROWS_BATCH ? n_row : n_out;
 }
 
-/* All of a weight or an activation once; caches and step parts are counted by operation. */
+/* All of a weight or an activation once; what the session keeps is counted by operation. */
 static uint64_t whole_bytes(const pm__tensor *t, uint32_t n_row, uint32_t n_out) {
-    if (t == NULL || t->kind == PM__CACHE || t->kind == PM__STEP)
+    if (t == NULL || (t->kind != PM__WEIGHT && t->kind != PM__ACTIVATION))
         return 0;
     return row_count(t, n_row, n_out) * row_bytes(t);
 }

@@ -29,6 +29,9 @@ typedef enum pm__tensor_kind {
     PM__ACTIVATION, /* lives in the arena between its first write and its last read */
     PM__CACHE,      /* paged, [positions, n_col], in planes (plan.h); index: place in
                        pm__graph.caches */
+    PM__STATE,      /* [sequences, n_col] f32 of what a sequence was so far; a kernel reads and
+                       writes it in place, and takes it as zeros for a row at position 0; index:
+                       place in pm__graph.states */
     PM__STEP        /* index: a pm__step_part (shaders/params.h gives the layouts) */
 } pm__tensor_kind;
 
@@ -128,7 +131,9 @@ typedef struct pm__graph {
     uint32_t n_activation;
     const pm__tensor **caches;
     uint32_t n_cache;
-    size_t node_capacity, activation_capacity, cache_capacity;
+    const pm__tensor **states;
+    uint32_t n_state; /* not 0: rows of a sequence cannot be evaluated twice (engine/recover.c) */
+    size_t node_capacity, activation_capacity, cache_capacity, state_capacity;
     pm__cache_types cache_types; /* for a model to build its caches with */
     const pm__tensor *step[PM__STEP_PART_COUNT];
     const pm__tensor *logits;

@@ -164,6 +164,10 @@ uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cach
     return pm__limits_cache_layout(limits, cache).bytes;
 }
 
+uint64_t pm__limits_state_bytes(const pm__limits *limits, const pm__tensor *state) {
+    return pm__mul_most_u64(pm__mul_most_u64(limits->n_seq, state->n_col), sizeof(float));
+}
+
 uint64_t pm__limits_step_bytes(const pm__limits *limits, pm__step_part part) {
     switch (part) {
     case PM__STEP_ROWS:

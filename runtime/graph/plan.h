@@ -41,6 +41,8 @@ typedef struct pm__cache_layout {
 uint32_t pm__limits_pages(const pm__limits *limits);
 pm__cache_layout pm__limits_cache_layout(const pm__limits *limits, const pm__tensor *cache);
 uint64_t pm__limits_cache_bytes(const pm__limits *limits, const pm__tensor *cache);
+/* Bytes of one state, of all sequences. */
+uint64_t pm__limits_state_bytes(const pm__limits *limits, const pm__tensor *state);
 /* Bytes of one part of the step (layouts of shaders/params.h). */
 uint64_t pm__limits_step_bytes(const pm__limits *limits, pm__step_part part);
 

@@ -298,6 +298,9 @@ static void check_limits(const pm__graph *g) {
         for (uint32_t k = 0; k < g->n_cache; k++)
             PM__HOLDS(pm__limits_cache_bytes(&all[i], g->caches[k]) >=
                       (uint64_t)all[i].n_ctx * g->caches[k]->n_col);
+        for (uint32_t k = 0; k < g->n_state; k++)
+            PM__HOLDS(pm__limits_state_bytes(&all[i], g->states[k]) >=
+                      (uint64_t)all[i].n_seq * g->states[k]->n_col);
         for (int part = 0; part < PM__STEP_PART_COUNT; part++)
             PM__HOLDS(pm__limits_step_bytes(&all[i], (pm__step_part)part) > 0);
     }
