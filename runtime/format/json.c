@@ -24,6 +24,37 @@ pm_status pm__json_parse(const char *what, const char *text, size_t n, cJSON **o
     return PM_OK;
 }
 
+/* Values begin after one of [ { , : and are counted there, wherever the text is no string. */
+static bool few_values(const char *text, size_t n, size_t most) {
+    bool in_string = false;
+    size_t count = 0;
+    for (size_t i = 0; i < n && count <= most; i++) {
+        if (in_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            in_string = !in_string;
+        else if (!in_string)
+            count += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    }
+    return count <= most;
+}
+
+pm_status pm__json_parse_bounded(const char *what, const char *text, size_t n, size_t most,
+                                 cJSON **out) {
+    if (!few_values(text, n, most))
+        return pm__fail(PM_BAD_FILE, "%s: more than %zu values of JSON", what, most);
+    return pm__json_parse(what, text, n, out);
+}
+
+bool pm__json_whole(const cJSON *json, uint64_t most, uint64_t *out) {
+    const double value = cJSON_IsNumber(json) ? json->valuedouble : -1.0;
+    if (!(value >= 0.0 && value <= 0x1p53) || value != (double)(uint64_t)value ||
+        (uint64_t)value > most)
+        return false;
+    *out = (uint64_t)value;
+    return true;
+}
+
 cJSON *pm__json_string(const char *text, size_t n) {
     if (n > (SIZE_MAX - 1) / 3)
         return NULL;
