@@ -165,10 +165,12 @@ def test_interrupted_run():
     )
 
 
+# None of them ends by itself before the signal, however fast the device.
+ENDLESS = ["--raw", "--ignore-eos", "-c", "20000"]
 MOMENTS = (
-    ("run", signal.SIGINT, ["--raw", "-p", "Once upon a time", "--ignore-eos", "-c", "2000"]),
-    ("run", signal.SIGTERM, ["--raw", "-p", "Once " * 300, "-n", "1000", "--answers", "3"]),
-    ("score", signal.SIGINT, ["-p", "The cat sat on the mat. " * 400, "-c", "300"]),
+    ("run", signal.SIGINT, ["-p", "Once upon a time", *ENDLESS]),
+    ("run", signal.SIGTERM, ["-p", "Once " * 300, "--answers", "3", *ENDLESS]),
+    ("score", signal.SIGINT, ["-p", "The cat sat on the mat. " * 4000, "-c", "300"]),
 )
 
 
