@@ -15,6 +15,20 @@
 #include "quant_q8_0.glsl"
 #elif defined(W_Q4_0)
 #include "quant_q4_0.glsl"
+#elif defined(W_IQ1_S)
+#include "quant_iq1_s.glsl"
+#elif defined(W_IQ1_M)
+#include "quant_iq1_m.glsl"
+#elif defined(W_IQ2_XXS)
+#include "quant_iq2_xxs.glsl"
+#elif defined(W_IQ2_XS)
+#include "quant_iq2_xs.glsl"
+#elif defined(W_IQ2_S)
+#include "quant_iq2_s.glsl"
+#elif defined(W_IQ3_XXS)
+#include "quant_iq3_xxs.glsl"
+#elif defined(W_IQ3_S)
+#include "quant_iq3_s.glsl"
 #else
 #error "no weight type: define one of W_F32, W_F16 ..., and give it its line here"
 #endif

@@ -2,6 +2,7 @@
 
 #include "../base/checked.h"
 #include "quant_family.h"
+#include "quant_iq.h"
 
 #include <assert.h>
 #include <string.h>
@@ -172,4 +173,6 @@ void pm__type_put_scale(pm__type type, float x, void *block) {
         put_bytes(pm__bits_from_float(x) >> 16, 2, to);
     else if (type == PM__TYPE_F64)
         put_bytes(bits, 8, to);
+    else if (type == PM__TYPE_IQ1_M)
+        pm__put_scale_iq1_m(pm__f32_to_f16(x), to);
 }

@@ -7,6 +7,7 @@
  *   quants  n_chunk = ceil(n_col / chunk_n) chunks of chunk_words words a row; columns past n_col
  *           are zero
  *   scales  ceil(n_col / scale_n) times scale_words words a row (none for F32, F16, BF16)
+ *           after the words of pm__type_table, which stand once before all rows
  *
  * so shaders read only uint, uvec2 and uvec4, aligned. A chunk is what an invocation loads and
  * decodes at once: at most 32 elements, of 4, 8 or 16 bytes; it takes the words that belong to it
@@ -65,6 +66,10 @@ uint32_t pm__type_chunks(pm__type type, uint32_t n_col);
 uint32_t pm__type_quant_words(pm__type type, uint32_t n_col);
 uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
 uint64_t pm__type_packed_bytes(pm__type type, uint32_t n_col);
+
+/* Words that stand once before the rows of a scales plane: what the shader of the type looks entries
+ * up in. NULL and *n 0 for types without. */
+const uint32_t *pm__type_table(pm__type type, uint32_t *n);
 
 /* Only writes to its outputs, each word once: they may be memory that is slow to read.
  * quants  out, [pm__type_quant_words]

@@ -150,8 +150,10 @@ static size_t needed_bytes(const stage *s) {
         }
         const size_t words = (size_t)pm__type_quant_words(t->type, t->n_col) +
                              pm__type_scale_words(t->type, t->n_col);
-        all += 4 * words * t->n_row +
-               2 * with_guards(s, 0) * pm__ceil_div(t->n_row, rows_of_part(s, t->n_row));
+        uint32_t n_table = 0;
+        pm__type_table(t->type, &n_table);
+        all += 4 * words * t->n_row + (4 * (size_t)n_table + 2 * with_guards(s, 0)) *
+                                          pm__ceil_div(t->n_row, rows_of_part(s, t->n_row));
     }
     return all;
 }
@@ -205,9 +207,13 @@ static pm_status add_part(stage *s, const pm__operand *w, uint32_t first, uint32
     pm__weight_part *part = &s->parts[s->n_part++];
     *part = (pm__weight_part){.first_row = first, .n_row = n};
     uint32_t *quants = NULL, *scales = NULL;
+    uint32_t n_table = 0;
+    const uint32_t *table = pm__type_table(t->type, &n_table);
     PM_TRY(add_plane(s, (size_t)n_quant * n, &quants, &part->quants));
     if (n_scale > 0)
-        PM_TRY(add_plane(s, (size_t)n_scale * n, &scales, &part->scales));
+        PM_TRY(add_plane(s, n_table + (size_t)n_scale * n, &scales, &part->scales));
+    for (uint32_t i = 0; i < n_table; i++)
+        *scales++ = table[i];
     uint64_t row_bytes = 0;
     pm__type_row_bytes(t->type, t->n_col, &row_bytes);
     for (uint32_t r = 0; r < n; r++)

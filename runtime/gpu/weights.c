@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LEAST_SLOT_BYTES = 4 << 20 };
 
@@ -15,13 +16,17 @@ struct pm__part_spots {
 
 typedef struct row_shape {
     VkDeviceSize quants, scales; /* bytes of one packed row */
+    VkDeviceSize table;          /* bytes before the rows of the scales plane of each part */
 } row_shape;
 
 static row_shape shape_of(const pm__weight *weight) {
     const pm__tensor *t = &weight->tensor;
+    uint32_t n_table = 0;
+    pm__type_table(t->type, &n_table);
     return (row_shape){
         .quants = 4 * (VkDeviceSize)pm__type_quant_words(t->type, t->n_col),
         .scales = 4 * (VkDeviceSize)pm__type_scale_words(t->type, t->n_col),
+        .table = 4 * (VkDeviceSize)n_table,
     };
 }
 
@@ -32,6 +37,7 @@ static pm_status rows_of_part(const pm__gpu *gpu, const pm__weight *weight, uint
     VkDeviceSize reach = gpu->caps.most_range;
     if (reach > gpu->caps.most_allocation)
         reach = gpu->caps.most_allocation;
+    reach -= reach > shape.table ? shape.table : reach;
     if (row > reach)
         return pm__fail(PM_UNSUPPORTED,
                         "gpu: tensor '%s': one row is %" PRIu64 " bytes, %s can bind %" PRIu64,
@@ -49,7 +55,8 @@ static pm_status add_part(pm__gpu_weights *weights, const pm__weight *weight, ui
     PM_TRY(pm__needs_append(&weights->needs, gpu, "weights", shape.quants * n_row, &spots->quants));
     if (shape.scales == 0)
         return PM_OK;
-    return pm__needs_append(&weights->needs, gpu, "weights", shape.scales * n_row, &spots->scales);
+    return pm__needs_append(&weights->needs, gpu, "weights", shape.table + shape.scales * n_row,
+                            &spots->scales);
 }
 
 static pm_status count_parts(pm__gpu_weights *weights) {
@@ -120,7 +127,8 @@ static pm_status stream_rows(const part_stream *s, uint32_t first, uint32_t n) {
     if (s->shape.scales > 0) {
         to = &s->spots->scales;
         scales = pm__uploader_place(s->uploader, &s->buffers[to->need],
-                                    to->offset + first * s->shape.scales, n * s->shape.scales);
+                                    to->offset + s->shape.table + first * s->shape.scales,
+                                    n * s->shape.scales);
     }
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t at = s->part->first_row + (uint64_t)first + i;
@@ -133,7 +141,20 @@ static pm_status stream_rows(const part_stream *s, uint32_t first, uint32_t n) {
     return PM_OK;
 }
 
+static pm_status stream_table(const part_stream *s) {
+    uint32_t n = 0;
+    const uint32_t *table = pm__type_table(s->weight->tensor.type, &n);
+    const pm__spot *to = &s->spots->scales;
+    if (n == 0)
+        return PM_OK;
+    PM_TRY(pm__uploader_room(s->uploader, s->shape.table));
+    memcpy(pm__uploader_place(s->uploader, &s->buffers[to->need], to->offset, s->shape.table),
+           table, s->shape.table);
+    return PM_OK;
+}
+
 static pm_status stream_part(const part_stream *s, VkDeviceSize slot) {
+    PM_TRY(stream_table(s));
     const VkDeviceSize row = s->shape.quants + s->shape.scales;
     const VkDeviceSize most = slot / row;
     for (uint32_t first = 0; first < s->part->n_row;) {
