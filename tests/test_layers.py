@@ -16,12 +16,13 @@ FLOORS = {
     "base": ["pumice.h"],
     "format": ["pumice.h", "base"],
     "text": ["pumice.h", "base", "format"],
+    "source": ["pumice.h", "base", "format", "text"],
     "graph": ["pumice.h", "base", "format", "text", "shaders", "lists"],
     "lists": [],
     "models": ["graph"],
     "cpu": ["pumice.h", "base", "format", "graph", "shaders"],
     "gpu": ["pumice.h", "base", "format", "graph", "shaders"],
-    "engine": ["pumice.h", "base", "format", "text", "graph", "cpu", "gpu", "shaders", "lists"],
+    "engine": ["pumice.h", "base", "format", "text", "source", "graph", "cpu", "gpu", "shaders", "lists"],
     "tools": ["pumice.h"],
 }
 # what models/*.c may see of the floor below
@@ -31,10 +32,10 @@ PRIVATE = [
     (re.compile(r"vulkan/|volk"), {"gpu"}),
     (re.compile(r"shaderc/"), {"gpu"}),
     (re.compile(r"pcre2|utf8proc"), {"text"}),
-    (re.compile(r"cJSON"), {"format", "tools"}),
+    (re.compile(r"cJSON"), {"format", "source", "tools"}),
     (re.compile(r"editline/|histedit"), {"tools"}),
 ]
-ORDER = "tools engine gpu cpu models graph text format base lists shaders pumice.h".split()
+ORDER = "tools engine gpu cpu models graph source text format base lists shaders pumice.h".split()
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.M)
 
 

@@ -1,6 +1,6 @@
 /* test_split.c: GGUF models in several files, made here from one of the tiny model.
  * ctest: quick */
-#include "format/source.h"
+#include "source/source.h"
 #include "tests/tiny_model.h"
 #include "tests/vocabulary.h"
 

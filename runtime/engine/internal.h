@@ -3,7 +3,7 @@
 #ifndef PM_ENGINE_INTERNAL_H
 #define PM_ENGINE_INTERNAL_H
 
-#include "../format/source.h"
+#include "../source/source.h"
 #include "../graph/backend.h"
 #include "../text/tokenizer.h"
 #include "pages.h"

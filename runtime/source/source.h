@@ -3,11 +3,11 @@
  * What can be opened: a GGUF file; the first of the files that a GGUF model was split into
  * (name-00001-of-00003.gguf: keys split.no, split.count, split.tensors.count); a folder as models
  * are published on Hugging Face (hf.h). */
-#ifndef PM_FORMAT_SOURCE_H
-#define PM_FORMAT_SOURCE_H
+#ifndef PM_SOURCE_SOURCE_H
+#define PM_SOURCE_SOURCE_H
 
 #include "../base/file_map.h"
-#include "gguf.h"
+#include "../format/gguf.h"
 
 /* One file of a model. */
 typedef struct pm__source_file {
