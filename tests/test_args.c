@@ -14,12 +14,14 @@ static const unsigned char taken[] = {
     PM__OPT_SEED,  PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V, PM__OPT_TEMP,    PM__OPT_TOP_P,
     PM__OPT_STOP,  PM__OPT_JSON,         PM__OPT_VERBOSE,      PM__OPT_MAX_VRAM};
 static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
-static const pm__command command = {"try", "tries things", &spec};
+static const pm__command command = {"try", "tries things", &spec, ""};
+static const pm__command with_two = {"try", "tries things", &spec, "IN OUT"};
 
 #define MOST_WORD 64
 
 /* Parses words separated by '|'. */
-static bool parse(const char *words, pm__options *out, char message[PM__ARGS_MESSAGE]) {
+static bool parse_for(const pm__command *to, const char *words, pm__options *out,
+                      char message[PM__ARGS_MESSAGE]) {
     static char copy[1024];
     char *argv[MOST_WORD];
     int argc = 0;
@@ -34,7 +36,11 @@ static bool parse(const char *words, pm__options *out, char message[PM__ARGS_MES
         word = bar ? bar + 1 : NULL;
     }
     *out = (pm__options){.n_predict = 77};
-    return pm__args_parse(&command, argc, argv, out, message);
+    return pm__args_parse(to, argc, argv, out, message);
+}
+
+static bool parse(const char *words, pm__options *out, char message[PM__ARGS_MESSAGE]) {
+    return parse_for(&command, words, out, message);
 }
 
 static void test_forms(void **state) {
@@ -68,6 +74,25 @@ static void test_short_words(void **state) {
     assert_false(parse("-ctv", &o, message));
     assert_string_equal(message, "try: option -ctv needs a value");
     assert_false(parse("-ctx|f16", &o, message));
+}
+
+/* Words without a dash, anywhere among the options; all are needed. */
+static void test_arguments(void **state) {
+    (void)state;
+    pm__options o;
+    char message[PM__ARGS_MESSAGE];
+    assert_true(parse_for(&with_two, "a|-n|3|b", &o, message));
+    assert_string_equal(o.arguments[0], "a");
+    assert_string_equal(o.arguments[1], "b");
+    assert_int_equal(o.n_predict, 3);
+    assert_true(parse_for(&with_two, "-v|--|-a|--", &o, message));
+    assert_string_equal(o.arguments[0], "-a");
+    assert_string_equal(o.arguments[1], "--");
+    assert_false(parse_for(&with_two, "a|-v", &o, message));
+    assert_string_equal(message, "try: needs IN OUT; see pumice help try");
+    assert_false(parse_for(&with_two, "a|b|c", &o, message));
+    assert_string_equal(message, "try: unexpected argument 'c'; see pumice help try");
+    assert_true(parse_for(&with_two, "--help", &o, message));
 }
 
 static void test_defaults_and_repeats(void **state) {
@@ -269,6 +294,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_short_words),
+        cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_defaults_and_repeats),
         cmocka_unit_test(test_texts_may_look_like_options),
         cmocka_unit_test(test_widest_seed),

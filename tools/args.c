@@ -262,25 +262,39 @@ static bool parse_option(parser *p, const char *word) {
     return o ? parse_short(p, o, word) : parse_letters(p, word);
 }
 
+/* Words of "IN OUT". */
+static size_t count_arguments(const pm__command *command) {
+    size_t n = command->arguments[0] != '\0';
+    for (const char *c = command->arguments; *c; c++)
+        n += *c == ' ';
+    return n;
+}
+
+static bool take_argument(const parser *p, const char *word, size_t *n) {
+    if (*n == count_arguments(p->command))
+        return fail(p, "unexpected argument '%s'; see pumice help %s", word, p->command->name);
+    p->out->arguments[(*n)++] = word;
+    return true;
+}
+
 bool pm__args_parse(const pm__command *command, int argc, char **argv, pm__options *out,
                     char message[PM__ARGS_MESSAGE]) {
     parser p = {command, argc, 0, argv, out, message};
+    size_t n = 0;
+    bool only_arguments = false; /* behind "--" */
     message[0] = '\0';
     while (p.next < argc) {
         const char *word = argv[p.next++];
-        const bool dashed = word[0] == '-' && word[1] != '\0';
-        if (!dashed || strcmp(word, "--") == 0) {
-            const char *extra = dashed && p.next < argc ? argv[p.next] : dashed ? NULL : word;
-            if (extra) {
-                return fail(&p, "unexpected argument '%s'; see pumice help %s", extra,
-                            command->name);
-            }
-        } else if (!parse_option(&p, word)) {
+        const bool dashed = word[0] == '-' && word[1] != '\0' && !only_arguments;
+        if (dashed && strcmp(word, "--") == 0)
+            only_arguments = true;
+        else if (!(dashed ? parse_option(&p, word) : take_argument(&p, word, &n)))
             return false;
-        }
     }
     if (out->prompt && out->file)
         return fail(&p, "-p and -f are two texts; give one of them");
+    if (n < count_arguments(command) && !out->help)
+        return fail(&p, "needs %s; see pumice help %s", command->arguments, command->name);
     return true;
 }
 
@@ -303,7 +317,8 @@ static void print_wrapped(FILE *to, const char *text, size_t indent) {
 }
 
 void pm__args_help(const pm__command *command, FILE *to) {
-    fprintf(to, "usage: pumice %s [OPTION]...\n\n%s\n\n", command->name, command->summary);
+    fprintf(to, "usage: pumice %s [OPTION]...%s%s\n\n%s\n\n", command->name,
+            command->arguments[0] ? " " : "", command->arguments, command->summary);
     for (size_t id = 0; id < PM__N_OPT; id++) {
         const option *o = &options[id];
         if (!takes(command, id) || !o->help)

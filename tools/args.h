@@ -23,7 +23,8 @@ enum {
         PM__OPT_DETERMINISTIC, PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR,            \
         PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
 
-#define PM__MOST_STOP 16
+#define PM__MOST_STOP     16
+#define PM__MOST_ARGUMENT 4
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
@@ -35,6 +36,7 @@ typedef struct pm__options {
     pm_sampling sampling;
     const char *stop[PM__MOST_STOP];
     size_t n_stop;
+    const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, deterministic, json, verbose,
         help;
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
@@ -53,6 +55,7 @@ typedef struct pm__spec {
 typedef struct pm__command {
     const char *name, *summary;
     const pm__spec *spec;
+    const char *arguments; /* "IN OUT": words without a dash, all needed; "": none */
 } pm__command;
 
 #define PM__ARGS_MESSAGE 512

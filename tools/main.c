@@ -7,14 +7,12 @@
 
 #include "report.h"
 
-#define PM_COMMAND(name, summary) extern const pm__spec pm__spec_##name;
+#define PM_COMMAND_WITH(name, arguments, summary) extern const pm__spec pm__spec_##name;
 #include "commands.def"
-#undef PM_COMMAND
 
 static const pm__command commands[] = {
-#define PM_COMMAND(name, summary) {#name, summary, &pm__spec_##name},
+#define PM_COMMAND_WITH(name, arguments, summary) {#name, summary, &pm__spec_##name, arguments},
 #include "commands.def"
-#undef PM_COMMAND
 };
 
 #define N_COMMAND (sizeof commands / sizeof commands[0])
