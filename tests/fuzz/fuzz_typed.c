@@ -22,7 +22,7 @@ static const unsigned char every[] = {
 #undef PM_OPTION
 };
 static const pm__spec spec = {every, sizeof every, NULL, NULL};
-static const pm__command command = {"try", "tries things", &spec};
+static const pm__command command = {"try", "tries things", &spec, "IN"};
 
 /* The number of a field, as its type in options.def says. */
 static double number_at(const char *type, const void *field) {
