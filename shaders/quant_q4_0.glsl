@@ -1,10 +1,9 @@
 /* quant_q4_0.glsl: reads rows of Q4_0 weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
- * chunk   uvec4 of 32 elements, one block; component k holds element 4k + i in bits 8i to
- *         8i + 3 and element 16 + 4k + i in bits 8i + 4 to 8i + 7, each 8 more than its level
+ * chunk   uvec4 of 32 elements, one block: nibbles, each 8 more than its level
  * scales  word b / 2 holds the binary16 scale of block b: even b in bits 0-15, odd b in bits 16-31
- * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero in
- *         unpackHalf2x16 */
+ * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero */
+#include "quant_bits.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
 
@@ -21,14 +20,10 @@ struct w_raw {
 };
 
 w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
-    vec2 pair = unpackHalf2x16(w_scales[row * n_scale + chunk / 2u]);
-    return w_raw(w_quants[row * n_chunk + chunk], (chunk & 1u) == 0u ? pair.x : pair.y);
+    return w_raw(w_quants[row * n_chunk + chunk],
+                 w_half(w_scales[row * n_scale + chunk / 2u], chunk & 1u));
 }
 
 vec4 w_four(w_raw raw, uint e) {
-    uint nibbles = raw.q[(e % 16u) / 4u] >> (e < 16u ? 0 : 4);
-    vec4 v;
-    for (int i = 0; i < 4; i++)
-        v[i] = float(int((nibbles >> 8 * i) & 15u) - 8) * raw.d;
-    return v;
+    return vec4(ivec4(w_nibbles(raw.q, e)) - 8) * raw.d;
 }

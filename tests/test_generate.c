@@ -452,8 +452,8 @@ static void test_vocabulary(void **state) {
     pm_model_close(model);
 }
 
-/* Types that pumice cannot compute with are listed by their own names. */
-static void test_types_that_cannot_be_read(void **state) {
+/* Tensors are listed with their types. */
+static void test_types_of_tensors(void **state) {
     (void)state;
     const char *path = pm__reference_path("models/real/bitllama-3M-Q4_K_M.gguf");
     if (path == NULL)
@@ -484,7 +484,7 @@ int main(void) {
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_types_that_cannot_be_read),
+        cmocka_unit_test(test_types_of_tensors),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

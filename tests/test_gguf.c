@@ -407,23 +407,6 @@ static void types_are_checked(void **state) {
     expect_bad_tensor(1, shape, UINT32_MAX, 0, "type 4294967295 is unknown");
 }
 
-static void unreadable_types_are_kept_by_name(void **state) {
-    (void)state;
-    blob b = start(3, 2, 0);
-    put_tensor(&b, "q", 2, (const uint64_t[]){256, 3}, 12, 0);
-    put_tensor(&b, "norm", 1, (const uint64_t[]){5}, 0, 448);
-    put_data(&b, 32, 448 + 20);
-    loaded l = expect_good(b);
-    const pm__gguf_tensor *q = pm__gguf_find_tensor(&l.gguf, "q");
-    assert_int_equal(q->type, PM__TYPE_COUNT);
-    assert_string_equal(pm__type_id_name(q->type_id), "Q4_K");
-    assert_int_equal(q->bytes, 3 * 144);
-    assert_int_equal(pm__gguf_find_tensor(&l.gguf, "norm")->type, PM__TYPE_F32);
-    unload(&l);
-    expect_bad_tensor(2, (const uint64_t[]){256, 3}, 12, 0,
-                      "432 bytes"); /* sizes are checked all the same */
-}
-
 static void offsets_are_checked(void **state) {
     (void)state;
     const uint64_t shape[] = {4};
@@ -801,7 +784,6 @@ int main(void) {
         cmocka_unit_test(alignments_are_checked),
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(types_are_checked),
-        cmocka_unit_test(unreadable_types_are_kept_by_name),
         cmocka_unit_test(offsets_are_checked),
         cmocka_unit_test(tensors_may_not_overlap),
         cmocka_unit_test(tensor_names_are_checked),

@@ -73,7 +73,7 @@ static const uint32_t some_cols[] = {1, 7, 63, 64, 65, 131};
  * read a chunk: some shapes show that, and a deep check tries all. */
 static bool is_thorough(pm__type type) {
     return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
-           type == PM__TYPE_Q8_0;
+           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_K;
 }
 
 /* Columns of a matrix that its type can have. */

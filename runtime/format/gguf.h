@@ -69,7 +69,6 @@ typedef struct pm__gguf_rows {
 
 typedef struct pm__gguf_tensor {
     const char *name; /* closed by a zero; UTF-8 without control characters */
-    /* PM__TYPE_COUNT: pumice cannot read it yet; whoever needs the data refuses it. */
     pm__type type;
     uint32_t type_id; /* in the file, for pm__type_id_name */
     uint32_t n_dim;
@@ -91,8 +90,8 @@ typedef struct pm__gguf {
     const struct pm__gguf_name *key_names, *tensor_names;
 } pm__gguf;
 
-/* A file without tensors (a vocabulary), tensors of a type that pumice cannot read and bytes after
- * the last tensor are no failure. A failed init leaves nothing to finish.
+/* A file without tensors (a vocabulary) and bytes after the last tensor are no failure. A failed
+ * init leaves nothing to finish.
  * errors  BAD_FILE (its sentence begins with "gguf: "), OUT_OF_MEMORY */
 pm_status pm__gguf_init(pm__gguf *gguf, const uint8_t *data, size_t size);
 void pm__gguf_finish(pm__gguf *gguf);

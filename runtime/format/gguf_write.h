@@ -54,7 +54,7 @@ void pm__gguf_put_strings(pm__gguf_writer *w, const char *name, const pm__span *
 void pm__gguf_put_key(pm__gguf_writer *w, const pm__gguf_key *key);
 
 /* shape    [n_dim], 1 to 4, innermost first, a multiple of the type's block
- * type_id  of the file: types that pumice cannot read can be copied, too
+ * type_id  of the file
  * A shape that does not fit its type is a failure of the writer, UNSUPPORTED. */
 void pm__gguf_put_tensor(pm__gguf_writer *w, const char *name, uint32_t type_id, uint32_t n_dim,
                          const uint64_t *shape);

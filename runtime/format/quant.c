@@ -5,6 +5,7 @@
 #include "quant_iq.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- the list of types ----------------------------------------------------------------------- */
@@ -25,8 +26,6 @@ static const struct {
     {id, {#NAME, PM__TYPE_##NAME, block_n, block_bytes}, NULL},
 #define PM_QUANT_WIDE(NAME, name, id, block_n, block_bytes, ...)                                   \
     {id, {#NAME, PM__TYPE_##NAME, block_n, block_bytes}, NULL},
-#define PM_QUANT_OTHER(NAME, id, block_n, block_bytes)                                             \
-    {id, {#NAME, PM__TYPE_COUNT, block_n, block_bytes}, NULL},
 #define PM_QUANT_REMOVED(NAME, id, advice) {id, {#NAME, PM__TYPE_COUNT, 0, 0}, advice},
 #include "quant.def"
 };
@@ -159,6 +158,14 @@ static void put_bytes(uint64_t bits, uint32_t n_byte, uint8_t *to) {
         to[i] = (uint8_t)(bits >> 8 * i);
 }
 
+/* Exponent of a power of two near x, counted from 2^-bias, in [0, most]. */
+static uint32_t exponent_of(float x, int bias, int most) {
+    int e;
+    frexpf(x, &e); /* 2^(e - 1) <= |x| < 2^e; 0 for 0 */
+    e += bias - 1;
+    return (uint32_t)(e < 0 ? 0 : e > most ? most : e);
+}
+
 void pm__type_put_scale(pm__type type, float x, void *block) {
     const pm__type_info *info = pm__type_get(type);
     uint8_t *to = (uint8_t *)block + info->half_at;
@@ -166,7 +173,7 @@ void pm__type_put_scale(pm__type type, float x, void *block) {
     uint64_t bits;
     memcpy(&bits, &wide, sizeof bits);
     for (uint32_t i = 0; i < info->n_half; i++)
-        put_bytes(pm__f32_to_f16(x), 2, to + 2 * i);
+        put_bytes(pm__f32_to_f16(x), 2, to + (size_t)2 * i);
     if (type == PM__TYPE_F32 || type == PM__TYPE_Q8_K)
         put_bytes(pm__bits_from_float(x), 4, to);
     else if (type == PM__TYPE_BF16)
@@ -175,4 +182,8 @@ void pm__type_put_scale(pm__type type, float x, void *block) {
         put_bytes(bits, 8, to);
     else if (type == PM__TYPE_IQ1_M)
         pm__put_scale_iq1_m(pm__f32_to_f16(x), to);
+    else if (type == PM__TYPE_MXFP4)
+        to[0] = (uint8_t)exponent_of(x, 127, 252);
+    for (uint32_t i = 0; i < 4 && type == PM__TYPE_NVFP4; i++)
+        to[i] = (uint8_t)(exponent_of(x, 7, 14) << 3 | (to[i] & 7));
 }

@@ -40,10 +40,10 @@ typedef struct pm__type_info {
 
 const pm__type_info *pm__type_get(pm__type type);
 
-/* The block of a type of the field, whether pumice can read it or not. */
+/* The block of a type by its id. */
 typedef struct pm__type_block {
     const char *name; /* "Q4_K" */
-    pm__type type;    /* PM__TYPE_COUNT: pumice cannot read it yet */
+    pm__type type;
     uint32_t n, bytes;
 } pm__type_block;
 

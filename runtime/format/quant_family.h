@@ -35,6 +35,9 @@ static inline float pm__load_half(const uint8_t *at) {
     return pm__f16_to_f32(pm__load_u16(at));
 }
 
+/* What the levels of IQ4_NL and IQ4_XS stand for, and twice what those of MXFP4 and NVFP4 do. */
+extern const int8_t pm__levels_nl[16], pm__levels_fp4[16];
+
 /* n_byte bytes (even) in their order, zeros up to a multiple of 16. */
 void pm__pack_plain(const uint8_t *bytes, size_t n_byte, uint32_t *words);
 /* n_byte bytes (a multiple of 4) of each of n_block blocks, which are `stride` apart. */

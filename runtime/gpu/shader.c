@@ -17,7 +17,7 @@
 #define PM__SHADERC_VERSION ""
 #endif
 
-enum { MOST_SOURCES = 32, MOST_SOURCE_BYTES = 1 << 20, MOST_NAME = 128 };
+enum { MOST_SOURCES = 96, MOST_SOURCE_BYTES = 1 << 20, MOST_NAME = 128 };
 
 /* ---- sources --------------------------------------------------------------------------------- */
 

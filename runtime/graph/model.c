@@ -169,12 +169,6 @@ static pm__t claim(pm__model_def *def, const pm__gguf_tensor *t, uint32_t n_row,
                      t->name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], n_col, n_row);
         return NULL;
     }
-    if (t->type == PM__TYPE_COUNT) {
-        def->status = pm__fail(PM_UNSUPPORTED,
-                               "model: tensor '%s' is of type %s, which pumice cannot read yet",
-                               t->name, pm__type_id_name(t->type_id));
-        return NULL;
-    }
     uint32_t *claim = &def->claims[t - def->gguf->tensors];
     if (*claim != PM__CLAIM_NONE && *claim != PM__CLAIM_IGNORED)
         return &def->weights[*claim].tensor;

@@ -97,12 +97,10 @@ static void check_tensor(const pm__gguf *gguf, const uint8_t *data, size_t size,
         PM__HOLDS(tensor->shape[i] == 1);
     PM__HOLDS(strlen(pm__type_id_name(tensor->type_id)) > 0);
     uint64_t row;
-    if (tensor->type != PM__TYPE_COUNT) {
-        PM__HOLDS(pm__type_row_bytes(tensor->type, tensor->shape[0], &row));
-        PM__HOLDS(tensor->bytes == row * tensor->shape[1] * tensor->shape[2] * tensor->shape[3]);
-        if (tensor->shape[0] <= MOST_READ)
-            check_row(tensor);
-    }
+    PM__HOLDS(pm__type_row_bytes(tensor->type, tensor->shape[0], &row));
+    PM__HOLDS(tensor->bytes == row * tensor->shape[1] * tensor->shape[2] * tensor->shape[3]);
+    if (tensor->shape[0] <= MOST_READ)
+        check_row(tensor);
     pm__input_read(tensor->data, tensor->bytes);
 }
 

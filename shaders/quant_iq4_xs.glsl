@@ -1,0 +1,33 @@
+/* quant_iq4_xs.glsl: reads rows of IQ4_XS weights as pm__type_pack lays them out (quant.h).
+ * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
+ * chunk   uvec4 of 32 elements, an eighth of a block: nibbles, places in the table
+ * scales  uvec2 a block: binary16 scale, upper two bits of the scale of each chunk; its low four
+ *         bits. The scales are 32 more
+ * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero */
+#include "quant_bits.glsl"
+#include "levels.glsl"
+#define W_CHUNK 32
+#define QUANT_HAS_SCALES
+
+layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
+    uvec4 w_quants[];
+};
+layout(std430, set = 0, binding = W_SCALES_BINDING) readonly buffer w_scales_plane {
+    uvec2 w_scales[];
+};
+
+struct w_raw {
+    uvec4 q;
+    float d;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
+    uvec2 s = w_scales[row * (n_scale / 2u) + chunk / 8u];
+    uint g = chunk % 8u;
+    uint scale = (s.y >> 4u * g & 15u) | (s.x >> (16u + 2u * g) & 3u) << 4;
+    return w_raw(w_quants[row * n_chunk + chunk], w_half(s.x, 0u) * float(int(scale) - 32));
+}
+
+vec4 w_four(w_raw raw, uint e) {
+    return w_levels_nl(w_nibbles(raw.q, e)) * raw.d;
+}

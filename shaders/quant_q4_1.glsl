@@ -1,0 +1,30 @@
+/* quant_q4_1.glsl: reads rows of Q4_1 weights as pm__type_pack lays them out (quant.h).
+ * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
+ * chunk   uvec4 of 32 elements, one block: nibbles
+ * scales  word b: binary16 scale of block b in bits 0-15, offset in bits 16-31
+ * exact   except for subnormal scales (below 6.1e-5), which a device may flush to zero */
+#include "quant_bits.glsl"
+#define W_CHUNK 32
+#define QUANT_HAS_SCALES
+
+layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
+    uvec4 w_quants[];
+};
+layout(std430, set = 0, binding = W_SCALES_BINDING) readonly buffer w_scales_plane {
+    uint w_scales[];
+};
+
+struct w_raw {
+    uvec4 q;
+    vec2 dm;
+};
+
+w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
+    return w_raw(w_quants[row * n_chunk + chunk],
+                 unpackHalf2x16(w_scales[row * n_scale + chunk]));
+}
+
+/* Products are exact: with or without fusion there is one rounding. */
+vec4 w_four(w_raw raw, uint e) {
+    return vec4(w_nibbles(raw.q, e)) * raw.dm.x + raw.dm.y;
+}
