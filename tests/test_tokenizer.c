@@ -68,6 +68,9 @@ static const struct {
     const char *file, *texts;
 } vectors[] = {
     {"ggml-vocab-llama-spm", "ggml-vocab-llama-spm"},
+    {"ggml-vocab-bert-bge", "ggml-vocab-bert-bge"},
+    {"ggml-vocab-deepseek-llm", "ggml-vocab-deepseek-llm"},
+    {"ggml-vocab-deepseek-coder", "ggml-vocab-deepseek-coder"},
     {"ggml-vocab-phi-3", "ggml-vocab-phi-3"},
     {"ggml-vocab-gpt-2", "ggml-vocab-gpt-2"},
     {"built-llama3-bpe", "ggml-vocab-llama-bpe"},
@@ -492,7 +495,7 @@ static void add_flag(pm__writer *out) {
 }
 
 static void add_unknown_model(pm__writer *out) {
-    pm__write_text(out, KEY("model"), "rwkv");
+    pm__write_text(out, KEY("model"), "plamo2");
 }
 
 static void add_number_model(pm__writer *out) {
@@ -531,7 +534,7 @@ static const struct {
     const char *named; /* stands in the sentence */
 } faults[] = {
     {false, KEY("model"), add_none, PM_BAD_FILE, KEY("model")},
-    {false, KEY("model"), add_unknown_model, PM_UNSUPPORTED, "rwkv"},
+    {false, KEY("model"), add_unknown_model, PM_UNSUPPORTED, "plamo2"},
     {false, KEY("model"), add_number_model, PM_BAD_FILE, KEY("model")},
     {false, KEY("tokens"), add_none, PM_BAD_FILE, KEY("tokens")},
     {false, KEY("tokens"), add_int_tokens, PM_BAD_FILE, KEY("tokens")},
@@ -778,12 +781,12 @@ static void special_texts_with_many_neighbours_are_found(void **state) {
     for (unsigned byte = 1; byte < 256; byte++) {
         const char text[] = {'a', 'a', 'a', (char)byte, 'a', 'a', 'a', 'a', 'a', (char)byte};
         for (size_t from = 0; from < sizeof text; from++) {
-            int32_t id = -1;
+            const pm__special *found;
             pm__ranges data = {NULL, 0};
             const pm__span rest = {text + from, sizeof text - from};
-            const size_t at = pm__specials_find(hostile.tokenizer, rest, 0, &data, &id);
+            const size_t at = pm__specials_find(hostile.tokenizer, rest, 0, &data, &found);
             const int32_t want = find_slowly(pieces, rest.data, rest.size);
-            assert_true(want >= 0 ? at == 0 && id == want : at > 0);
+            assert_true(want >= 0 ? at == 0 && found->id == want : at > 0);
         }
     }
     pm__vocabulary_close(&hostile);

@@ -1,6 +1,8 @@
-/* bpe.c: byte-level BPE. Text is cut into words, a word into bytes; the pair of pieces that stands
- * first in the list of merges is joined first. Pieces are written in an alphabet of 256 printable
- * characters, one a byte.
+/* bpe.c: BPE by a list of merges. Text is cut into words, a word into bytes; the pair of pieces that
+ * stands first in the list of merges is joined first. Pieces are written in an alphabet of 256
+ * printable characters, one a byte. Where the pre-tokenizer says so they are UTF-8 instead, with
+ * U+2581 for blanks, and a word is cut into characters; those that are no piece are written byte by
+ * byte in the end.
  * source  arXiv:1508.07909; the alphabet of GPT-2 as its vocabulary files use it */
 #include "vocabulary.h"
 
@@ -20,6 +22,7 @@ typedef struct rule {
 
 typedef struct bpe {
     pm__pretokenizer *pretokenizer;
+    unsigned flags;    /* PM__PRE_ */
     const rule *rules; /* [n_rule], the best first */
     uint32_t *table;   /* [mask + 1] index + 1 of the rule of a pair; 0: free */
     uint32_t mask;
@@ -169,18 +172,22 @@ static pm_status read_merges(pm__tokenizer *tokenizer, bpe *own, const pm__gguf 
     return read_rules(tokenizer, own, texts, key->n);
 }
 
-static pm_status read_pretokenizer(bpe *own, const pm__gguf *gguf) {
-    static const char name[] = "tokenizer.ggml.pre";
+static pm_status read_pretokenizer(const pm__tokenizer *tokenizer, bpe *own, const pm__gguf *gguf) {
+    static const char name[] = "tokenizer.ggml.pre", gemma4[] = "gemma4";
     const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
     pm__span pre = {"default", strlen("default")};
-    if (key == NULL)
+    if (strcmp(tokenizer->kind->model, gemma4) == 0)
+        pre = (pm__span){gemma4, strlen(gemma4)}; /* the model has no other */
+    else if (key == NULL)
         pm__log(PM_LOG_WARN,
                 "tokenizer: '%s' is missing; words are divided by the default expressions, which "
                 "may not be those the model was trained with",
                 name);
     else if (!pm__gguf_string(key, &pre))
         return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no string", name);
-    return pm__pretokenizer_create(pre.data, pre.size, &own->pretokenizer);
+    PM_TRY(pm__pretokenizer_create(pre.data, pre.size, &own->pretokenizer));
+    own->flags = pm__pretokenizer_flags(own->pretokenizer);
+    return PM_OK;
 }
 
 pm_status pm__bpe_init(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
@@ -190,10 +197,12 @@ pm_status pm__bpe_init(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     tokenizer->own = own;
     own->key = tokenizer->key;
     init_alphabet(own);
-    PM_TRY(read_pretokenizer(own, gguf));
-    tokenizer->adds_bos = pm__pretokenizer_adds_bos(own->pretokenizer);
+    PM_TRY(read_pretokenizer(tokenizer, own, gguf));
+    tokenizer->pre = pm__pretokenizer_name(own->pretokenizer);
+    tokenizer->adds_bos = (own->flags & PM__PRE_BOS) != 0;
     PM_TRY(read_merges(tokenizer, own, gguf));
-    return read_pieces(tokenizer, own);
+    return (own->flags & PM__PRE_RAW) != 0 ? pm__vocabulary_read_escaped(tokenizer)
+                                           : read_pieces(tokenizer, own);
 }
 
 void pm__bpe_finish(pm__tokenizer *tokenizer) {
@@ -237,39 +246,73 @@ static pm_status find_whole(const encoding *in, const char *word, size_t n, int3
 static pm_status encode_word(void *user, const char *word, size_t n);
 
 /* A word with a byte that is no piece: vocabularies may lack those that UTF-8 never has. */
-static pm_status encode_unknown_byte(encoding *in, const char *word, size_t n, uint8_t byte) {
+static pm_status encode_unknown_byte(encoding *in, const char *word, size_t n, const char *byte) {
     if (pm__utf8_check(word, n) < n)
         return encode_word(in, replacement, strlen(replacement));
-    return pm__fail(PM_ARGUMENT,
-                    "tokenizer: the vocabulary has no piece for the byte 0x%02x of the text, and "
-                    "no unknown piece",
-                    byte);
+    return pm__vocabulary_push_unknown(in->tokenizer, (pm__span){byte, 1}, in->out);
+}
+
+static pm_status push_symbols(const encoding *in, const char *word) {
+    const pm__merger *merger = in->merger;
+    PM_TRY(pm__merger_run(in->merger, find_pair, in->tokenizer->own));
+    for (uint32_t i = 0; i != PM__NO_SYMBOL; i = merger->symbols[i].next) {
+        const pm__symbol *symbol = &merger->symbols[i];
+        if (symbol->id >= 0)
+            PM_TRY(pm__ids_push(in->out, symbol->id));
+        else
+            PM_TRY(pm__vocabulary_push_bytes(
+                in->tokenizer, (pm__span){word + symbol->start, symbol->size}, in->out));
+    }
+    return PM_OK;
 }
 
 static pm_status encode_word(void *user, const char *word, size_t n) {
     encoding *in = user;
     const bpe *own = in->tokenizer->own;
-    if (pm__pretokenizer_takes_whole(own->pretokenizer)) {
+    if ((own->flags & PM__PRE_WHOLE) != 0) {
         int32_t id;
         PM_TRY(find_whole(in, word, n, &id));
         if (id >= 0)
             return pm__ids_push(in->out, id);
     }
-    pm__merger *merger = in->merger;
-    merger->n_symbol = 0;
+    in->merger->n_symbol = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint8_t byte = (uint8_t)word[i];
-        int32_t id = in->tokenizer->bytes[byte];
+        int32_t id = in->tokenizer->bytes[(uint8_t)word[i]];
         if (id < 0)
             id = in->tokenizer->unknown;
         if (id < 0)
-            return encode_unknown_byte(in, word, n, byte);
-        PM_TRY(pm__merger_add(merger, (uint32_t)i, 1, id));
+            return encode_unknown_byte(in, word, n, word + i);
+        PM_TRY(pm__merger_add(in->merger, (uint32_t)i, 1, id));
     }
-    PM_TRY(pm__merger_run(merger, find_pair, own));
-    for (uint32_t i = 0; i != PM__NO_SYMBOL; i = merger->symbols[i].next)
-        PM_TRY(pm__ids_push(in->out, merger->symbols[i].id));
-    return PM_OK;
+    return push_symbols(in, word);
+}
+
+/* ---- words of UTF-8 -------------------------------------------------------------------------- */
+
+static bool is_lines(const char *word, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (word[i] != '\n')
+            return false;
+    return true;
+}
+
+static pm_status encode_raw_word(void *user, const char *word, size_t n) {
+    encoding *in = user;
+    const bpe *own = in->tokenizer->own;
+    if ((own->flags & PM__PRE_LINES) != 0 && is_lines(word, n)) {
+        const int32_t id = pm__vocabulary_find(in->tokenizer, word, n);
+        if (id >= 0)
+            return pm__ids_push(in->out, id);
+    }
+    in->merger->n_symbol = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t code;
+        const size_t bytes = pm__utf8_decode(word + at, n - at, &code);
+        PM_TRY(pm__merger_add(in->merger, (uint32_t)at, (uint32_t)bytes,
+                              pm__vocabulary_find(in->tokenizer, word + at, bytes)));
+        at += bytes;
+    }
+    return push_symbols(in, word);
 }
 
 pm_status pm__bpe_encode(const pm__tokenizer *tokenizer, pm__merger *merger, pm__span text,
@@ -277,5 +320,9 @@ pm_status pm__bpe_encode(const pm__tokenizer *tokenizer, pm__merger *merger, pm_
     (void)at_start; /* no blank is put before words */
     const bpe *own = tokenizer->own;
     encoding in = {tokenizer, merger, out};
-    return pm__pretokenizer_split(own->pretokenizer, text.data, text.size, encode_word, &in);
+    if ((own->flags & PM__PRE_RAW) == 0)
+        return pm__pretokenizer_split(own->pretokenizer, text.data, text.size, encode_word, &in);
+    size_t n;
+    PM_TRY(pm__vocabulary_escape(merger, text, false, &n));
+    return pm__pretokenizer_split(own->pretokenizer, merger->buffer, n, encode_raw_word, &in);
 }

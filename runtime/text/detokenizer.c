@@ -18,7 +18,7 @@ void pm__detokenizer_init(pm__detokenizer *detokenizer, const pm__tokenizer *tok
                           bool special, bool at_text_start) {
     *detokenizer = (pm__detokenizer){.tokenizer = tokenizer,
                                      .special = special,
-                                     .started = !at_text_start || !tokenizer->adds_space};
+                                     .started = !at_text_start || !tokenizer->drops_space};
 }
 
 void pm__detokenizer_finish(pm__detokenizer *detokenizer) {

@@ -3,14 +3,24 @@
 #include "../base/utf8.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+/* The script and no more: since 10.40 \p{Han} also takes what other scripts share with it. */
+#if PCRE2_MAJOR == 10 && PCRE2_MINOR < 40
+#define HAN "\\p{Han}"
+#else
+#define HAN "\\p{sc:Han}"
+#endif
+
+enum { BOS = PM__PRE_BOS, WHOLE = PM__PRE_WHOLE, RAW = PM__PRE_RAW, LINES = PM__PRE_LINES };
+
 enum {
-    MOST_EXPRESSIONS = 4,
+    MOST_EXPRESSIONS = 6,
     HEAP_LIMIT_KIB = 64 * 1024,
     /* Backtracking steps granted per byte of the text: the expressions need about two. */
     STEPS_PER_BYTE = 64,
@@ -19,12 +29,12 @@ enum {
 
 typedef struct row {
     const char *name;
-    bool adds_bos, takes_whole;
+    unsigned flags;
     const char *expressions[MOST_EXPRESSIONS]; /* NULL after the last */
 } row;
 
 static const row rows[] = {
-#define PM_PRETOKENIZER(NAME, BOS, WHOLE, ...) {NAME, BOS, WHOLE, {__VA_ARGS__}},
+#define PM_PRETOKENIZER(NAME, FLAGS, ...) {NAME, FLAGS, {__VA_ARGS__}},
 #include "pretokenizers.def"
 #undef PM_PRETOKENIZER
 };
@@ -59,11 +69,41 @@ static const row *find_row(const char *name, size_t n) {
     return NULL;
 }
 
+/* The expression with White_Space for \s: PCRE2 counts U+180E among blanks, which Unicode took from
+ * them and no tokenizer does. Freed by the caller. */
+static char *translate(const char *expression) {
+    static const char blanks[] = "\\t-\\r\\x{85}\\p{Z}";
+    char *out = malloc(strlen(expression) * (sizeof blanks + 2) + 1);
+    size_t n = 0;
+    bool in_class = false;
+    for (const char *at = expression; out != NULL && *at != '\0'; at++) {
+        const bool is_blank = at[0] == '\\' && (at[1] == 's' || at[1] == 'S');
+        if (is_blank) {
+            n += (size_t)sprintf(out + n, in_class ? "%s%s" : "[%s%s]", at[1] == 'S' ? "^" : "",
+                                 blanks);
+            at++;
+        } else if (at[0] == '\\') {
+            out[n++] = *at++;
+            out[n++] = *at;
+        } else {
+            in_class = in_class ? *at != ']' : *at == '[';
+            out[n++] = *at;
+        }
+    }
+    if (out != NULL)
+        out[n] = '\0';
+    return out;
+}
+
 static pm_status compile(const char *expression, pcre2_code **out) {
     int error = 0;
     PCRE2_SIZE at = 0;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
-                                     PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
+    char *text = translate(expression);
+    if (text == NULL)
+        return pm__fail_memory("tokenizer", strlen(expression));
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                                     &error, &at, NULL);
+    free(text);
     if (code == NULL && error == PCRE2_ERROR_HEAP_FAILED)
         return pm__fail_memory("tokenizer: PCRE2", strlen(expression));
     if (code == NULL) {
@@ -102,12 +142,35 @@ pm_status pm__pretokenizer_create(const char *name, size_t n, pm__pretokenizer *
     return PM_OK;
 }
 
-bool pm__pretokenizer_adds_bos(const pm__pretokenizer *pretokenizer) {
-    return pretokenizer->row->adds_bos;
+static bool has_expressions(const row *named, const char *const *expressions, size_t n) {
+    for (size_t i = 0; i < MOST_EXPRESSIONS; i++) {
+        const char *held = named->expressions[i];
+        if (i >= n || held == NULL)
+            return i >= n && held == NULL;
+        if (strcmp(held, expressions[i]) != 0)
+            return false;
+    }
+    return n == MOST_EXPRESSIONS;
 }
 
-bool pm__pretokenizer_takes_whole(const pm__pretokenizer *pretokenizer) {
-    return pretokenizer->row->takes_whole;
+const char *pm__pretokenizer_find(const char *const *expressions, size_t n, bool takes_whole) {
+    const char *found = NULL;
+    for (size_t i = 0; i < PM__COUNT(rows); i++) {
+        if ((rows[i].flags & RAW) != 0 || !has_expressions(&rows[i], expressions, n))
+            continue;
+        if (((rows[i].flags & WHOLE) != 0) == takes_whole)
+            return rows[i].name;
+        found = found != NULL ? found : rows[i].name;
+    }
+    return found;
+}
+
+const char *pm__pretokenizer_name(const pm__pretokenizer *pretokenizer) {
+    return pretokenizer->row->name;
+}
+
+unsigned pm__pretokenizer_flags(const pm__pretokenizer *pretokenizer) {
+    return pretokenizer->row->flags;
 }
 
 static pm_status fail_match(const splitting *split, int error, size_t at, size_t n) {

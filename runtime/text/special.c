@@ -1,5 +1,6 @@
 #include "vocabulary.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,26 +25,40 @@ static const char *const end_texts[] = {
     "_<EOT>",
     "[EOT]",
     "[EOS]",
+    "[e~[",
+    "<turn|>",
+    "<|tool_response>",
+    "<|calls|>",
+    "<|flush|>",
     ("<\xef\xbd\x9c"
      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
 };
 
 static const char turn_text[] = "<|im_start|>"; /* of the one chat format that is rendered */
 
-static bool is_text(pm__span span, const char *text) {
-    return span.size == strlen(text) && memcmp(span.data, text, span.size) == 0;
+/* Of vocabularies whose answers have parts: <|end|> closes a part where others close the answer. */
+static bool has_parts(const pm__tokenizer *tokenizer) {
+    bool has_call = false, has_return = false;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
+        const pm__span text = tokenizer->texts[i];
+        has_call = has_call || pm__text_is(text, "<|call|>") || pm__text_is(text, "<|calls|>");
+        has_return =
+            has_return || pm__text_is(text, "<|return|>") || pm__text_is(text, "<|flush|>");
+    }
+    return has_call && has_return;
 }
 
 /* Some files call them normal or user-defined pieces, so that a user could write a turn. */
 void pm__specials_mark_turns(pm__tokenizer *tokenizer) {
+    const bool ends_by_end = !has_parts(tokenizer);
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
-        if (is_text(tokenizer->texts[i], turn_text))
+        if (pm__text_is(tokenizer->texts[i], turn_text))
             tokenizer->kinds[i] = PM__PIECE_CONTROL;
         for (size_t k = 0; k < PM__COUNT(end_texts); k++) {
-            if (!is_text(tokenizer->texts[i], end_texts[k]))
+            if (!pm__text_is(tokenizer->texts[i], end_texts[k]))
                 continue;
             tokenizer->kinds[i] = PM__PIECE_CONTROL;
-            tokenizer->ends[i] = true;
+            tokenizer->ends[i] = ends_by_end || !pm__text_is(tokenizer->texts[i], "<|end|>");
         }
     }
 }
@@ -82,7 +97,54 @@ static void sort(pm__specials *specials, size_t n) {
             specials->first[byte + 1] = specials->first[byte];
 }
 
-pm_status pm__specials_init(pm__tokenizer *tokenizer) {
+/* ---- blanks beside special pieces ------------------------------------------------------------ */
+
+/* lstrip and rstrip of added tokens are in no key: they are known for these.
+ * source  the tokenizer.json files of Phi-3, ModernBERT and Jina's models */
+typedef struct strips {
+    bool phi3, mask;
+} strips;
+
+static bool is_in(const char *part, pm__span text) {
+    const size_t n = strlen(part);
+    for (size_t at = 0; at + n <= text.size; at++) {
+        size_t same = 0;
+        while (same < n && tolower((unsigned char)text.data[at + same]) == part[same])
+            same++;
+        if (same == n)
+            return true;
+    }
+    return false;
+}
+
+static bool says(const pm__gguf *gguf, const char *name, const char *part) {
+    const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
+    pm__span text;
+    return key != NULL && pm__gguf_string(key, &text) && is_in(part, text);
+}
+
+static strips read_strips(const pm__gguf *gguf) {
+    static const char name[] = "general.name", pre[] = "tokenizer.ggml.pre",
+                      architecture[] = "general.architecture";
+    return (strips){.phi3 = says(gguf, name, "phi-3") || says(gguf, name, "phi3"),
+                    .mask = says(gguf, pre, "jina-v2-") || says(gguf, pre, "modern-bert") ||
+                            says(gguf, name, "modern-bert") ||
+                            says(gguf, architecture, "nomic-bert-moe") ||
+                            says(gguf, architecture, "jina-bert-v3")};
+}
+
+static void set_strips(strips known, pm__special *special) {
+    static const char *const kept[] = {"<unk>", "<s>", "<|endoftext|>"};
+    special->strips_left = known.mask && (pm__text_is(special->text, "<mask>") ||
+                                          pm__text_is(special->text, "[MASK]"));
+    special->strips_right = known.phi3;
+    for (size_t i = 0; i < PM__COUNT(kept); i++)
+        if (pm__text_is(special->text, kept[i]))
+            special->strips_right = false;
+}
+
+pm_status pm__specials_init(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
+    const strips known = read_strips(gguf);
     size_t n = 0;
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
         n += is_special(tokenizer, i);
@@ -99,7 +161,9 @@ pm_status pm__specials_init(pm__tokenizer *tokenizer) {
                             "tokenizer: special piece %u has %zu bytes, more than the %d a special "
                             "piece may have",
                             i, text.size, MOST_SPECIAL_BYTES);
-        items[n++] = (pm__special){text, (int32_t)i, tokenizer->kinds[i] == PM__PIECE_USER};
+        items[n] = (pm__special){
+            .text = text, .id = (int32_t)i, .user = tokenizer->kinds[i] == PM__PIECE_USER};
+        set_strips(known, &items[n++]);
     }
     tokenizer->specials.items = items;
     sort(&tokenizer->specials, n);
@@ -121,18 +185,16 @@ static size_t bisect(const pm__specials *specials, size_t begin, size_t end, siz
     return begin;
 }
 
-/* Bytes of the longest special text at the start of `text`, 0 if none stands there. Only a
- * user-defined piece may go on beyond n_free. At most 512 times the logarithm of their number in
- * steps. */
-static size_t match(const pm__specials *specials, pm__span text, size_t n_free, int32_t *id) {
+/* The longest special text at the start of `text`, NULL if none stands there. Only a user-defined
+ * piece may go on beyond n_free. At most 512 times the logarithm of their number in steps. */
+static const pm__special *match(const pm__specials *specials, pm__span text, size_t n_free) {
     const uint8_t first = (uint8_t)text.data[0];
-    size_t begin = specials->first[first], end = specials->first[first + 1], longest = 0;
+    size_t begin = specials->first[first], end = specials->first[first + 1];
+    const pm__special *longest = NULL;
     for (size_t n = 1; begin < end; n++) {
         const pm__special *found = &specials->items[begin]; /* the only one of n bytes, if any */
-        if (found->text.size == n && (found->user || n <= n_free)) {
-            longest = n;
-            *id = found->id;
-        }
+        if (found->text.size == n && (found->user || n <= n_free))
+            longest = found;
         if (n == text.size)
             break;
         const int next = (uint8_t)text.data[n];
@@ -153,11 +215,13 @@ static size_t count_free(pm__ranges *data, size_t at, size_t size) {
 }
 
 size_t pm__specials_find(const pm__tokenizer *tokenizer, pm__span text, size_t from,
-                         pm__ranges *data, int32_t *id) {
+                         pm__ranges *data, const pm__special **found) {
     for (size_t at = from; at < text.size; at++) {
         const pm__span rest = {text.data + at, text.size - at};
-        if (match(&tokenizer->specials, rest, count_free(data, at, text.size), id) > 0)
+        *found = match(&tokenizer->specials, rest, count_free(data, at, text.size));
+        if (*found != NULL)
             return at;
     }
+    *found = NULL;
     return text.size;
 }

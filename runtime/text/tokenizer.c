@@ -9,15 +9,15 @@
 #include <string.h>
 
 static const pm__tokenizer_kind kinds[] = {
-#define PM_TOKENIZER(MODEL, name)                                                                  \
-    {MODEL, pm__##name##_init, pm__##name##_encode, pm__##name##_finish},
+#define PM_TOKENIZER(MODEL, name, WORDS)                                                           \
+    {MODEL, WORDS, pm__##name##_init, pm__##name##_encode, pm__##name##_finish},
 #include "tokenizers.def"
 #undef PM_TOKENIZER
 };
 
-/* " llama gpt2", for a sentence. */
+/* " llama gpt2 ...", for a sentence. */
 static const char kind_names[] =
-#define PM_TOKENIZER(MODEL, name) " " MODEL
+#define PM_TOKENIZER(MODEL, name, WORDS) " " MODEL
 #include "tokenizers.def"
 #undef PM_TOKENIZER
     ;
@@ -46,9 +46,12 @@ static pm_status read_kind(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     if (!pm__gguf_string(key, &model))
         return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no string", name);
     for (size_t i = 0; i < PM__COUNT(kinds); i++)
-        if (strlen(kinds[i].model) == model.size &&
-            memcmp(kinds[i].model, model.data, model.size) == 0)
+        if (pm__text_is(model, kinds[i].model))
             tokenizer->kind = &kinds[i];
+    if (tokenizer->kind == NULL && (pm__text_is(model, "none") || pm__text_is(model, "no_vocab")))
+        return pm__fail(PM_UNSUPPORTED,
+                        "tokenizer: the file has none ('%s' is '%.*s'), so it can make no text",
+                        name, (int)model.size, model.data);
     if (tokenizer->kind == NULL)
         return pm__fail(PM_UNSUPPORTED,
                         "tokenizer: the model '%.*s' ('%s') is not one of those pumice has:%s",
@@ -56,8 +59,8 @@ static pm_status read_kind(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     return PM_OK;
 }
 
-/* An id that the file may leave out: then *id stays. Padding, separator and mask ids are not read:
- * nothing here uses them, and files in the field hold 2^32 - 1 there. */
+/* An id that the file may leave out: then *id stays. Padding and mask ids are not read: nothing here
+ * uses them, and files in the field hold 2^32 - 1 there. */
 static pm_status read_id(const pm__tokenizer *tokenizer, const pm__gguf *gguf, const char *name,
                          int32_t *id) {
     const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
@@ -73,35 +76,47 @@ static pm_status read_id(const pm__tokenizer *tokenizer, const pm__gguf *gguf, c
     return PM_OK;
 }
 
-static pm_status read_flag(const pm__gguf *gguf, const char *name, bool *flag) {
-    const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
-    if (key != NULL && !pm__gguf_bool(key, flag))
-        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no truth value", name);
-    return PM_OK;
-}
-
-static pm_status read_settings(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
+static pm_status read_ids(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     int32_t eom = -1;
-    PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.bos_token_id", &tokenizer->bos));
+    if (pm__gguf_find_key(gguf, "tokenizer.ggml.bos_token_id") != NULL)
+        PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.bos_token_id", &tokenizer->bos));
+    else if (tokenizer->adds_separator)
+        PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.cls_token_id", &tokenizer->bos));
     PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.eos_token_id", &tokenizer->eos));
     PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.eot_token_id", &tokenizer->eot));
     PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.eom_token_id", &eom));
     PM_TRY(read_id(tokenizer, gguf, "tokenizer.ggml.unknown_token_id", &tokenizer->unknown));
-    PM_TRY(read_flag(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->adds_bos));
-    PM_TRY(read_flag(gguf, "tokenizer.ggml.add_eos_token", &tokenizer->adds_eos));
-    PM_TRY(read_flag(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->adds_space));
+    if (tokenizer->adds_separator) /* the spelling of the field */
+        PM_TRY(
+            read_id(tokenizer, gguf, "tokenizer.ggml.seperator_token_id", &tokenizer->separator));
     const int32_t ends[] = {tokenizer->eos, tokenizer->eot, eom};
     for (size_t i = 0; i < PM__COUNT(ends); i++)
         if (ends[i] >= 0)
             tokenizer->ends[ends[i]] = true;
-    if (tokenizer->adds_bos && tokenizer->bos < 0) {
-        pm__log(PM_LOG_WARN, "tokenizer: text should start with BOS, but the file names none");
-        tokenizer->adds_bos = false;
-    }
-    if (tokenizer->adds_eos && tokenizer->eos < 0) {
-        pm__log(PM_LOG_WARN, "tokenizer: text should close with EOS, but the file names none");
-        tokenizer->adds_eos = false;
-    }
+    return PM_OK;
+}
+
+static void check_id(bool *adds, int32_t id, const char *what) {
+    if (*adds && id < 0)
+        pm__log(PM_LOG_WARN, "tokenizer: text should %s, but the file names none", what);
+    *adds = *adds && id >= 0;
+}
+
+static pm_status read_settings(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
+    const bool has_separator = tokenizer->adds_separator;
+    PM_TRY(read_ids(tokenizer, gguf));
+    PM_TRY(pm__vocabulary_flag(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->adds_bos));
+    PM_TRY(pm__vocabulary_flag(gguf, "tokenizer.ggml.add_eos_token", &tokenizer->adds_eos));
+    PM_TRY(pm__vocabulary_flag(gguf, "tokenizer.ggml.add_sep_token", &tokenizer->adds_separator));
+    if (tokenizer->has_space)
+        PM_TRY(
+            pm__vocabulary_flag(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->adds_space));
+    tokenizer->drops_space = tokenizer->drops_space || tokenizer->adds_space;
+    tokenizer->adds_separator = tokenizer->adds_separator && has_separator;
+    tokenizer->adds_eos = tokenizer->adds_eos && !has_separator;
+    check_id(&tokenizer->adds_bos, tokenizer->bos, "start with BOS");
+    check_id(&tokenizer->adds_eos, tokenizer->eos, "close with EOS");
+    check_id(&tokenizer->adds_separator, tokenizer->separator, "close with a separator");
     return PM_OK;
 }
 
@@ -110,15 +125,17 @@ static pm_status read_all(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     PM_TRY(pm__vocabulary_read(tokenizer, gguf));
     PM_TRY(tokenizer->kind->init(tokenizer, gguf));
     PM_TRY(read_settings(tokenizer, gguf));
-    return pm__specials_init(tokenizer);
+    return pm__specials_init(tokenizer, gguf);
 }
 
 pm_status pm__tokenizer_create(const pm__gguf *gguf, pm__tokenizer **out) {
     pm__tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (tokenizer == NULL)
         return pm__fail_memory("tokenizer", sizeof *tokenizer);
+    tokenizer->pre = "";
     tokenizer->key = pm__hash_draw_key();
-    tokenizer->bos = tokenizer->eos = tokenizer->eot = tokenizer->unknown = -1;
+    tokenizer->bos = tokenizer->eos = tokenizer->eot = -1;
+    tokenizer->unknown = tokenizer->separator = -1;
     for (size_t i = 0; i < PM__COUNT(tokenizer->bytes); i++)
         tokenizer->bytes[i] = -1;
     const pm_status status = read_all(tokenizer, gguf);
@@ -140,6 +157,14 @@ void pm__tokenizer_destroy(pm__tokenizer *tokenizer) {
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
+
+const char *pm__tokenizer_kind_words(const pm__tokenizer *tokenizer) {
+    return tokenizer->kind->words;
+}
+
+const char *pm__tokenizer_pre(const pm__tokenizer *tokenizer) {
+    return tokenizer->pre;
+}
 
 uint32_t pm__tokenizer_n_vocab(const pm__tokenizer *tokenizer) {
     return tokenizer->n_vocab;
@@ -180,24 +205,33 @@ pm__span pm__tokenizer_piece(const pm__tokenizer *tokenizer, int32_t id, bool sp
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
+static bool is_blank(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
 static pm_status encode_parts(const pm__tokenizer *tokenizer, pm__merger *merger, pm__span text,
                               pm__ranges data, pm__ids *out) {
     bool at_start = true;
     size_t done = 0;
     while (done < text.size) {
-        int32_t id = -1;
-        const size_t special = pm__specials_find(tokenizer, text, done, &data, &id);
-        if (special > done) {
-            const pm__span plain = {text.data + done, special - done};
+        const pm__special *found;
+        const size_t special = pm__specials_find(tokenizer, text, done, &data, &found);
+        size_t end = special;
+        while (found != NULL && found->strips_left && end > done && is_blank(text.data[end - 1]))
+            end--;
+        if (end > done) {
+            const pm__span plain = {text.data + done, end - done};
             PM_TRY(tokenizer->kind->encode(tokenizer, merger, plain, at_start, out));
             at_start = false;
         }
         done = special;
-        if (id >= 0) {
-            PM_TRY(pm__ids_push(out, id));
-            at_start = true;
-            done += tokenizer->texts[id].size;
-        }
+        if (found == NULL)
+            break;
+        PM_TRY(pm__ids_push(out, found->id));
+        at_start = true;
+        done += found->text.size;
+        while (found->strips_right && done < text.size && is_blank(text.data[done]))
+            done++;
     }
     return PM_OK;
 }
@@ -215,6 +249,8 @@ pm_status pm__tokenizer_encode_around(const pm__tokenizer *tokenizer, pm__span t
     PM_TRY(status);
     if (add_special && tokenizer->adds_eos)
         PM_TRY(pm__ids_push(out, tokenizer->eos));
+    if (add_special && tokenizer->adds_separator)
+        PM_TRY(pm__ids_push(out, tokenizer->separator));
     return PM_OK;
 }
 

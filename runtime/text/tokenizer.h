@@ -1,8 +1,7 @@
 /* tokenizer.h: text to token ids and back, for the tokenizers found in GGUF files.
  *
  * One pm__tokenizer holds what all kinds share (pieces, kinds of pieces, special ids, the trie of
- * special texts); the kinds (tokenizers.def: spm.c, bpe.c) add their own tables and one function,
- * encode. */
+ * special texts); the kinds (tokenizers.def) add their own tables and one function, encode. */
 #ifndef PM_TEXT_TOKENIZER_H
 #define PM_TEXT_TOKENIZER_H
 
@@ -35,6 +34,9 @@ void pm__ids_finish(pm__ids *ids);
 pm_status pm__tokenizer_create(const pm__gguf *gguf, pm__tokenizer **out);
 void pm__tokenizer_destroy(pm__tokenizer *tokenizer);
 
+/* What the kind is called, and the name of its expressions ("" where it has none). */
+const char *pm__tokenizer_kind_words(const pm__tokenizer *tokenizer);
+const char *pm__tokenizer_pre(const pm__tokenizer *tokenizer);
 uint32_t pm__tokenizer_n_vocab(const pm__tokenizer *tokenizer);
 int32_t pm__tokenizer_bos(const pm__tokenizer *tokenizer); /* -1: none */
 int32_t pm__tokenizer_eos(const pm__tokenizer *tokenizer);

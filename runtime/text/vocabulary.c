@@ -1,5 +1,6 @@
 #include "vocabulary.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Beside names in messages: texts of files can be long and are not closed by a zero. */
@@ -126,4 +127,33 @@ pm_status pm__vocabulary_read(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     PM_TRY(read_kinds(tokenizer, gguf));
     pm__specials_mark_turns(tokenizer);
     return build_table(tokenizer);
+}
+
+pm_status pm__vocabulary_flag(const pm__gguf *gguf, const char *name, bool *flag) {
+    const pm__gguf_key *key = pm__gguf_find_key(gguf, name);
+    if (key != NULL && !pm__gguf_bool(key, flag))
+        return pm__fail(PM_BAD_FILE, "tokenizer: '%s' is no truth value", name);
+    return PM_OK;
+}
+
+pm_status pm__vocabulary_trie(pm__tokenizer *tokenizer, const pm__span *texts, pm__trie *trie) {
+    pm__trie_text *plain = calloc(tokenizer->n_vocab, sizeof *plain);
+    if (plain == NULL)
+        return pm__fail_memory("tokenizer", tokenizer->n_vocab * sizeof *plain);
+    size_t n = 0;
+    for (uint32_t i = 0; i < tokenizer->n_vocab; i++)
+        if (is_plain(tokenizer, i))
+            plain[n++] = (pm__trie_text){texts[i], (int32_t)i};
+    const pm_status status = pm__trie_init(trie, &tokenizer->arena, plain, n);
+    free(plain);
+    return status;
+}
+
+pm_status pm__vocabulary_push_unknown(const pm__tokenizer *tokenizer, pm__span text, pm__ids *out) {
+    if (tokenizer->unknown < 0)
+        return pm__fail(PM_ARGUMENT,
+                        "tokenizer: the vocabulary has no piece for the byte 0x%02x of the text, "
+                        "and no unknown piece",
+                        (uint8_t)text.data[0]);
+    return pm__ids_push(out, tokenizer->unknown);
 }

@@ -30,7 +30,7 @@ static text decode_whole(const pm__tokenizer *tokenizer, const int32_t *ids, siz
                          bool at_start) {
     text raw = {0};
     append(&raw, (pm__span){"", 0});
-    bool started = !at_start || !tokenizer->adds_space;
+    bool started = !at_start || !tokenizer->drops_space;
     for (size_t i = 0; i < n; i++) {
         pm__span piece = pm__tokenizer_piece(tokenizer, ids[i], special);
         if (piece.size == 0)

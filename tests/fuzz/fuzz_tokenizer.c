@@ -71,7 +71,10 @@ static bool is_lossless(const pm__tokenizer *tokenizer, pm__span text, const pm_
             (kind != PM__PIECE_NORMAL && kind != PM__PIECE_UNUSED && kind != PM__PIECE_BYTE))
             return false;
     }
-    if (strcmp(tokenizer->kind->model, "llama") == 0)
+    const char *model = tokenizer->kind->model;
+    if (strcmp(model, "bert") == 0 || strcmp(model, "t5") == 0)
+        return false; /* of the normal form of a text */
+    if (strcmp(model, "gpt2") != 0)
         return true;
     for (size_t i = 0; i < text.size; i++)
         if (tokenizer->bytes[(uint8_t)text.data[i]] < 0)
