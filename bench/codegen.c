@@ -42,7 +42,7 @@ typedef struct file {
     uint32_t n_key, n_tensor;
 } file;
 
-enum { MOST_HEADER = 4096, ALIGNMENT = 32 };
+enum { MOST_HEADER = 4096, ALIGNMENT = 32, N_CTX = 8192 };
 
 static void put(file *f, const void *data, size_t n) {
     memcpy(f->data + f->size, data, n);
@@ -254,8 +254,8 @@ static pm_status note(bench *b, const pm__pipeline_desc *desc) {
 }
 
 static pm__type type_of(const pm__node *node) {
-    return node->op == PM__OP_MATMUL      ? node->in[1]->type
-           : node->op == PM__OP_EMBED     ? node->in[0]->type
+    const int matrix = pm__op_get(node->op)->matrix;
+    return matrix >= 0                    ? node->in[matrix]->type
            : node->op == PM__OP_KV_STORE  ? node->out->type
            : node->op == PM__OP_ATTENTION ? node->in[1]->type
                                           : PM__TYPE_COUNT;
@@ -302,7 +302,7 @@ static pm_status lower(bench *b, pm__lowering *lowering, bool again) {
 /* ---- what models take ---- */
 
 static pm_status lower_class(bench *b, const pm__graph *g, uint32_t n_row) {
-    const pm__limits limits = {.n_ctx = 8192, .n_batch = 512, .n_out = 512, .n_seq = 1};
+    const pm__limits limits = {.n_ctx = N_CTX, .n_batch = 512, .n_out = 512, .n_seq = 1};
     pm__lowering lowering = {.graph = g, .limits = &limits, .n_row = n_row, .n_out = n_row};
     return lower(b, &lowering, true);
 }
@@ -326,7 +326,7 @@ static pm_status lower_tiers(bench *b, const pm__graph *g) {
 static pm_status lower_caches(bench *b, const pm__model_def *def, pm__type type) {
     const pm__cache_types types = {type, type};
     pm__graph g;
-    PM_TRY(pm__model_def_build(def, &types, &g));
+    PM_TRY(pm__model_def_build(def, &types, N_CTX, &g));
     const pm_status status = lower_tiers(b, &g);
     pm__graph_finish(&g);
     return status;

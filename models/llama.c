@@ -148,8 +148,8 @@ static pm__t feed_forward(pm__graph *g, const llama *m, const layer *l, pm__t x)
     pm__t h = pm__rmsnorm(g, "ffn_norm", x, l->ffn_norm, m->eps);
     pm__t gate = pm__matmul(g, "ffn_gate", h, l->gate, l->gate_bias);
     pm__t up = pm__matmul(g, "ffn_up", h, l->up, l->up_bias);
-    return pm__matmul_add(g, "ffn_down", pm__swiglu(g, "ffn_act", gate, up), l->down, l->down_bias,
-                          x);
+    return pm__matmul_add(g, "ffn_down", pm__glu(g, "ffn_act", PM__GLU_SILU, gate, up), l->down,
+                          l->down_bias, x);
 }
 
 static pm__t build(pm__graph *g, const pm__model_def *def, const void *self) {

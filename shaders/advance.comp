@@ -32,6 +32,7 @@ void main() {
             row = rows[drawn[i].row];
             row.token = drawn[i].token;
             row.pos++;
+            row.n_pos++;
             ring[step % PM_RING * N_OUT + i] = drawn[i];
             if (row.pos < N_CTX)
                 history[row.seq * N_CTX + row.pos] = row.token;

@@ -1,8 +1,8 @@
-/* embed.comp: y[r,:] = w[token of row r,:]
+/* embed.comp: y[r,:] = w[token or position of row r,:]
  * shape   w [n_vocab, n_col], rows [first_row, first_row + n_row) of it bound   y [rows, n_col] f32
- * grid    x: WG_SIZE chunks of a row; y: rows. A row whose token is outside the bound part is left
+ * grid    x: WG_SIZE chunks of a row; y: rows. A row that reads outside the bound part is left
  *         alone
- * defines W_<TYPE>   spec 0 WG_SIZE, 1 N_COL, 2 N_CHUNK, 3 N_SCALE   accum none
+ * defines W_<TYPE>, BY_POSITION   spec 0 WG_SIZE, 1 N_COL, 2 N_CHUNK, 3 N_SCALE   accum none
  * checked tests row embed against cpu_embed, exact */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -29,7 +29,11 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 void main() {
     uint r = gl_WorkGroupID.y;
     uint chunk = gl_WorkGroupID.x * WG_SIZE + gl_LocalInvocationIndex;
+#ifdef BY_POSITION
+    uint row = rows[r].pos - push.first_row;
+#else
     uint row = rows[r].token - push.first_row;
+#endif
     if (row >= push.n_row || chunk >= N_CHUNK)
         return;
     w_raw raw = w_load(row, chunk, N_CHUNK, N_SCALE);

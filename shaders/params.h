@@ -28,7 +28,7 @@ struct pm_step_row {
     PM_UINT token;
     PM_UINT seq;
     PM_UINT pos;
-    PM_UINT reserved;
+    PM_UINT n_pos; /* positions of its sequence after the step; begin() fills it in */
 };
 
 /* STEP_OUTS: [n_out] uint, batch row of each output.
@@ -67,8 +67,16 @@ struct pm_push_part { /* embed, matvec, matmul: rows [first_row, first_row + n_r
     PM_UINT outs; /* rows of x: 0 the n_row of the step's head, 1 its n_out */
 };
 
-struct pm_push_rmsnorm {
+struct pm_push_norm {
     PM_FLOAT eps;
+};
+
+struct pm_push_unary {
+    PM_FLOAT a, b;
+};
+
+struct pm_push_temper {
+    PM_FLOAT scale;
 };
 
 #define PM_ROPE_POWERS 8 /* n_rot / 2 < 2^8 */
@@ -76,6 +84,7 @@ struct pm_push_rmsnorm {
 struct pm_push_rope {
     PM_UINT turn_hi, turn_lo; /* freq_scale / 2 pi: turns a position of the first pair */
     PM_UINT power_hi[PM_ROPE_POWERS], power_lo[PM_ROPE_POWERS]; /* (freq_base^(-2/n_rot))^(2^j) */
+    PM_FLOAT scale;                                             /* of cosine and sine */
 };
 
 struct pm_push_attention {

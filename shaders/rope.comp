@@ -101,7 +101,7 @@ void main() {
     uint head_at = r * N_COL + pair / (HEAD_DIM / 2) * HEAD_DIM;
     bool halves = HALVES != 0 && i < N_ROT / 2;
     uint a = head_at + (halves ? i : 2 * i), b = halves ? a + N_ROT / 2 : a + 1;
-    vec2 cs = i < N_ROT / 2 ? angle(rows[r].pos, i) : vec2(1.0, 0.0);
+    vec2 cs = i < N_ROT / 2 ? push.scale * angle(rows[r].pos, i) : vec2(1.0, 0.0);
     vec2 v = vec2(x[a], x[b]);
     y[a] = v.x * cs.x - v.y * cs.y;
     y[b] = v.x * cs.y + v.y * cs.x;

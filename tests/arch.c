@@ -91,7 +91,7 @@ static void open_context(instance *i) {
         .n_out = N_SEQ * MOST_TOKENS,
         .n_seq = N_SEQ,
     };
-    expect_ok(pm__model_def_build(&i->def, NULL, &i->graph));
+    expect_ok(pm__model_def_build(&i->def, NULL, i->limits.n_ctx, &i->graph));
     expect_ok(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
     expect_ok(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
     give_pages(i);

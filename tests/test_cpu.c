@@ -103,7 +103,8 @@ static void test_rmsnorm(void **state) {
         const uint32_t n = sizes[s];
         const pm__tensor x = activation(n), w = weight(PM__TYPE_F32, 1, n);
         pm__node node = {.op = PM__OP_RMSNORM, .in = {&x, &w}, .out = &x};
-        node.params.rmsnorm.eps = 0.01f;
+        node.params.norm.head_dim = n;
+        node.params.norm.eps = 0.01f;
         float *xs = noises(N_ROW * n, 1), *ws = noises(n, 2), *out = noises(N_ROW * n, 3);
         double *expected = malloc(N_ROW * n * sizeof *expected);
         for (uint32_t r = 0; r < N_ROW; r++) {
@@ -204,6 +205,7 @@ static void check_rope(pm__rope_style style, uint32_t n_rot, bool factors) {
     node.params.rope.style = style;
     node.params.rope.freq_base = 500;
     node.params.rope.freq_scale = 0.25f;
+    node.params.rope.scale = 1;
     static const float stretch[5] = {1, 2, 3.5f, 8, 0.5f};
     float *xs = noises(N_ROW * N, 9), out[N_ROW * N];
     double expected[N_ROW * N];
@@ -342,6 +344,7 @@ static void check_attention(pm__type k_type, pm__type v_type, const head_shape *
     node.params.attention.n_head = shape->n_head;
     node.params.attention.n_head_kv = shape->n_head_kv;
     node.params.attention.head_dim = shape->head_dim;
+    node.params.attention.head_dim_v = shape->head_dim;
     node.params.attention.scale = 0.3f;
     float *qs = noises(N_ROW * n_q, 12), *ks = noises(CACHE_ROWS * n_kv, 13),
           *vs = noises(CACHE_ROWS * n_kv, 14), *out = calloc(N_ROW * n_q, sizeof *out);
@@ -379,7 +382,8 @@ static void test_elementwise(void **state) {
     (void)state;
     enum { N = 37 };
     const pm__tensor x = activation(N);
-    pm__node node = {.op = PM__OP_SWIGLU, .in = {&x, &x}, .out = &x};
+    pm__node node = {.op = PM__OP_GLU, .in = {&x, &x}, .out = &x};
+    node.params.glu.kind = PM__GLU_SILU;
     float *a = noises(N_ROW * N, 15), *b = noises(N_ROW * N, 16), out[N_ROW * N];
     double expected[N_ROW * N];
     for (uint32_t i = 0; i < N_ROW * N; i++)
@@ -416,7 +420,7 @@ enum { VOCAB = 23, EMBD = 8 };
 /* Embedding, one layer of attention, logits: enough that each token depends on those before it. */
 typedef struct toy {
     float table[VOCAB * EMBD], square[EMBD * EMBD];
-    pm__weight weights[2];
+    pm__weight weights[2], *all[2];
     pm__model_def def;
     pm__graph g;
     pm__device_handle cpu;
@@ -448,7 +452,9 @@ static void toy_open(toy *t) {
     t->weights[1] = (pm__weight){.tensor = weight(PM__TYPE_F32, EMBD, EMBD),
                                  .data = (const uint8_t *)t->square};
     t->weights[1].tensor.index = 1;
-    t->def = (pm__model_def){.weights = t->weights, .n_weight = 2};
+    t->all[0] = &t->weights[0];
+    t->all[1] = &t->weights[1];
+    t->def = (pm__model_def){.weights = t->all, .n_weight = 2};
     t->limits = (pm__limits){.n_ctx = 70, .n_batch = 5, .n_out = 5, .n_seq = 2};
     toy_build(t);
     assert_int_equal(pm__cpu_open(2, 0, &t->cpu), PM_OK);
@@ -543,6 +549,24 @@ static void test_copy_page(void **state) {
     assert_int_equal(b->read_logits(t.context, 0, 1, second), PM_OK);
     assert_memory_equal(first, second, sizeof first);
     toy_close(&t);
+}
+
+/* Rows of a sequence are neighbours, at one position after the other; each learns of the last. */
+static void test_order(void **state) {
+    (void)state;
+    struct pm_step_row rows[] = {{.seq = 1, .pos = 7}, {.seq = 0, .pos = 3}, {.seq = 0, .pos = 4}};
+    struct pm_step_row out[3];
+    const pm__step step = {.rows = rows, .n_row = 3};
+    assert_int_equal(pm__step_load_rows(&step, out), PM_OK);
+    assert_int_equal(out[0].n_pos, 8);
+    assert_int_equal(out[1].n_pos, 5);
+    assert_int_equal(out[2].n_pos, 5);
+    rows[2].pos = 5;
+    assert_int_equal(pm__step_load_rows(&step, out), PM_ARGUMENT);
+    assert_non_null(strstr(pm_last_error(), "position 5"));
+    rows[2] = (struct pm_step_row){.seq = 1, .pos = 8};
+    assert_int_equal(pm__step_load_rows(&step, out), PM_ARGUMENT);
+    assert_non_null(strstr(pm_last_error(), "neighbours"));
 }
 
 static void test_rules(void **state) {
@@ -653,8 +677,9 @@ int main(void) {
         cmocka_unit_test(test_kv_store),  cmocka_unit_test(test_kv_store_types),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_select),    cmocka_unit_test(test_ahead),
-        cmocka_unit_test(test_copy_page), cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_plan),      cmocka_unit_test(test_device),
+        cmocka_unit_test(test_copy_page), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_rules),     cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -410,16 +410,16 @@ static void set_pages(rig *r, uint32_t seq, uint32_t first, uint32_t second) {
     must(r->backend->set_pages(r->context, seq, 0, 2, pages));
 }
 
-/* Rows [first, first + N_ROW) of all sequences in one step, taking turns. */
+/* Rows [first, first + N_ROW) of all sequences in one step. */
 static void eval_together(rig *r, uint32_t first, float *logits) {
     struct pm_step_row rows[MOST_SEQ * N_ROW];
     uint32_t outs[MOST_SEQ];
     for (uint32_t i = 0; i < MOST_SEQ * N_ROW; i++) {
-        const uint32_t seq = i % MOST_SEQ, pos = first + i / MOST_SEQ;
+        const uint32_t seq = i / N_ROW, pos = first + i % N_ROW;
         rows[i] = (struct pm_step_row){.token = token_at(seq, pos), .seq = seq, .pos = pos};
     }
     for (uint32_t seq = 0; seq < MOST_SEQ; seq++)
-        outs[seq] = MOST_SEQ * (N_ROW - 1) + seq;
+        outs[seq] = seq * N_ROW + N_ROW - 1;
     const pm__step step = {
         .rows = rows, .n_row = MOST_SEQ * N_ROW, .outs = outs, .n_out = MOST_SEQ};
     struct pm_step_drawn drawn[MOST_SEQ];

@@ -60,7 +60,7 @@ static pm_status build_layer(fixture *f) {
     x = pm__matmul_add(g, "o", y, &f->wo, NULL, x);
     pm__t gate = pm__matmul(g, "gate", x, &f->gate, NULL);
     x = pm__add(g, "add", x,
-                pm__matmul(g, "down", pm__swiglu(g, "act", gate, gate), &f->down, NULL));
+                pm__matmul(g, "down", pm__glu(g, "act", PM__GLU_SILU, gate, gate), &f->down, NULL));
     pm__graph_scope(g, "%s", "");
     return pm__graph_close(g, pm__matmul(g, "output", pm__select(g, "select", x), &f->table, NULL));
 }

@@ -112,14 +112,14 @@ static void test_refused_shapes(void **context) {
     expect_refusal(s, &c, PM_UNSUPPORTED, "'half' is F16");
 
     case_init(&c);
-    const pm__attention_desc odd = {1, 1, 7, 1};
+    const pm__attention_desc odd = {.n_head = 1, .n_head_kv = 1, .head_dim = 7, .scale = 1};
     x = activation(&c, 7);
     const pm__t cache = pm__cache(&c.graph, "k", PM__TYPE_F32, 7);
     pm__attention(&c.graph, "attention", x, cache, cache, &odd);
     expect_refusal(s, &c, PM_UNSUPPORTED, "heads of 7 columns");
 
     case_init(&c);
-    const pm__rope_desc slow = {8, 8, PM__ROPE_PAIRS, 0.5f, 1, NULL};
+    const pm__rope_desc slow = {8, 8, PM__ROPE_PAIRS, 0.5f, 1, NULL, 1};
     pm__rope(&c.graph, "rope", activation(&c, 8), &slow);
     expect_refusal(s, &c, PM_UNSUPPORTED, "base 0.5");
 }
@@ -139,7 +139,7 @@ static void test_refused_devices(void **context) {
     caps->most_turns = 65535;
     case_init(&c);
     c.limits.n_ctx = 1 << 20;
-    const pm__attention_desc deep = {1, 1, 8, 1};
+    const pm__attention_desc deep = {.n_head = 1, .n_head_kv = 1, .head_dim = 8, .scale = 1};
     x = activation(&c, 8);
     const pm__t cache = pm__cache(&c.graph, "k", PM__TYPE_F32, 8);
     pm__attention(&c.graph, "attention", x, cache, cache, &deep);

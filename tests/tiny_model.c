@@ -251,7 +251,7 @@ void pm__tiny_model_init(pm__tiny_model *model, uint32_t n_layer) {
     write_file(model, n_layer);
     if (pm__gguf_init(&model->gguf, model->file, model->n_byte) != PM_OK ||
         pm__model_def_init(&model->def, &model->gguf) != PM_OK ||
-        pm__model_def_build(&model->def, NULL, &model->graph) != PM_OK)
+        pm__model_def_build(&model->def, NULL, 4096, &model->graph) != PM_OK)
         fail_msg("%s", pm_last_error());
 }
 

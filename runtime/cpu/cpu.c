@@ -73,8 +73,8 @@ static uint64_t weight_bytes(const pm__model_def *def) {
     uint64_t all = 0;
     for (uint32_t i = 0; i < def->n_weight; i++) {
         uint64_t row = 0;
-        pm__type_row_bytes(def->weights[i].tensor.type, def->weights[i].tensor.n_col, &row);
-        all += row * def->weights[i].tensor.n_row;
+        pm__type_row_bytes(def->weights[i]->tensor.type, def->weights[i]->tensor.n_col, &row);
+        all += row * def->weights[i]->tensor.n_row;
     }
     return all;
 }
@@ -398,9 +398,10 @@ static pm_status begin(void *context, const pm__step *step) {
             return pm__fail(PM_ARGUMENT, "cpu: output %u is row %u of %u, or out of order", i,
                             step->outs[i], step->n_row);
     struct pm_step_head *head = c->step[PM__STEP_ROWS];
+    c->loaded = false;
+    PM_TRY(pm__step_load_rows(step, (struct pm_step_row *)(head + 1)));
     *head = (struct pm_step_head){
         .n_row = step->n_row, .n_out = step->n_out, .n_sample = step->sample ? step->n_out : 0};
-    memcpy(head + 1, step->rows, step->n_row * sizeof step->rows[0]);
     if (step->n_out > 0)
         memcpy(c->step[PM__STEP_OUTS], step->outs, step->n_out * sizeof step->outs[0]);
     uint32_t *history = c->step[PM__STEP_HISTORY];

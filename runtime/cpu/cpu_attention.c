@@ -35,70 +35,122 @@ void pm__cpu_kv_store(const pm__node *node, const pm__cpu_args *args, int n_thre
 
 /* What one head of one row looks at. */
 typedef struct view {
-    const pm__limits *limits;
-    const uint32_t *pages;
+    const pm__node *node;
+    const pm__cpu_args *args;
     const float *q; /* [head_dim] */
     planes k, v;
-    uint32_t column; /* of the caches, where the head begins */
-    uint32_t head_dim, seq, pos;
-    double scale;
+    uint32_t h, seq, pos;
+    uint32_t first, last; /* positions that it sees */
+    double slope;         /* of ALiBi */
 } view;
 
-/* The head's part of a cache at a position. */
-static void read_head(const view *head, const planes *cache, uint32_t pos, float *out) {
-    const size_t at = pm__cpu_cache_row(head->limits, head->pages, head->seq, pos);
+/* n values of a cache at a position, from a column on. */
+static void read_head(const view *head, const planes *cache, uint32_t pos, uint32_t column,
+                      uint32_t n, float *out) {
+    const size_t at = pm__cpu_cache_row(head->args->limits, head->args->in[4], head->seq, pos);
     pm__type_read(cache->type, cache->quants + at * cache->n_quant,
-                  cache->scales + at * cache->n_scale, head->column, head->head_dim, out);
+                  cache->scales + at * cache->n_scale, column, n, out);
+}
+
+/* Place of a distance in the table of biases. arXiv:1910.10683 section 2.1 */
+static uint32_t bucket_of(const view *head, uint32_t pos) {
+    const bool both = head->node->params.attention.bidirectional;
+    const uint32_t n_all = head->node->in[6]->n_row, n = both ? n_all / 2 : n_all;
+    const bool after = pos > head->pos;
+    const uint32_t skip = both && after ? n : 0, exact = n / 2;
+    const uint32_t distance = after ? (both ? pos - head->pos : 0) : head->pos - pos;
+    if (distance < exact)
+        return skip + distance;
+    const double octaves = log((double)distance / exact) / log(128.0 / exact);
+    return skip + pm__least_u32(n - 1, exact + (uint32_t)(octaves * (n - exact)));
 }
 
 static double score(const view *head, uint32_t pos) {
+    const pm__node *node = head->node;
+    const uint32_t n_head = node->params.attention.n_head, n = node->params.attention.head_dim;
+    const uint32_t kv = head->h / (n_head / node->params.attention.n_head_kv);
+    const double cap = (double)node->params.attention.softcap;
     float k[PM__MOST_HEAD_DIM];
-    read_head(head, &head->k, pos, k);
-    return pm__cpu_dot(head->q, k, head->head_dim) * head->scale;
+    read_head(head, &head->k, pos, kv * n, n, k);
+    double s = pm__cpu_dot(head->q, k, n) * (double)node->params.attention.scale;
+    if (cap > 0)
+        s = cap * tanh(s / cap);
+    s -= head->slope * fabs((double)pos - (double)head->pos);
+    if (node->in[6] != NULL)
+        s += (double)pm__cpu_element(node->in[6], head->args->in[6],
+                                     bucket_of(head, pos) * n_head + head->h);
+    return s;
 }
 
 /* Scores are computed twice, so that no context is too long for the memory at hand. */
 static void attend(const view *head, float *y) {
-    double max = -INFINITY, sum = 0, out[PM__MOST_HEAD_DIM] = {0};
-    for (uint32_t pos = 0; pos <= head->pos; pos++)
+    const pm__node *node = head->node;
+    const uint32_t n = node->params.attention.head_dim_v;
+    const uint32_t kv =
+        head->h / (node->params.attention.n_head / node->params.attention.n_head_kv);
+    double out[PM__MOST_HEAD_DIM] = {0}, max = -INFINITY, sum = 0;
+    double sink = -INFINITY;
+    if (node->in[5] != NULL)
+        sink = (double)pm__cpu_element(node->in[5], head->args->in[5], head->h);
+    max = sink;
+    for (uint32_t pos = head->first; pos <= head->last; pos++)
         max = fmax(max, score(head, pos));
-    for (uint32_t pos = 0; pos <= head->pos; pos++) {
+    for (uint32_t pos = head->first; pos <= head->last; pos++) {
         const double p = exp(score(head, pos) - max);
         float v[PM__MOST_HEAD_DIM];
-        read_head(head, &head->v, pos, v);
+        read_head(head, &head->v, pos, kv * n, n, v);
         sum += p;
-        for (uint32_t d = 0; d < head->head_dim; d++)
+        for (uint32_t d = 0; d < n; d++)
             out[d] += p * (double)v[d];
     }
-    for (uint32_t d = 0; d < head->head_dim; d++)
+    sum += exp(sink - max);
+    for (uint32_t d = 0; d < n; d++)
         y[d] = (float)(out[d] / sum);
+}
+
+/* source  arXiv:2108.12409, its appendix where heads are no power of two */
+static double slope_of(const pm__node *node, uint32_t h) {
+    const double bias = (double)node->params.attention.max_alibi_bias;
+    uint32_t p = 1;
+    while (p <= node->params.attention.n_head / 2)
+        p *= 2;
+    if (bias == 0)
+        return 0;
+    return h < p ? exp2(-bias * (h + 1) / p) : exp2(-bias / 2 * (2 * (h - p) + 1) / p);
+}
+
+static void find_range(view *head, const struct pm_step_row *row) {
+    const uint32_t window = head->node->params.attention.window;
+    const bool both = head->node->params.attention.bidirectional;
+    const uint32_t before = window == 0 ? UINT32_MAX : both ? window / 2 : window - 1;
+    head->first = row->pos > before ? row->pos - before : 0;
+    head->last = row->pos;
+    if (both)
+        head->last = row->n_pos - 1 - row->pos > before ? row->pos + before : row->n_pos - 1;
 }
 
 void pm__cpu_attention(const pm__node *node, const pm__cpu_args *args, int n_thread) {
     const uint32_t n_head = node->params.attention.n_head;
-    const uint32_t group = n_head / node->params.attention.n_head_kv;
-    const uint32_t head_dim = node->params.attention.head_dim;
-    const size_t n = node->out->n_col;
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[3]);
     const planes k = planes_of(node->in[1], args->in[1], args->limits);
     const planes v = planes_of(node->in[2], args->in[2], args->limits);
     uint64_t work = 0;
     for (uint32_t r = 0; r < args->n_row; r++)
-        work += ((uint64_t)rows[r].pos + 1) * n;
+        work += ((uint64_t)rows[r].pos + 1) * node->in[0]->n_col;
     const uint64_t n_item = (uint64_t)args->n_row * n_head;
 #pragma omp parallel for num_threads(n_thread) schedule(dynamic) if (work > PM__CPU_WORTH)
     for (uint64_t item = 0; item < n_item; item++) {
         const uint32_t r = (uint32_t)(item / n_head), h = (uint32_t)(item % n_head);
-        const view head = {.limits = args->limits,
-                           .pages = args->in[4],
-                           .q = (const float *)args->in[0] + r * n + (size_t)h * head_dim,
-                           .k = k,
-                           .v = v,
-                           .column = h / group * head_dim,
-                           .head_dim = head_dim,
-                           .seq = rows[r].seq,
-                           .pos = rows[r].pos,
-                           .scale = (double)node->params.attention.scale};
-        attend(&head, (float *)args->out + r * n + (size_t)h * head_dim);
+        view head = {.node = node,
+                     .args = args,
+                     .q = (const float *)args->in[0] + item * node->params.attention.head_dim,
+                     .k = k,
+                     .v = v,
+                     .h = h,
+                     .seq = rows[r].seq,
+                     .pos = rows[r].pos,
+                     .slope = slope_of(node, h)};
+        find_range(&head, &rows[r]);
+        attend(&head, (float *)args->out + item * node->params.attention.head_dim_v);
     }
 }

@@ -1,4 +1,5 @@
-/* cpu_ops.c: the dense operations, as their formulas in graph/ops.def stand. */
+/* cpu_ops.c: tokens, matrices and positions, as their formulas in graph/ops.def stand, and the
+ * dispatch to all operations. */
 #include "cpu_ops.h"
 
 #include "../base/threads.h"
@@ -21,9 +22,13 @@ static void decode(const pm__tensor *w, const void *row, uint32_t first, uint32_
     pm__type_decode(w->type, (const uint8_t *)row + bytes_of(w->type, first), n, out);
 }
 
-static float element(const pm__tensor *w, const void *row, uint32_t i) {
+float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i) {
     const pm__type_info *info = pm__type_get(w->type);
     float block[CHUNK];
+    if (w->type == PM__TYPE_F32) {
+        memcpy(block, (const uint8_t *)row + i * sizeof block[0], sizeof block[0]);
+        return block[0];
+    }
     const size_t skip = (size_t)(i / info->block_n) * info->block_bytes;
     pm__type_decode(w->type, (const uint8_t *)row + skip, info->block_n, block);
     return block[i % info->block_n];
@@ -34,31 +39,12 @@ void pm__cpu_embed(const pm__node *node, const pm__cpu_args *args, int n_thread)
     const pm__tensor *w = node->in[0];
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
     const size_t stride = bytes_of(w->type, w->n_col);
-    for (uint32_t r = 0; r < args->n_row; r++)
-        pm__type_decode(w->type, (const uint8_t *)args->in[0] + rows[r].token * stride, w->n_col,
+    for (uint32_t r = 0; r < args->n_row; r++) {
+        const uint32_t at =
+            node->params.embed.positions ? pm__least_u32(rows[r].pos, w->n_row - 1) : rows[r].token;
+        pm__type_decode(w->type, (const uint8_t *)args->in[0] + at * stride, w->n_col,
                         (float *)args->out + (size_t)r * w->n_col);
-}
-
-static void rmsnorm_row(const pm__node *node, const void *weight, const float *x, float *y) {
-    const uint32_t n = node->out->n_col;
-    const double mean = pm__cpu_dot(x, x, n) / n;
-    const double scale = 1.0 / sqrt(mean + (double)node->params.rmsnorm.eps);
-    for (uint32_t first = 0; first < n; first += CHUNK) {
-        float w[CHUNK];
-        const uint32_t some = pm__least_u32(CHUNK, n - first);
-        decode(node->in[1], weight, first, some, w);
-        for (uint32_t c = 0; c < some; c++)
-            y[first + c] = (float)((double)x[first + c] * scale * (double)w[c]);
     }
-}
-
-void pm__cpu_rmsnorm(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    const uint32_t n_row = pm__cpu_rows(node->out, args), n = node->out->n_col;
-    const float *x = args->in[0];
-    float *y = args->out;
-#pragma omp parallel for num_threads(n_thread) if ((uint64_t)n_row * n > PM__CPU_WORTH)
-    for (uint32_t r = 0; r < n_row; r++)
-        rmsnorm_row(node, args->in[1], x + (size_t)r * n, y + (size_t)r * n);
 }
 
 /* Column o of y: one row of the weight against all rows of x. */
@@ -67,7 +53,8 @@ static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32
     const uint32_t n_row = pm__cpu_rows(node->out, args), n_in = w->n_col, n_out = w->n_row;
     const uint8_t *weight = (const uint8_t *)args->in[1] + o * bytes_of(w->type, n_in);
     const float *x = args->in[0], *residual = args->in[3];
-    const double bias = node->in[2] != NULL ? (double)element(node->in[2], args->in[2], o) : 0.0;
+    const double bias =
+        node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], o) : 0.0;
     for (uint32_t tile = 0; tile < n_row; tile += TILE) {
         const uint32_t rows = pm__least_u32(TILE, n_row - tile);
         double sums[TILE] = {0};
@@ -98,6 +85,7 @@ void pm__cpu_matmul(const pm__node *node, const pm__cpu_args *args, int n_thread
 void pm__cpu_rope(const pm__node *node, const pm__cpu_args *args, int n_thread) {
     (void)n_thread;
     const uint32_t head_dim = node->params.rope.head_dim, n_rot = node->params.rope.n_rot;
+    const double scale = (double)node->params.rope.scale;
     const bool pairs = node->params.rope.style == PM__ROPE_PAIRS;
     const uint32_t n = node->out->n_col, n_head = n / head_dim;
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
@@ -107,13 +95,14 @@ void pm__cpu_rope(const pm__node *node, const pm__cpu_args *args, int n_thread) 
         memcpy(y, x, (size_t)args->n_row * n * sizeof *y);
     for (uint32_t i = 0; i < n_rot / 2; i++) {
         const double factor =
-            node->in[2] != NULL ? (double)element(node->in[2], args->in[2], i) : 1;
+            node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], i) : 1;
         const double frequency = (double)node->params.rope.freq_scale *
                                  pow((double)node->params.rope.freq_base, -2.0 * i / n_rot) /
                                  factor;
         const uint32_t a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : i + n_rot / 2;
         for (uint32_t r = 0; r < args->n_row; r++) {
-            const double angle = rows[r].pos * frequency, c = cos(angle), s = sin(angle);
+            const double angle = rows[r].pos * frequency;
+            const double c = scale * cos(angle), s = scale * sin(angle);
             for (uint32_t h = 0; h < n_head; h++) {
                 float *head = y + (size_t)r * n + h * head_dim;
                 const double xa = (double)head[a], xb = (double)head[b];
@@ -124,39 +113,10 @@ void pm__cpu_rope(const pm__node *node, const pm__cpu_args *args, int n_thread) 
     }
 }
 
-void pm__cpu_swiglu(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    const size_t n = (size_t)pm__cpu_rows(node->out, args) * node->out->n_col;
-    const float *gate = args->in[0], *up = args->in[1];
-    float *y = args->out;
-#pragma omp parallel for num_threads(n_thread) if (n > PM__CPU_WORTH)
-    for (size_t i = 0; i < n; i++) {
-        const double x = (double)gate[i];
-        y[i] = (float)(x / (1.0 + exp(-x)) * (double)up[i]);
-    }
-}
-
-void pm__cpu_add(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    (void)n_thread;
-    const size_t n = (size_t)pm__cpu_rows(node->out, args) * node->out->n_col;
-    const float *a = args->in[0], *b = args->in[1];
-    float *y = args->out;
-    for (size_t i = 0; i < n; i++)
-        y[i] = a[i] + b[i];
-}
-
-void pm__cpu_select(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    (void)n_thread;
-    const size_t n = node->out->n_col;
-    const uint32_t *outs = args->in[1];
-    for (uint32_t i = 0; i < args->n_out; i++)
-        memcpy((float *)args->out + i * n, (const float *)args->in[0] + outs[i] * n,
-               n * sizeof(float));
-}
-
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
 static void (*const ops[])(const pm__node *, const pm__cpu_args *, int) = {
-#define PM_OP(NAME, name, nmse, what) [PM__OP_##NAME] = pm__cpu_##name,
+#define PM_OP(NAME, name, matrix, nmse, what) [PM__OP_##NAME] = pm__cpu_##name,
 #include "../graph/ops.def"
 #undef PM_OP
 };

@@ -7,7 +7,7 @@
 #include "../base/checked.h"
 #include "cpu.h"
 
-#define PM_OP(NAME, name, nmse, what)                                                              \
+#define PM_OP(NAME, name, matrix, nmse, what)                                                      \
     void pm__cpu_##name(const pm__node *node, const pm__cpu_args *args, int n_thread);
 #include "../graph/ops.def"
 #undef PM_OP
@@ -17,6 +17,9 @@ int pm__cpu_threads(int wanted);
 
 /* Runs a node with as many threads as given, or as there can be. */
 void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread);
+
+/* Element i of a weight's row, of any type. */
+float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i);
 
 /* Fewer multiplications than this (some 0.1 ms) are not worth a team of threads, least of all on a
  * busy machine. */

@@ -202,8 +202,10 @@ void pm__cpu_advance(const pm__node *node, const pm__cpu_args *args, int n_threa
         if (row.pos + 1 < args->limits->n_ctx)
             history[(size_t)row.seq * args->limits->n_ctx + row.pos + 1] = drawn[i].token;
         if (args->n_out == args->n_row)
-            rows[i] =
-                (struct pm_step_row){.token = drawn[i].token, .seq = row.seq, .pos = row.pos + 1};
+            rows[i] = (struct pm_step_row){.token = drawn[i].token,
+                                           .seq = row.seq,
+                                           .pos = row.pos + 1,
+                                           .n_pos = row.n_pos + 1};
     }
     if (args->n_out == args->n_row)
         head->step++;

@@ -34,10 +34,12 @@ typedef struct check {
 
 /* ---- kernels of a device --------------------------------------------------------------------- */
 
+_Static_assert(PM__OP_COUNT <= 64, "usage.ops has a bit an operation");
+
 /* The CPU path has one kernel an operation. */
 static bool get_cpu_kernel(int kernel, pm__kernel_info *out) {
     static const char *const names[] = {
-#define PM_OP(NAME, name, nmse, what) "cpu_" #name,
+#define PM_OP(NAME, name, matrix, nmse, what) "cpu_" #name,
 #include "../graph/ops.def"
 #undef PM_OP
     };
@@ -52,14 +54,8 @@ static bool get_kernel(const check *c, int kernel, pm__kernel_info *out) {
     return c->gpu ? pm__gpu_kernel(&c->device->handle, kernel, out) : get_cpu_kernel(kernel, out);
 }
 
-/* Input of a node that is a matrix of any type; -1: none. */
-static int matrix_of(pm__op op) {
-    return op == PM__OP_MATMUL ? 1 : op == PM__OP_EMBED ? 0 : -1;
-}
-
 typedef struct usage {
-    uint64_t kernels;
-    uint32_t ops;
+    uint64_t kernels, ops;
     bool types[PM__TYPE_COUNT];
 } usage;
 
@@ -74,9 +70,10 @@ static usage usage_of(const pm_device *device, bool gpu, const pm_model *model) 
             all.kernels |= (uint64_t)1 << one;
         if (many >= 0)
             all.kernels |= (uint64_t)1 << many;
-        all.ops |= 1u << node->op;
-        if (matrix_of(node->op) >= 0)
-            all.types[node->in[matrix_of(node->op)]->type] = true;
+        all.ops |= (uint64_t)1 << node->op;
+        const int matrix = pm__op_get(node->op)->matrix;
+        if (matrix >= 0)
+            all.types[node->in[matrix]->type] = true;
     }
     return all;
 }

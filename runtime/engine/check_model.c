@@ -112,7 +112,8 @@ static void load_step(forward *f, const uint32_t *tokens, uint32_t first_pos, ui
     *head = (struct pm_step_head){
         .n_row = f->n_row, .n_out = f->n_out, .step = step, .n_sample = f->n_out};
     for (uint32_t r = 0; r < f->n_row; r++) {
-        rows[r] = (struct pm_step_row){.token = tokens[r], .pos = first_pos + r};
+        rows[r] = (struct pm_step_row){
+            .token = tokens[r], .pos = first_pos + r, .n_pos = first_pos + f->n_row};
         history[first_pos + r] = tokens[r];
     }
     for (uint32_t i = 0; i < f->n_out; i++)

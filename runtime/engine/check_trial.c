@@ -1,6 +1,7 @@
 /* check_trial.c: operands with outliers, the reference over them, and the comparison. */
 #include "check.h"
 
+#include "../base/checked.h"
 #include "../base/hash.h"
 #include "../base/threads.h"
 #include "../cpu/cpu_ops.h"
@@ -98,6 +99,7 @@ static void fill_rows(source *from, const pm__check_case *c, void *data) {
         rows[r] = (struct pm_step_row){.token = random32(from) % c->n_token,
                                        .seq = r % c->limits.n_seq,
                                        .pos = (uint32_t)((c->last_pos + n_ctx - back) % n_ctx)};
+        rows[r].n_pos = pm__least_u32(rows[r].pos + 1 + r % 3 * 7, n_ctx);
     }
 }
 

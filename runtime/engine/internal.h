@@ -3,8 +3,8 @@
 #ifndef PM_ENGINE_INTERNAL_H
 #define PM_ENGINE_INTERNAL_H
 
-#include "../source/source.h"
 #include "../graph/backend.h"
+#include "../source/source.h"
 #include "../text/tokenizer.h"
 #include "pages.h"
 

@@ -134,10 +134,15 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
 }
 
 pm_status pm__model_graph(const pm_model *model, const pm_session_desc *desc, pm__graph *out) {
+    static const pm_session_desc defaults = {0};
     pm__cache_types types;
-    PM_TRY(pm__session_cache_types(desc != NULL ? desc->cache_type_k : NULL,
-                                   desc != NULL ? desc->cache_type_v : NULL, &types));
-    return pm__model_def_build(&model->def, &types, out);
+    pm__limits limits;
+    uint32_t n_ctx = 0;
+    if (desc == NULL)
+        desc = &defaults;
+    PM_TRY(pm__session_cache_types(desc->cache_type_k, desc->cache_type_v, &types));
+    PM_TRY(pm__session_limits(desc, model->def.n_ctx_train, &limits, &n_ctx));
+    return pm__model_def_build(&model->def, &types, n_ctx, out);
 }
 
 static void destroy_graph(pm__graph *graph) {

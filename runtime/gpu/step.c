@@ -54,7 +54,7 @@ pm_status pm__gpu_context_set_pages(void *self, uint32_t seq, uint32_t first, ui
     return PM_OK;
 }
 
-static void write_rows(pm__gpu_context *context, const pm__step *step) {
+static pm_status write_rows(pm__gpu_context *context, const pm__step *step) {
     const struct pm_step_head head = {
         .n_row = step->n_row,
         .n_out = step->n_out,
@@ -63,11 +63,12 @@ static void write_rows(pm__gpu_context *context, const pm__step *step) {
     };
     char *rows = mirror_at(context, &context->step[PM__STEP_ROWS]);
     memcpy(rows, &head, sizeof head);
-    memcpy(rows + sizeof head, step->rows, step->n_row * sizeof *step->rows);
+    PM_TRY(pm__step_load_rows(step, (struct pm_step_row *)(void *)(rows + sizeof head)));
     mark(context, &context->step[PM__STEP_ROWS], 0, sizeof head + step->n_row * sizeof *step->rows);
     memcpy(mirror_at(context, &context->step[PM__STEP_OUTS]), step->outs,
            step->n_out * sizeof *step->outs);
     mark(context, &context->step[PM__STEP_OUTS], 0, step->n_out * sizeof *step->outs);
+    return PM_OK;
 }
 
 /* The rows' tokens at their places, one copy for each run of positions. */
@@ -209,9 +210,10 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     context->n_row = step->n_row;
     context->n_out = step->n_out;
     context->sample = step->sample;
-    PM_TRY(begin_load(context));
+    PM_TRY(pm__queue_wait(&context->device->queue, context->load_value));
     context->n_copy = 0;
-    write_rows(context, step);
+    PM_TRY(write_rows(context, step));
+    PM_TRY(begin_load(context));
     write_history(context, step);
     write_grids(context, &context->classes[context->present], step);
     mark_settings(context);

@@ -62,8 +62,8 @@ static pm_status add_part(pm__gpu_weights *weights, const pm__weight *weight, ui
 static pm_status count_parts(pm__gpu_weights *weights) {
     for (uint32_t i = 0; i < weights->def->n_weight; i++) {
         uint32_t most = 0;
-        PM_TRY(rows_of_part(weights->device->gpu, &weights->def->weights[i], &most));
-        weights->places[i].n_part = pm__ceil_div(weights->def->weights[i].tensor.n_row, most);
+        PM_TRY(rows_of_part(weights->device->gpu, weights->def->weights[i], &most));
+        weights->places[i].n_part = pm__ceil_div(weights->def->weights[i]->tensor.n_row, most);
         weights->n_part += weights->places[i].n_part;
     }
     return PM_OK;
@@ -84,12 +84,12 @@ static pm_status lay_out(pm__gpu_weights *weights) {
     struct pm__part_spots *spots = weights->spots;
     for (uint32_t i = 0; i < def->n_weight; i++) {
         uint32_t most = 0;
-        PM_TRY(rows_of_part(weights->device->gpu, &def->weights[i], &most));
+        PM_TRY(rows_of_part(weights->device->gpu, def->weights[i], &most));
         weights->places[i].parts = parts;
-        for (uint32_t row = 0; row < def->weights[i].tensor.n_row; row += most, parts++, spots++) {
-            const uint32_t left = def->weights[i].tensor.n_row - row;
+        for (uint32_t row = 0; row < def->weights[i]->tensor.n_row; row += most, parts++, spots++) {
+            const uint32_t left = def->weights[i]->tensor.n_row - row;
             *parts = (pm__weight_part){.first_row = row, .n_row = left < most ? left : most};
-            PM_TRY(add_part(weights, &def->weights[i], parts->n_row, spots));
+            PM_TRY(add_part(weights, def->weights[i], parts->n_row, spots));
         }
     }
     return PM_OK;
@@ -98,7 +98,7 @@ static pm_status lay_out(pm__gpu_weights *weights) {
 static VkDeviceSize slot_bytes(const pm__model_def *def) {
     VkDeviceSize most = LEAST_SLOT_BYTES;
     for (uint32_t i = 0; i < def->n_weight; i++) {
-        const row_shape shape = shape_of(&def->weights[i]);
+        const row_shape shape = shape_of(def->weights[i]);
         if (shape.quants + shape.scales > most)
             most = shape.quants + shape.scales;
     }
@@ -177,9 +177,9 @@ static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
     for (uint32_t i = 0; i < def->n_weight; i++) {
         part_stream stream = {
             .uploader = uploader,
-            .weight = &def->weights[i],
+            .weight = def->weights[i],
             .buffers = weights->buffers,
-            .shape = shape_of(&def->weights[i]),
+            .shape = shape_of(def->weights[i]),
         };
         if (!pm__type_row_bytes(stream.weight->tensor.type, stream.weight->tensor.n_col,
                                 &stream.file_row_bytes))

@@ -15,7 +15,8 @@
 
 /* One step given by the host. */
 typedef struct pm__step {
-    const struct pm_step_row *rows; /* [n_row]; rows of one sequence in order of position */
+    /* [n_row]; rows of one sequence are neighbours, at one position after the other */
+    const struct pm_step_row *rows;
     uint32_t n_row;
     const uint32_t *outs; /* [n_out] rows whose logits are wanted, ascending */
     uint32_t n_out;       /* may be 0 */
@@ -26,6 +27,11 @@ typedef struct pm__step {
      * kernels, which shows in its last bits. */
     bool together;
 } pm__step;
+
+/* The rows as the step buffer has them, with n_pos. For begin().
+ * out     [n_row]
+ * errors  ARGUMENT: rows of a sequence are not as pm__step says */
+pm_status pm__step_load_rows(const pm__step *step, struct pm_step_row *out);
 
 typedef struct pm__plan_desc {
     const pm__model_def *def;

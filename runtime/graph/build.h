@@ -17,8 +17,20 @@ void pm__graph_scope(pm__graph *g, const char *fmt, ...) PM__PRINTF(2, 3);
 
 /* Rows of the step's tokens out of an embedding table [n_vocab, n_col] -> [batch, n_col] */
 pm__t pm__embed(pm__graph *g, const char *name, pm__t table);
-/* arXiv:1910.07467 eq. 4 */
+/* Rows of a table [positions, n_col] by the rows' positions. ARGUMENT where the session has more. */
+pm__t pm__embed_positions(pm__graph *g, const char *name, pm__t table);
+
+/* Norms of whole rows, or of each head_dim columns. Weights and biases are [1, n_col], or [1,
+ * head_dim] for all heads alike, or NULL.
+ * source  arXiv:1910.07467 eq. 4, arXiv:1607.06450 eq. 3 */
 pm__t pm__rmsnorm(pm__graph *g, const char *name, pm__t x, pm__t weight, float eps);
+pm__t pm__rmsnorm_heads(pm__graph *g, const char *name, pm__t x, pm__t weight, uint32_t head_dim,
+                        float eps);
+pm__t pm__layernorm(pm__graph *g, const char *name, pm__t x, pm__t weight, pm__t bias, float eps);
+pm__t pm__layernorm_heads(pm__graph *g, const char *name, pm__t x, pm__t weight, pm__t bias,
+                          uint32_t head_dim, float eps);
+/* x / max(|x|, eps) */
+pm__t pm__l2norm(pm__graph *g, const char *name, pm__t x, uint32_t head_dim, float eps);
 
 /* y = x w^T (+ bias) (+ residual): x [rows, n_in], w [n_out, n_in] -> [rows, n_out] */
 pm__t pm__matmul(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias);
@@ -29,6 +41,7 @@ typedef struct pm__rope_desc {
     pm__rope_style style;
     float freq_base, freq_scale; /* angle = pos * freq_scale * freq_base^(-2i/n_rot) / factors[i] */
     pm__t factors;               /* [1, n_rot/2] or NULL */
+    float scale;                 /* of cosine and sine; 0: 1 */
 } pm__rope_desc;
 /* arXiv:2104.09864 eq. 34 */
 pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc);
@@ -44,14 +57,50 @@ pm__t pm__state(pm__graph *g, const char *name, uint32_t n_col);
 typedef struct pm__attention_desc {
     uint32_t n_head, n_head_kv, head_dim; /* query head h reads key head h / (n_head / n_head_kv) */
     float scale;
+    uint32_t head_dim_v;  /* of values; 0: as keys */
+    uint32_t window;      /* a row sees the last so many positions, itself included; 0: all */
+    bool bidirectional;   /* also those after it, up to the last of the step; window: half of it on
+                            either side */
+    float softcap;        /* scores: cap * tanh(score / cap); 0: none */
+    float max_alibi_bias; /* arXiv:2108.12409; 0: none */
+    pm__t sinks;          /* [1, n_head] a score more in each softmax, without a value; or NULL */
+    pm__t rel_bias;       /* [buckets, n_head] added to scores by distance, arXiv:1910.10683 section
+                             2.1; or NULL */
 } pm__attention_desc;
-/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos */
+/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos. v may
+ * be k where there is one key head: then values are the first head_dim_v columns.
+ * q [rows, n_head * head_dim] -> [rows, n_head * head_dim_v] */
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                     const pm__attention_desc *desc);
 
-/* arXiv:2002.05202 eq. 6 */
-pm__t pm__swiglu(pm__graph *g, const char *name, pm__t gate, pm__t up);
+/* Column by column (functions.def). Gates: arXiv:2002.05202 eq. 6 */
+pm__t pm__glu(pm__graph *g, const char *name, pm__glu_kind kind, pm__t gate, pm__t up);
+/* Kinds without parameters. */
+pm__t pm__unary(pm__graph *g, const char *name, pm__unary_kind kind, pm__t x);
+pm__t pm__scale(pm__graph *g, const char *name, pm__t x, float factor);
+pm__t pm__softcap(pm__graph *g, const char *name, pm__t x, float cap);
+pm__t pm__clamp(pm__graph *g, const char *name, pm__t x, float low, float high);
+/* b is like a, or a weight [1, n_col] or [1, 1], or [rows, 1]. */
 pm__t pm__add(pm__graph *g, const char *name, pm__t a, pm__t b);
+pm__t pm__mul(pm__graph *g, const char *name, pm__t a, pm__t b);
+
+typedef struct pm__temper_desc {
+    float scale;
+    uint32_t original;
+} pm__temper_desc;
+/* y = x * (1 + scale * ln(floor(position / original) + 1)) */
+pm__t pm__temper(pm__graph *g, const char *name, pm__t x, const pm__temper_desc *desc);
+
+typedef struct pm__slice_desc {
+    uint32_t n_group, stride; /* x has n_group * stride columns */
+    uint32_t first, n;        /* of each group */
+} pm__slice_desc;
+/* y[r, gr*n + i] = x[r, gr*stride + first + i] */
+pm__t pm__slice(pm__graph *g, const char *name, pm__t x, const pm__slice_desc *desc);
+/* Group after group: the columns of a, then those of b. */
+pm__t pm__concat(pm__graph *g, const char *name, pm__t a, pm__t b, uint32_t n_group);
+/* The same, all columns of b after each group of a. */
+pm__t pm__concat_one(pm__graph *g, const char *name, pm__t a, pm__t b, uint32_t n_group);
 
 /* The rows whose logits are wanted. */
 pm__t pm__select(pm__graph *g, const char *name, pm__t x);

@@ -12,7 +12,7 @@ static uint64_t bytes_of(const pm__weight *w, uint64_t *row_bytes) {
 uint64_t pm__gather_bytes(const pm__model_def *def) {
     uint64_t all = 0, row;
     for (uint32_t i = 0; i < def->n_weight; i++)
-        all += bytes_of(&def->weights[i], &row);
+        all += bytes_of(def->weights[i], &row);
     return all;
 }
 
@@ -40,7 +40,7 @@ pm_status pm__gather(pm__gathered *gathered, const pm__model_def *def) {
     gathered->n = def->n_weight;
     pm_status status = PM_OK;
     for (uint32_t i = 0; i < def->n_weight && status == PM_OK; i++)
-        status = copy_rows(&def->weights[i], &gathered->copies[i]);
+        status = copy_rows(def->weights[i], &gathered->copies[i]);
     if (status != PM_OK)
         pm__gathered_finish(gathered);
     return status;
@@ -48,7 +48,7 @@ pm_status pm__gather(pm__gathered *gathered, const pm__model_def *def) {
 
 const uint8_t *pm__gathered_rows(const pm__gathered *gathered, const pm__model_def *def,
                                  uint32_t index) {
-    const uint8_t *data = def->weights[index].data;
+    const uint8_t *data = def->weights[index]->data;
     return data != NULL || gathered->copies == NULL ? data : gathered->copies[index];
 }
 

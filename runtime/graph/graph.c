@@ -4,14 +4,32 @@
 #include <string.h>
 
 static const pm__op_info ops[] = {
-#define PM_OP(NAME, word, bound, text)                                                             \
-    [PM__OP_##NAME] = {.name = #word, .what = text, .nmse = bound},
+#define PM_OP(NAME, word, input, bound, text)                                                      \
+    [PM__OP_##NAME] = {.name = #word, .what = text, .matrix = input, .nmse = bound},
 #include "ops.def"
 #undef PM_OP
 };
 
 const pm__op_info *pm__op_get(pm__op op) {
     return &ops[op];
+}
+
+const char *pm__unary_name(pm__unary_kind kind) {
+    static const char *const names[] = {
+#define PM_UNARY(NAME, name, what) #name,
+#include "functions.def"
+#undef PM_UNARY
+    };
+    return names[kind];
+}
+
+const char *pm__glu_name(pm__glu_kind kind) {
+    static const char *const names[] = {
+#define PM_GLU(NAME, name, what) #name,
+#include "functions.def"
+#undef PM_GLU
+    };
+    return names[kind];
 }
 
 bool pm__cache_type(uint32_t i, pm__type *out) {
@@ -68,6 +86,17 @@ static uint64_t cache_bytes(const pm__tensor *t) {
     return pm__type_packed_bytes(t->type, t->n_col);
 }
 
+/* Rows of one sequence share one pass over the part of its caches that they see. */
+static void add_attention(pm__cost *cost, const pm__node *node, uint64_t rows, uint64_t n_ctx) {
+    const uint64_t window = node->params.attention.window;
+    const uint64_t n_seen = window != 0 && window < n_ctx ? window : n_ctx;
+    const uint64_t n_k = node->params.attention.head_dim, n_v = node->params.attention.head_dim_v;
+    cost->bytes += n_seen * cache_bytes(node->in[1]);
+    if (node->in[2] != node->in[1])
+        cost->bytes += n_seen * cache_bytes(node->in[2]);
+    cost->flops = 2 * rows * node->params.attention.n_head * (n_k + n_v) * n_seen;
+}
+
 pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx) {
     const uint64_t rows = row_count(node->out, n_row, n_out);
     const uint64_t elements = rows * node->out->n_col;
@@ -79,7 +108,11 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         cost.bytes = n_row * row_bytes(node->in[0]) + whole_bytes(node->out, n_row, n_out);
         break;
     case PM__OP_RMSNORM:
+    case PM__OP_L2NORM:
         cost.flops = 4 * elements;
+        break;
+    case PM__OP_LAYERNORM:
+        cost.flops = 7 * elements;
         break;
     case PM__OP_MATMUL:
         cost.flops = 2 * elements * node->in[0]->n_col;
@@ -90,19 +123,23 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
     case PM__OP_KV_STORE:
         cost.bytes += n_row * cache_bytes(node->out);
         break;
-    case PM__OP_ATTENTION: /* rows of one sequence share one pass over its caches */
-        cost.bytes += n_ctx * (cache_bytes(node->in[1]) + cache_bytes(node->in[2]));
-        cost.flops = 4 * elements * n_ctx;
+    case PM__OP_ATTENTION:
+        add_attention(&cost, node, rows, n_ctx);
         break;
-    case PM__OP_SWIGLU:
+    case PM__OP_GLU:
+    case PM__OP_UNARY:
         cost.flops = 5 * elements;
         break;
     case PM__OP_ADD:
+    case PM__OP_MUL:
+    case PM__OP_TEMPER:
         cost.flops = elements;
         break;
-    case PM__OP_SELECT: /* only the rows it copies */
+    case PM__OP_SLICE: /* only what it copies */
+    case PM__OP_SELECT:
         cost.bytes = 2 * whole_bytes(node->out, n_row, n_out);
         break;
+    case PM__OP_CONCAT:
     case PM__OP_SAMPLE:
     case PM__OP_ADVANCE:
     case PM__OP_COUNT:

@@ -11,7 +11,7 @@
 #include "../format/quant.h"
 
 typedef enum pm__op {
-#define PM_OP(NAME, name, nmse, what) PM__OP_##NAME,
+#define PM_OP(NAME, name, matrix, nmse, what) PM__OP_##NAME,
 #include "ops.def"
 #undef PM_OP
     PM__OP_COUNT
@@ -19,6 +19,7 @@ typedef enum pm__op {
 
 typedef struct pm__op_info {
     const char *name, *what;
+    int matrix; /* which input is a weight of any type; -1: none */
     double nmse;
 } pm__op_info;
 
@@ -68,32 +69,83 @@ typedef enum pm__rope_style {
     PM__ROPE_HALVES /* elements i and i + n_rot/2 (NeoX) */
 } pm__rope_style;
 
+typedef enum pm__unary_kind {
+#define PM_UNARY(NAME, name, what) PM__##NAME,
+#include "functions.def"
+#undef PM_UNARY
+    PM__UNARY_COUNT
+} pm__unary_kind;
+
+typedef enum pm__glu_kind {
+#define PM_GLU(NAME, name, what) PM__GLU_##NAME,
+#include "functions.def"
+#undef PM_GLU
+    PM__GLU_COUNT
+} pm__glu_kind;
+
+/* "gelu", "silu" */
+const char *pm__unary_name(pm__unary_kind kind);
+const char *pm__glu_name(pm__glu_kind kind);
+
 typedef union pm__op_params {
     struct {
+        bool positions; /* rows of the table by position, not by token */
+    } embed;
+    struct {
+        uint32_t head_dim; /* columns that are normed together */
         float eps;
-    } rmsnorm;
+    } norm; /* RMSNORM, LAYERNORM, L2NORM */
     struct {
         uint32_t head_dim, n_rot; /* n_rot <= head_dim, even; the rest of a head passes through */
         pm__rope_style style;
         float freq_base, freq_scale;
+        float scale; /* of cosine and sine */
     } rope;
     struct {
-        uint32_t n_head, n_head_kv, head_dim;
+        uint32_t n_head, n_head_kv, head_dim, head_dim_v;
         float scale;
+        uint32_t window; /* 0: none */
+        bool bidirectional;
+        float softcap, max_alibi_bias; /* 0: none */
     } attention;
+    struct {
+        pm__unary_kind kind;
+        float a, b; /* SCALE: factor; SOFTCAP: cap; CLAMP: low, high */
+    } unary;
+    struct {
+        pm__glu_kind kind;
+    } glu;
+    struct {
+        float scale;
+        uint32_t original;
+    } temper;
+    struct {
+        uint32_t n_group, stride, first, n;
+    } slice;
+    struct {
+        uint32_t n_group, n_a, n_b; /* columns of a group of either */
+        uint32_t b_stride;          /* n_b, or 0: b has one group for all */
+    } concat;
 } pm__op_params;
 
-enum { PM__MOST_INPUTS = 6, PM__MOST_HEAD_DIM = 1024 };
+enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
 
 /* Inputs by operation (a NULL input is an option not used):
- *   EMBED     0 weight [n_vocab, n_col], 1 step rows
- *   RMSNORM   0 x, 1 weight [1, n_col]
+ *   EMBED     0 weight [n_vocab or positions, n_col], 1 step rows
+ *   RMSNORM   0 x, 1 weight [1, head_dim or n_col] or NULL
+ *   LAYERNORM 0 x, 1 weight as for RMSNORM, 2 bias like it or NULL
+ *   L2NORM    0 x
  *   MATMUL    0 x, 1 weight [n_out, n_in], 2 bias [1, n_out] or NULL, 3 residual like y or NULL
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
- *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages
- *   SWIGLU    0 gate, 1 up
- *   ADD       0 a, 1 b
+ *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,
+ *             6 relative bias [buckets, n_head] or NULL
+ *   GLU       0 gate, 1 up
+ *   UNARY     0 x
+ *   ADD, MUL  0 a, 1 b: like a, a weight [1, n_col] or [1, 1], or [rows, 1]
+ *   TEMPER    0 x, 1 step rows
+ *   SLICE     0 x
+ *   CONCAT    0 a, 1 b
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
  *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written),
@@ -135,6 +187,7 @@ typedef struct pm__graph {
     uint32_t n_state; /* not 0: rows of a sequence cannot be evaluated twice (engine/recover.c) */
     size_t node_capacity, activation_capacity, cache_capacity, state_capacity;
     pm__cache_types cache_types; /* for a model to build its caches with */
+    uint32_t n_ctx;              /* positions a sequence has in the session */
     const pm__tensor *step[PM__STEP_PART_COUNT];
     const pm__tensor *logits;
     pm_status status;  /* of the first builder call that failed; later ones return NULL */

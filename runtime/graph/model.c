@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PM_MODEL(name) extern const pm__arch pm__arch_##name;
@@ -152,111 +153,6 @@ void pm__key_refuse(pm__model_def *def, const char *key, const char *why) {
         pm__fail(PM_UNSUPPORTED, "model: %s.%s is %s: %s", def->arch->name, key, value, why);
 }
 
-/* ---- tensors --------------------------------------------------------------------------------- */
-
-static const pm__gguf_tensor *find_tensor(const pm__model_def *def, const char *fmt, va_list args) {
-    char name[MOST_NAME];
-    vsnprintf(name, sizeof name, fmt, args);
-    return def->status == PM_OK ? pm__gguf_find_tensor(def->gguf, name) : NULL;
-}
-
-static pm__t claim(pm__model_def *def, const pm__gguf_tensor *t, uint32_t n_row, uint32_t n_col) {
-    if (t->shape[0] != n_col || t->shape[1] != n_row || t->shape[2] != 1 || t->shape[3] != 1) {
-        def->status =
-            pm__fail(PM_BAD_FILE,
-                     "model: tensor '%s' is [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
-                     "], but the keys of the file make it [%" PRIu32 ", %" PRIu32 "]",
-                     t->name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], n_col, n_row);
-        return NULL;
-    }
-    uint32_t *claim = &def->claims[t - def->gguf->tensors];
-    if (*claim != PM__CLAIM_NONE && *claim != PM__CLAIM_IGNORED)
-        return &def->weights[*claim].tensor;
-    *claim = def->n_weight;
-    pm__weight *w = &def->weights[def->n_weight];
-    *w = (pm__weight){.tensor = {.name = t->name,
-                                 .kind = PM__WEIGHT,
-                                 .type = t->type,
-                                 .rows = PM__ROWS_FIXED,
-                                 .n_row = n_row,
-                                 .n_col = n_col,
-                                 .index = def->n_weight},
-                      .data = t->data,
-                      .source = t};
-    def->n_weight++;
-    return &w->tensor;
-}
-
-static void missing_tensor(pm__model_def *def, const char *fmt, va_list args) {
-    char name[MOST_NAME];
-    vsnprintf(name, sizeof name, fmt, args);
-    if (def->status == PM_OK)
-        def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
-}
-
-pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
-    va_end(args);
-    if (t != NULL)
-        return claim(def, t, n_row, n_col);
-    va_start(args, fmt);
-    missing_tensor(def, fmt, args);
-    va_end(args);
-    return NULL;
-}
-
-pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
-    va_end(args);
-    if (t != NULL)
-        return claim(def, t, 1, n_col);
-    va_start(args, fmt);
-    missing_tensor(def, fmt, args);
-    va_end(args);
-    return NULL;
-}
-
-pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
-    va_end(args);
-    return t != NULL ? claim(def, t, n_row, n_col) : NULL;
-}
-
-pm__t pm__vector_or_null(pm__model_def *def, uint32_t n_col, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
-    va_end(args);
-    return t != NULL ? claim(def, t, 1, n_col) : NULL;
-}
-
-void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    const pm__gguf_tensor *t = find_tensor(def, fmt, args);
-    va_end(args);
-    if (t != NULL && def->claims[t - def->gguf->tensors] == PM__CLAIM_NONE)
-        def->claims[t - def->gguf->tensors] = PM__CLAIM_IGNORED;
-}
-
-uint32_t pm__tensor_rows(pm__model_def *def, const char *name) {
-    if (def->status != PM_OK)
-        return 1;
-    const pm__gguf_tensor *t = pm__gguf_find_tensor(def->gguf, name);
-    if (t == NULL)
-        def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
-    else if (t->shape[1] == 0 || t->shape[1] > INT32_MAX)
-        def->status =
-            pm__fail(PM_BAD_FILE, "model: tensor '%s' has %" PRIu64 " rows", name, t->shape[1]);
-    return def->status == PM_OK ? (uint32_t)t->shape[1] : 1;
-}
-
 /* ---- whole ----------------------------------------------------------------------------------- */
 
 static pm_status find_arch(pm__model_def *def) {
@@ -282,33 +178,21 @@ static pm_status find_arch(pm__model_def *def) {
                     known);
 }
 
-static pm_status all_claimed(const pm__model_def *def) {
-    for (uint64_t i = 0; i < def->gguf->n_tensor; i++)
-        if (def->claims[i] == PM__CLAIM_NONE)
-            return pm__fail(PM_UNSUPPORTED,
-                            "model: tensor '%s' has no place in architecture %s as it is built "
-                            "here; without it the model would be wrong",
-                            def->gguf->tensors[i].name, def->arch->name);
-    return PM_OK;
-}
-
 static pm_status load(pm__model_def *def) {
     const pm__gguf *gguf = def->gguf;
     PM_TRY(find_arch(def));
     if (gguf->n_tensor == 0 || gguf->n_tensor > INT32_MAX)
         return pm__fail(PM_BAD_FILE, "model: the file has %" PRIu64 " tensors", gguf->n_tensor);
-    /* All at once: claimed tensors are pointed at. */
     const uint32_t n = (uint32_t)gguf->n_tensor;
-    def->weights = pm__arena_array(&def->arena, n, sizeof def->weights[0]);
     def->claims = pm__arena_array(&def->arena, n, sizeof def->claims[0]);
     def->self = pm__arena_alloc(&def->arena, def->arch->self_bytes);
-    if (def->weights == NULL || def->claims == NULL || def->self == NULL)
+    if (def->claims == NULL || def->self == NULL)
         return PM_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < n; i++)
         def->claims[i] = PM__CLAIM_NONE;
     def->arch->load(def, def->self);
     PM_TRY(def->status);
-    return all_claimed(def);
+    return pm__model_def_check_claims(def);
 }
 
 pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf) {
@@ -320,13 +204,15 @@ pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf) {
 }
 
 void pm__model_def_finish(pm__model_def *def) {
+    free(def->weights);
     pm__arena_finish(&def->arena);
     *def = (pm__model_def){.status = PM_OK};
 }
 
 pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
-                              pm__graph *g) {
+                              uint32_t n_ctx, pm__graph *g) {
     pm__graph_init(g);
+    g->n_ctx = n_ctx;
     if (caches != NULL)
         g->cache_types = *caches;
     pm_status status = pm__graph_close(g, def->arch->build(g, def, def->self));

@@ -11,8 +11,9 @@ typedef struct pm__arch pm__arch;
 typedef struct pm__weight {
     pm__tensor tensor;   /* kind PM__WEIGHT */
     const uint8_t *data; /* in the file map, rows as the file holds them; NULL: they lie apart */
-    const pm__gguf_tensor *source; /* where data is NULL */
-    uint64_t first_row;            /* of the source */
+    const pm__gguf_tensor *source; /* where data is NULL; NULL: a constant */
+    uint64_t first_row;            /* of the source; of a part of a vector its first column */
+    struct pm__weight *next;       /* another part of the source, or NULL */
 } pm__weight;
 
 /* Row `row` as the file holds it. */
@@ -32,13 +33,14 @@ enum {
 typedef struct pm__model_def {
     const pm__arch *arch;
     const pm__gguf *gguf;
-    void *self; /* the architecture's own struct */
-    pm__weight *weights;
+    void *self;           /* the architecture's own struct */
+    pm__weight **weights; /* [n_weight] */
     uint32_t n_weight;
+    size_t weight_capacity;
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer; /* every architecture fills these */
     pm__arena arena;
     pm_status status; /* sticky, as in pm__graph */
-    uint32_t *claims; /* [gguf->n_tensor] index of its weight, or a PM__CLAIM_... */
+    uint32_t *claims; /* [gguf->n_tensor] index of its first weight, or a PM__CLAIM_... */
 } pm__model_def;
 
 /* An architecture: a file in models/ and a row in models/models.def. */
@@ -58,9 +60,12 @@ pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
 void pm__model_def_finish(pm__model_def *def);
 /* Init, build, close.
  * caches  their types; NULL: F32
+ * n_ctx   positions a sequence will have; some models turn them otherwise in a long context
  * errors  ARGUMENT: the model's heads cannot be cached in these types; OUT_OF_MEMORY */
 pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
-                              pm__graph *g);
+                              uint32_t n_ctx, pm__graph *g);
+/* errors  UNSUPPORTED: a tensor that nobody claimed, or not all of it */
+pm_status pm__model_def_check_claims(const pm__model_def *def);
 
 /* Keys. `key` follows "<architecture>."; a missing key without default, or a value outside [least,
  * most], sets def->status. */
@@ -81,15 +86,32 @@ bool pm__key_is(pm__model_def *def, const char *key, const char *text);
  * yet must not be ignored. */
 void pm__key_refuse(pm__model_def *def, const char *key, const char *why);
 
-/* Tensors. Shape must be exactly [n_row, n_col] (file order: n_col innermost); the name is
- * formatted. */
+/* Tensors; the name is formatted. A matrix must be exactly [n_row, n_col] (file order: n_col
+ * innermost), a vector have n_col elements in any shape. What is claimed again is the same weight.
+ * The ones with _or_null give NULL, without failing, if the file has none. */
 pm__t pm__matrix(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...)
     PM__PRINTF(4, 5);
-pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
-/* NULL, without failing, if the file has none. */
 pm__t pm__matrix_or_null(pm__model_def *def, uint32_t n_row, uint32_t n_col, const char *fmt, ...)
     PM__PRINTF(4, 5);
+pm__t pm__vector(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
 pm__t pm__vector_or_null(pm__model_def *def, uint32_t n_col, const char *fmt, ...) PM__PRINTF(3, 4);
+/* Rows [first, first + n_row) of a matrix of n_all rows, elements [first, first + n) of a vector of
+ * n_all, as weights of their own. All parts must be claimed in the end. */
+pm__t pm__matrix_rows(pm__model_def *def, uint32_t n_all, uint32_t first, uint32_t n_row,
+                      uint32_t n_col, const char *fmt, ...) PM__PRINTF(6, 7);
+pm__t pm__matrix_rows_or_null(pm__model_def *def, uint32_t n_all, uint32_t first, uint32_t n_row,
+                              uint32_t n_col, const char *fmt, ...) PM__PRINTF(6, 7);
+pm__t pm__vector_part(pm__model_def *def, uint32_t n_all, uint32_t first, uint32_t n,
+                      const char *fmt, ...) PM__PRINTF(5, 6);
+pm__t pm__vector_part_or_null(pm__model_def *def, uint32_t n_all, uint32_t first, uint32_t n,
+                              const char *fmt, ...) PM__PRINTF(5, 6);
+/* A tensor [n_in, n_out, n_expert] of the file as a matrix [n_expert * n_out, n_in]. */
+pm__t pm__experts(pm__model_def *def, uint32_t n_expert, uint32_t n_out, uint32_t n_in,
+                  const char *fmt, ...) PM__PRINTF(5, 6);
+pm__t pm__experts_or_null(pm__model_def *def, uint32_t n_expert, uint32_t n_out, uint32_t n_in,
+                          const char *fmt, ...) PM__PRINTF(5, 6);
+/* A weight [1, n] that load() computes; the values are copied. */
+pm__t pm__constant(pm__model_def *def, const char *name, const float *values, uint32_t n);
 
 /* Claims a tensor that the forward pass does not need, if the file has it. */
 void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);

@@ -1,0 +1,172 @@
+/* check_attention.c: cases of positions, caches and attention. */
+#include "case_list.h"
+
+#include <math.h>
+
+typedef struct rope_case {
+    pm__rope_desc desc;
+    uint32_t n_head, n_row, n_ctx;
+    bool quick, deep;
+} rope_case;
+
+static void case_rope(pm__case_list *l, const rope_case *r) {
+    pm__check_case c;
+    pm__rope_desc with = r->desc;
+    pm__case_init(&c, r->n_row, 1);
+    c.limits.n_ctx = r->n_ctx;
+    c.last_pos = r->n_ctx - 1;
+    c.positive = true;
+    c.quick = r->quick;
+    c.deep = r->deep;
+    const pm__t x = pm__case_activation(&c, "x", PM__ROWS_BATCH, r->n_head * with.head_dim);
+    if (with.freq_scale < 1)
+        with.factors = pm__case_weight(&c, "factors", PM__TYPE_F32, 1, with.n_rot / 2);
+    pm__rope(&c.graph, "rope", x, &with);
+    pm__case_give(l, &c, "%ux%u/rot%u/%s/base%g/scale%g/ctx%u/rows%u%s", r->n_head, with.head_dim,
+                  with.n_rot, with.style == PM__ROPE_HALVES ? "halves" : "pairs",
+                  (double)with.freq_base, (double)with.freq_scale, r->n_ctx, r->n_row,
+                  with.scale != 0 ? "/scaled" : "");
+}
+
+void pm__cases_rope(pm__case_list *l) {
+    static const pm__rope_desc descs[] = {
+        {2, 2, PM__ROPE_PAIRS, 10000.0f, 1, NULL, 0},
+        {10, 6, PM__ROPE_HALVES, 10000.0f, 1, NULL, 0},
+        {64, 64, PM__ROPE_PAIRS, 10000.0f, 1, NULL, 0},
+        {26, 26, PM__ROPE_HALVES, 500000.0f, 1, NULL, 0},
+        {128, 128, PM__ROPE_HALVES, 1e6f, 0.25f, NULL, 0},
+        {80, 32, PM__ROPE_PAIRS, 1e4f, 0.3f, NULL, 1.37f},
+        {256, 256, PM__ROPE_PAIRS, 1, 1, NULL, 0},
+    };
+    static const uint32_t ctxs[] = {1, 4096, 131072};
+    for (uint32_t i = 0; i < PM__COUNT(descs); i++) {
+        for (size_t k = 0; k < PM__COUNT(ctxs); k++) {
+            const uint32_t n_row = ctxs[k] == 1 ? 1 : pm__some_rows[i % 3 + 1];
+            const bool quick = ctxs[k] == 4096 && (i == 2 || i == 4);
+            case_rope(l, &(rope_case){descs[i], i % 3 + 1, n_row, ctxs[k], quick, false});
+        }
+    }
+    for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
+        case_rope(l, &(rope_case){descs[3], 2, n, PM__CASE_DEPTH, false, true});
+}
+
+typedef struct kv_store_case {
+    pm__type type;
+    uint32_t n_col, n_row, n_ctx; /* n_ctx 0: as usual */
+    float size, nan_part;
+    uint32_t zero_bits;
+    bool quick, deep;
+} kv_store_case;
+
+static void case_kv_store(pm__case_list *l, const kv_store_case *k) {
+    pm__check_case c;
+    pm__case_init(&c, k->n_row, 1);
+    c.size = k->size;
+    c.nan_part = k->nan_part;
+    c.zero_bits = k->zero_bits;
+    c.quick = k->quick;
+    c.deep = k->deep;
+    if (k->n_ctx != 0) {
+        c.limits.n_ctx = k->n_ctx;
+        c.last_pos = k->n_ctx - 1;
+    }
+    const uint32_t n_col = pm__case_fit(k->type, k->n_col);
+    const pm__t cache = pm__cache(&c.graph, "cache", k->type, n_col);
+    pm__kv_store(&c.graph, "kv_store", cache, pm__case_activation(&c, "x", PM__ROWS_BATCH, n_col));
+    pm__case_give(l, &c, "%s/%u/rows%u/ctx%u/size%g%s%s", pm__type_get(k->type)->name, n_col,
+                  c.n_row, c.limits.n_ctx, k->size > 0 ? (double)k->size : 1.0,
+                  k->nan_part > 0 ? "/nan" : "", k->zero_bits > 0 ? "/ties" : "");
+}
+
+void pm__cases_kv_store(pm__case_list *l) {
+    /* Halves that are subnormal, scales that vanish, all that passes the largest half and the
+     * largest float. */
+    static const float sizes[] = {1e-6f, 1e-7f, 1e-30f, 1e-37f, 3e4f, 1e37f};
+    pm__type t;
+    for (uint32_t type = 0; pm__cache_type(type, &t); type++) {
+        for (size_t i = 0; i < PM__COUNT(pm__some_cols); i++)
+            case_kv_store(l, &(kv_store_case){.type = t,
+                                              .n_col = pm__some_cols[i],
+                                              .n_row = pm__some_rows[(i + type) % 4],
+                                              .quick = i == 5});
+        for (size_t i = 0; i < PM__COUNT(sizes); i++)
+            case_kv_store(l, &(kv_store_case){t, 13, 3, 0, sizes[i], 0, 0, false, false});
+        case_kv_store(l, &(kv_store_case){t, 17, 5, 0, 0, 0.02f, 0, true, false});
+        case_kv_store(l, &(kv_store_case){t, 19, 33, 0, 0, 0, 12, true, false});
+        case_kv_store(l, &(kv_store_case){t, 21, 33, 0, 1e-6f, 0, 19, false, false});
+        for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
+            case_kv_store(l, &(kv_store_case){t, 45, n, 129, 0, 0, 0, false, true});
+        case_kv_store(l, &(kv_store_case){t, 34, 7, PM__CASE_DEPTH, 0, 0, 0, false, true});
+    }
+}
+
+typedef struct attention_case {
+    uint32_t head_dim, n_head, n_head_kv, n_ctx, last_pos, n_row;
+    float scale; /* beside 1 / sqrt(head_dim): large scores, of both signs */
+    bool quick, deep;
+} attention_case;
+
+static void case_attention(pm__case_list *l, pm__type k_type, pm__type v_type,
+                           const attention_case *a) {
+    const uint32_t n_kv = a->n_head_kv * a->head_dim;
+    const pm__attention_desc desc = {.n_head = a->n_head,
+                                     .n_head_kv = a->n_head_kv,
+                                     .head_dim = a->head_dim,
+                                     .scale = a->scale / sqrtf((float)a->head_dim)};
+    pm__check_case c;
+    pm__case_init(&c, a->n_row, 1);
+    c.limits.n_ctx = a->n_ctx;
+    if (a->n_ctx >= PM__CASE_DEPTH)
+        c.limits.n_seq = 1;
+    c.last_pos = a->last_pos;
+    c.outlier = 4;
+    c.quick = a->quick;
+    c.deep = a->deep;
+    const pm__t q = pm__case_activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);
+    const pm__t k = pm__cache(&c.graph, "k", k_type, n_kv);
+    const pm__t v = pm__cache(&c.graph, "v", v_type, n_kv);
+    pm__attention(&c.graph, "attention", q, k, v, &desc);
+    pm__case_give(l, &c, "%s-%s/%ux%u/kv%u/pos%u/rows%u/scale%g", pm__type_get(k_type)->name,
+                  pm__type_get(v_type)->name, desc.n_head, desc.head_dim, desc.n_head_kv,
+                  c.last_pos, c.n_row, (double)a->scale);
+}
+
+/* Both caches of one type. */
+static void cases_attention_type(pm__case_list *l, pm__type type) {
+    static const attention_case any[] = {
+        {2, 1, 1, 33, 0, 1, 1, false, false},
+        {10, 6, 2, 97, 31, 2, 1, false, false},
+        {26, 3, 1, 300, 299, 33, 1, true, false},
+        {80, 8, 2, 97, 63, 1, 1, false, false},
+        {130, 5, 1, 1031, 1030, 3, 1, false, false},
+        {34, 6, 3, 97, 0, 1, 1000, true, false},
+        {38, 3, 1, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 3, 1, false, true},
+    };
+    static const attention_case blocks[] = {
+        {64, 4, 4, 129, 32, 5, 1, false, false},
+        {256, 2, 1, 65, 64, 7, 1, false, false},
+        {128, 4, 2, 193, 127, 2, 1, false, false},
+        {96, 6, 3, 300, 299, 33, 1, false, false},
+        {64, 9, 3, 129, 128, 1, 1, true, false},
+        {32, 8, 8, 97, 0, 3, 1000, false, false},
+        {32, 5, 5, 1031, 1030, 3, 1, false, false},
+        {64, 6, 2, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 1, 1, false, true},
+    };
+    for (size_t i = 0; i < PM__COUNT(any) && pm__type_get(type)->block_n == 1; i++)
+        case_attention(l, type, type, &any[i]);
+    for (size_t i = 0; i < PM__COUNT(blocks); i++)
+        case_attention(l, type, type, &blocks[i]);
+    for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
+        case_attention(l, type, type, &(attention_case){32, 3, 1, 97, 96, n, 1, false, true});
+}
+
+void pm__cases_attention(pm__case_list *l) {
+    static const attention_case pair = {64, 6, 2, 129, 101, 3, 1, false, false};
+    pm__type k, v;
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
+        for (uint32_t j = 0; pm__cache_type(j, &v); j++)
+            if (i == j)
+                cases_attention_type(l, k);
+            else
+                case_attention(l, k, v, &pair);
+}

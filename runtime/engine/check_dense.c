@@ -1,0 +1,167 @@
+/* check_dense.c: cases of tokens, norms and matrices. */
+#include "case_list.h"
+
+/* Tried in every shape at any level. Kernels over other types differ from these only in how they
+ * read a chunk: some shapes show that, and a deep check tries all. */
+static bool is_thorough(pm__type type) {
+    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
+           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_K;
+}
+
+typedef struct embed_shape {
+    uint32_t cols, rows, part_rows;
+    bool quick, deep, positions;
+} embed_shape;
+
+static void case_embed(pm__case_list *l, pm__type type, const embed_shape *e) {
+    pm__check_case c;
+    pm__case_init(&c, e->rows, 1);
+    c.n_token = 61;
+    c.part_rows = e->part_rows;
+    c.quick = e->quick;
+    c.deep = e->deep || (e->part_rows == 0 && !is_thorough(type));
+    const uint32_t n_col = pm__case_fit(type, e->cols);
+    const uint32_t n_row = e->positions ? c.limits.n_ctx : c.n_token;
+    const pm__t table = pm__case_weight(&c, "table", type, n_row, n_col);
+    (e->positions ? pm__embed_positions : pm__embed)(&c.graph, "embed", table);
+    pm__case_give(l, &c, "%s/%ux%u/rows%u%s%s", pm__type_get(type)->name, n_row, n_col, c.n_row,
+                  c.part_rows > 0 ? "/parts" : "", e->positions ? "/positions" : "");
+}
+
+void pm__cases_embed(pm__case_list *l) {
+    static const embed_shape shapes[] = {
+        {1, 1, 0, false, false, false},  {7, 2, 17, true, false, false},
+        {33, 5, 0, false, false, false}, {34, 33, 17, false, false, false},
+        {3, 5, 23, true, false, true},
+    };
+    for (int type = 0; type < PM__TYPE_COUNT; type++) {
+        for (size_t i = 0; i < PM__COUNT(shapes) && pm__case_takes_type(l, type); i++)
+            case_embed(l, (pm__type)type, &shapes[i]);
+        for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH && pm__case_takes_type(l, type); n++)
+            case_embed(l, (pm__type)type, &(embed_shape){9, n, 0, false, true, false});
+    }
+}
+
+/* head_dim 0: rows as a whole */
+typedef struct norm_case {
+    uint32_t n_head, head_dim;
+    bool weight, bias;
+    bool own; /* each head has its own weights */
+    bool quick, deep;
+} norm_case;
+
+static const norm_case norms[] = {
+    {1, 1, true, true, false, false, false},    {1, 7, true, true, false, false, false},
+    {1, 127, true, true, false, false, false},  {1, 128, true, false, false, false, false},
+    {1, 129, true, true, false, true, false},   {1, 1031, true, true, false, false, false},
+    {5, 16, true, false, false, true, false},   {3, 64, true, true, false, false, false},
+    {7, 130, false, false, false, true, false}, {4, 24, true, true, true, false, false},
+    {2, 257, true, false, true, true, false},   {1, 640, false, false, false, false, false},
+};
+
+static void case_norm(pm__case_list *l, pm__op op, const norm_case *n, uint32_t n_row) {
+    pm__check_case c;
+    const uint32_t n_col = n->n_head * n->head_dim;
+    const bool outs = n->head_dim == 640;
+    pm__case_init(&c, outs ? n_row + 1 : n_row, outs ? n_row : 1);
+    c.quick = n->quick && n_row == 5;
+    c.deep = n->deep;
+    const pm__t x = pm__case_activation(&c, "x", outs ? PM__ROWS_OUT : PM__ROWS_BATCH, n_col);
+    const uint32_t n_weight = n->own ? n_col : n->head_dim;
+    pm__t w = NULL, bias = NULL;
+    if (n->weight && op != PM__OP_L2NORM)
+        w = pm__case_weight(&c, "w", PM__TYPE_F32, 1, n_weight);
+    if (n->bias && op == PM__OP_LAYERNORM)
+        bias = pm__case_weight(&c, "bias", PM__TYPE_F32, 1, n_weight);
+    if (op == PM__OP_RMSNORM)
+        pm__rmsnorm_heads(&c.graph, "norm", x, w, n->head_dim, 1e-5f);
+    else if (op == PM__OP_LAYERNORM)
+        pm__layernorm_heads(&c.graph, "norm", x, w, bias, n->head_dim, 1e-5f);
+    else
+        pm__l2norm(&c.graph, "norm", x, n->head_dim, 1e-6f);
+    pm__case_give(l, &c, "%ux%u/rows%u%s%s%s", n->n_head, n->head_dim, n_row,
+                  w == NULL ? ""
+                  : n->own  ? "/weights"
+                            : "/weight",
+                  bias != NULL ? "/bias" : "", outs ? "/outs" : "");
+}
+
+static void cases_norm(pm__case_list *l, pm__op op) {
+    for (size_t i = 0; i < PM__COUNT(norms); i++)
+        for (size_t r = 0; r < PM__COUNT(pm__some_rows); r++)
+            if (i < 6 || r % 2 == i % 2)
+                case_norm(l, op, &norms[i], pm__some_rows[r]);
+    for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
+        case_norm(l, op, &(norm_case){1, 301, true, true, false, false, true}, n);
+}
+
+void pm__cases_rmsnorm(pm__case_list *l) {
+    cases_norm(l, PM__OP_RMSNORM);
+}
+
+void pm__cases_layernorm(pm__case_list *l) {
+    cases_norm(l, PM__OP_LAYERNORM);
+}
+
+void pm__cases_l2norm(pm__case_list *l) {
+    cases_norm(l, PM__OP_L2NORM);
+}
+
+typedef struct matmul_shape {
+    uint32_t n_in, n_out; /* n_in in blocks of the type */
+    uint32_t part_rows, most_group_x;
+    bool bias, residual, outs;
+    bool quick, deep;
+} matmul_shape;
+
+static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, uint32_t n_row) {
+    pm__check_case c;
+    pm__case_init(&c, m->outs ? n_row + 3 : n_row, m->outs ? n_row : 1);
+    c.part_rows = m->part_rows;
+    c.most_group_x = m->most_group_x;
+    c.quick = m->quick && (n_row == 1 || n_row == 33);
+    c.deep = m->deep || (!is_thorough(type) && !(m->quick && (n_row == 3 || n_row == 33)));
+    const uint32_t n_in = pm__case_fit(type, m->n_in);
+    const pm__row_count rows = m->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
+    const pm__t x = pm__case_activation(&c, "x", rows, n_in);
+    const pm__t w = pm__case_weight(&c, "w", type, m->n_out, n_in);
+    const pm__t bias = m->bias ? pm__case_weight(&c, "bias", PM__TYPE_F32, 1, m->n_out) : NULL;
+    const pm__t residual = m->residual ? pm__case_activation(&c, "residual", rows, m->n_out) : NULL;
+    pm__matmul_add(&c.graph, "matmul", x, w, bias, residual);
+    pm__case_give(l, &c, "%s/%ux%u/rows%u%s%s%s%s%s", pm__type_get(type)->name, m->n_out, n_in,
+                  n_row, m->bias ? "/bias" : "", m->residual ? "/residual" : "",
+                  m->part_rows > 0 ? "/parts" : "", m->outs ? "/outs" : "",
+                  m->most_group_x > 0 ? "/wide" : "");
+}
+
+void pm__cases_matmul(pm__case_list *l) {
+    static const matmul_shape elements[] = {
+        {1, 1, 0, 0, false, false, false, false, false},
+        {7, 3, 0, 0, true, false, false, false, false},
+        {31, 5, 0, 0, false, true, true, false, false},
+        {32, 64, 0, 0, false, false, false, false, false},
+        {33, 63, 23, 0, true, true, false, true, false},
+        {64, 65, 0, 0, true, true, true, false, false},
+        {613, 131, 50, 0, false, true, false, false, false},
+        {260, 300, 0, 2, false, false, false, false, false},
+    };
+    static const matmul_shape blocks[] = {
+        {1, 3, 0, 0, true, false, false, false, false},
+        {2, 64, 0, 0, false, false, false, false, false},
+        {3, 65, 23, 0, true, true, true, true, false},
+        {7, 131, 50, 0, false, true, false, false, false},
+        {19, 67, 0, 2, false, true, false, false, false},
+    };
+    static const matmul_shape any = {5, 71, 0, 0, true, true, false, false, true};
+    static const uint32_t rows[] = {1, 3, 7, 31, 32, 33, 67};
+    for (int type = 0; type < PM__TYPE_COUNT; type++) {
+        const bool in_blocks = pm__type_get((pm__type)type)->block_n > 1;
+        const matmul_shape *shapes = in_blocks ? blocks : elements;
+        const size_t n = in_blocks ? PM__COUNT(blocks) : PM__COUNT(elements);
+        for (size_t i = 0; i < n && pm__case_takes_type(l, type); i++)
+            for (size_t r = 0; r < PM__COUNT(rows); r++)
+                case_matmul(l, (pm__type)type, &shapes[i], rows[r]);
+        for (uint32_t r = 1; r <= PM__CASE_MOST_BATCH && pm__case_takes_type(l, type); r++)
+            case_matmul(l, (pm__type)type, &any, r);
+    }
+}

@@ -1,0 +1,137 @@
+/* lower_attention.c: positions, caches, and attention over them. */
+#include "draft.h"
+
+#include "../base/checked.h"
+
+#include <math.h>
+
+static void split_fraction(double fraction, uint32_t *hi, uint32_t *lo) {
+    const double scaled = fraction * 0x1p32;
+    *hi = scaled < 0x1p32 ? (uint32_t)scaled : UINT32_MAX;
+    *lo = scaled < 0x1p32 ? (uint32_t)((scaled - *hi) * 0x1p32) : UINT32_MAX;
+}
+
+pm_status pm__lower_rope(pm__draft *d) {
+    const pm__node *node = d->node;
+    const double two_pi = 6.283185307179586477, base = node->params.rope.freq_base;
+    const double scale = node->params.rope.freq_scale, n_rot = node->params.rope.n_rot;
+    if (!(base >= 1.0) || !(scale >= 0.0) || !(scale < two_pi) || n_rot > 512 ||
+        node->params.rope.head_dim % 2 != 0)
+        return pm__fail(PM_UNSUPPORTED,
+                        "lower: node '%s': rotation of %g of %u columns, base %g, scale %g: the "
+                        "kernel needs at most 512 of an even number, a base of 1 or more, a scale "
+                        "below 6.28",
+                        node->name, n_rot, node->params.rope.head_dim, base, scale);
+    struct pm_push_rope words = {.scale = node->params.rope.scale};
+    split_fraction(scale / two_pi, &words.turn_hi, &words.turn_lo);
+    for (int j = 0; j < PM_ROPE_POWERS; j++)
+        split_fraction(pow(base, -2.0 * (1 << j) / n_rot), &words.power_hi[j], &words.power_lo[j]);
+    pm__push(d, &words, sizeof words);
+    pm__bind(d, node->in[0], PM__READ);
+    pm__bind(d, node->out, PM__WRITE);
+    pm__bind(d, node->in[1], PM__READ);
+    pm__bind_option(d, node->in[2], "HAS_FACTORS");
+    pm__spec(d, node->out->n_col);
+    pm__spec(d, node->params.rope.head_dim);
+    pm__spec(d, node->params.rope.n_rot);
+    pm__spec(d, node->params.rope.style == PM__ROPE_HALVES);
+    d->n_item = node->out->n_col / 2;
+    return PM_OK;
+}
+
+/* The planes of a cache: quants, and scales where the type has any. */
+static pm__region quants_of(const pm__draft *d, const pm__tensor *cache) {
+    pm__region region = pm__place_of(d, cache);
+    const pm__cache_layout at = pm__limits_cache_layout(d->in->limits, cache);
+    if (at.scales_row > 0)
+        region.bytes = at.scales;
+    return region;
+}
+
+static void bind_scales(pm__draft *d, const pm__tensor *cache, unsigned how) {
+    const pm__cache_layout at = pm__limits_cache_layout(d->in->limits, cache);
+    pm__region region = pm__place_of(d, cache);
+    if (at.scales_row == 0) {
+        pm__bind_region(d, d->dispatch.bindings[0], PM__UNUSED);
+        return;
+    }
+    region.offset += at.scales;
+    region.bytes -= at.scales;
+    pm__bind_region(d, region, how);
+}
+
+pm_status pm__lower_kv_store(pm__draft *d) {
+    const pm__tensor *cache = d->node->out;
+    const uint32_t n_quant = pm__type_quant_words(cache->type, cache->n_col);
+    pm__bind(d, d->node->in[0], PM__READ);
+    pm__bind_region(d, quants_of(d, cache), PM__WRITE);
+    pm__bind(d, d->node->in[1], PM__READ);
+    pm__bind(d, d->node->in[2], PM__READ);
+    bind_scales(d, cache, PM__WRITE);
+    pm__define_type(d, "C", cache);
+    pm__spec(d, cache->n_col);
+    pm__spec(d, d->in->limits->n_ctx);
+    pm__spec_planes(d, cache);
+    d->n_item = pm__type_get(cache->type)->block_n > 1 ? cache->n_col / 4 : n_quant;
+    return PM_OK;
+}
+
+/* Chunks of a cache row that hold a head, wherever it begins. */
+static uint32_t chunks_of_head(const pm__tensor *cache, uint32_t head_dim) {
+    const uint32_t n_chunk = pm__type_chunks(cache->type, cache->n_col);
+    const uint32_t n_each = pm__ceil_div(cache->n_col, n_chunk);
+    return pm__ceil_div(head_dim, n_each) + (head_dim % n_each != 0);
+}
+
+/* Loops of attention.comp: over tiles of positions, in each over the chunks of a key, over the
+ * positions whose values an invocation adds, and in two reductions. */
+static pm_status check_turns(const pm__draft *d, uint32_t head_dim) {
+    const uint32_t wg = d->kernel->workgroup, most = d->in->gpu->caps.most_turns;
+    const uint32_t k_n = chunks_of_head(d->node->in[1], head_dim);
+    const uint32_t n_group = pm__most_u32(1, wg / chunks_of_head(d->node->in[2], head_dim));
+    const uint32_t of_tile = 1 + k_n + pm__ceil_div(wg, n_group) + 2 * (wg / 4);
+    const uint32_t n_tile = (most - 2 * wg) / of_tile;
+    if (most == UINT32_MAX || d->in->limits->n_ctx <= n_tile * wg)
+        return PM_OK;
+    return pm__fail(
+        PM_UNSUPPORTED,
+        "lower: node '%s': a context of %u positions: %s ends the loops of a kernel after "
+        "%u turns, which serve %u; use a smaller -c, a newer driver or another --device",
+        d->node->name, d->in->limits->n_ctx, d->in->gpu->info.driver, most, n_tile * wg);
+}
+
+pm_status pm__lower_attention(pm__draft *d) {
+    const pm__node *node = d->node;
+    const uint32_t head_dim = node->params.attention.head_dim;
+    if (head_dim % 2 != 0 || head_dim > 4 * d->kernel->workgroup)
+        return pm__fail(PM_UNSUPPORTED,
+                        "lower: node '%s': heads of %u columns: the kernel needs an "
+                        "even number of at most %u",
+                        node->name, head_dim, 4 * d->kernel->workgroup);
+    if (node->params.attention.head_dim_v != head_dim || node->params.attention.window != 0 ||
+        node->params.attention.bidirectional || node->params.attention.softcap > 0 ||
+        node->params.attention.max_alibi_bias > 0 || node->in[5] != NULL || node->in[6] != NULL)
+        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': the kernel has plain attention only",
+                        node->name);
+    PM_TRY(check_turns(d, head_dim));
+    const struct pm_push_attention words = {node->params.attention.scale};
+    pm__bind(d, node->in[0], PM__READ);
+    pm__bind_region(d, quants_of(d, node->in[1]), PM__READ);
+    pm__bind_region(d, quants_of(d, node->in[2]), PM__READ);
+    pm__bind(d, node->out, PM__WRITE);
+    pm__bind(d, node->in[3], PM__READ);
+    pm__bind(d, node->in[4], PM__READ);
+    bind_scales(d, node->in[1], PM__READ);
+    bind_scales(d, node->in[2], PM__READ);
+    pm__define_type(d, "K", node->in[1]);
+    pm__define_type(d, "V", node->in[2]);
+    pm__spec(d, head_dim);
+    pm__spec(d, node->params.attention.n_head);
+    pm__spec(d, node->params.attention.n_head_kv);
+    pm__spec(d, d->in->limits->n_ctx);
+    pm__spec_planes(d, node->in[1]);
+    pm__spec_planes(d, node->in[2]);
+    pm__push(d, &words, sizeof words);
+    d->n_item = node->params.attention.n_head;
+    return PM_OK;
+}

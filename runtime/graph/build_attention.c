@@ -1,0 +1,144 @@
+/* build_attention.c: positions, caches, and attention over them. */
+#include "builder.h"
+
+pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, x))
+        return NULL;
+    if (desc->head_dim == 0 || x->n_col % desc->head_dim != 0 || desc->n_rot == 0 ||
+        desc->n_rot % 2 != 0 || desc->n_rot > desc->head_dim) {
+        pm__build_fail(g, name, "cannot rotate %u of each %u columns of %u", desc->n_rot,
+                       desc->head_dim, x->n_col);
+        return NULL;
+    }
+    if (desc->factors != NULL && !pm__build_is_weight(g, name, desc->factors, 1, desc->n_rot / 2))
+        return NULL;
+    pm__node node = {.op = PM__OP_ROPE,
+                     .name = name,
+                     .in = {x, pm__build_step(g, PM__STEP_ROWS), desc->factors}};
+    node.params.rope.head_dim = desc->head_dim;
+    node.params.rope.n_rot = desc->n_rot;
+    node.params.rope.style = desc->style;
+    node.params.rope.freq_base = desc->freq_base;
+    node.params.rope.freq_scale = desc->freq_scale;
+    node.params.rope.scale = desc->scale != 0 ? desc->scale : 1;
+    return pm__build_node(g, &node, x->rows, x->n_col);
+}
+
+/* Whether blocks of the type cut n values, which are `what`; the type is the user's choice. */
+static bool can_cut(pm__graph *g, const char *name, pm__type type, uint32_t n, const char *what) {
+    const pm__type_info *info = pm__type_get(type);
+    if (n % info->block_n == 0)
+        return true;
+    g->status =
+        pm__fail(PM_ARGUMENT,
+                 "graph: %s%s: %s of %u values cannot be kept as %s, which has blocks of "
+                 "%u; f16 and f32 fit any (--cache-type-k, --cache-type-v)",
+                 g->scope != NULL ? g->scope : "", name, what, n, info->file, info->block_n);
+    return false;
+}
+
+static bool is_cache(pm__graph *g, const char *name, pm__t cache, uint64_t n_col) {
+    if (cache != NULL && cache->kind == PM__CACHE && cache->n_col == n_col)
+        return true;
+    return pm__build_fail(g, name, "needed is a cache of %llu columns, '%s' has %u",
+                          (unsigned long long)n_col, cache != NULL ? cache->name : "(none)",
+                          cache != NULL ? cache->n_col : 0);
+}
+
+static bool is_cache_type(pm__type type) {
+    pm__type one;
+    for (uint32_t i = 0; pm__cache_type(i, &one); i++)
+        if (one == type)
+            return true;
+    return false;
+}
+
+pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col) {
+    if (g->status != PM_OK || !can_cut(g, name, type, n_col, "rows"))
+        return NULL;
+    if (!is_cache_type(type)) {
+        pm__build_fail(g, name, "a cache cannot be %s", pm__type_get(type)->file);
+        return NULL;
+    }
+    if (n_col == 0) {
+        pm__build_fail(g, name, "a cache needs columns");
+        return NULL;
+    }
+    const pm__tensor cache = {
+        .name = pm__build_name(g, name), .kind = PM__CACHE, .type = type, .n_col = n_col};
+    return cache.name != NULL ? pm__build_cache(g, &cache) : NULL;
+}
+
+void pm__kv_store(pm__graph *g, const char *name, pm__t cache, pm__t x) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, x) ||
+        !is_cache(g, name, cache, x->n_col))
+        return;
+    const pm__node node = {
+        .op = PM__OP_KV_STORE,
+        .name = pm__build_name(g, name),
+        .in = {x, pm__build_step(g, PM__STEP_ROWS), pm__build_step(g, PM__STEP_PAGES)},
+        .out = cache};
+    pm__build_add(g, &node);
+}
+
+static bool is_head_dim(uint32_t n) {
+    return n > 0 && n <= PM__MOST_HEAD_DIM;
+}
+
+static bool heads_fit(pm__graph *g, const char *name, pm__t q, const pm__attention_desc *d) {
+    if (is_head_dim(d->head_dim) && d->head_dim_v <= PM__MOST_HEAD_DIM && d->n_head > 0 &&
+        d->n_head_kv > 0 && d->n_head % d->n_head_kv == 0 &&
+        (uint64_t)d->n_head * d->head_dim == q->n_col)
+        return true;
+    return pm__build_fail(g, name, "%u heads, %u key heads of %u do not fit %u columns", d->n_head,
+                          d->n_head_kv, d->head_dim, q->n_col);
+}
+
+/* Values may be the first columns of the keys' only head. */
+static bool caches_fit(pm__graph *g, const char *name, const pm__node *node, uint32_t n_head_kv) {
+    const uint32_t n_k = node->params.attention.head_dim, n_v = node->params.attention.head_dim_v;
+    pm__t k = node->in[1], v = node->in[2];
+    const bool shared = k == v && n_head_kv == 1 && n_v <= n_k;
+    return is_cache(g, name, k, (uint64_t)n_head_kv * n_k) &&
+           (shared || is_cache(g, name, v, (uint64_t)n_head_kv * n_v)) &&
+           can_cut(g, name, k->type, n_k, "heads") && can_cut(g, name, v->type, n_v, "heads");
+}
+
+static bool extras_fit(pm__graph *g, const char *name, const pm__attention_desc *d) {
+    if (d->sinks != NULL && !pm__build_is_weight(g, name, d->sinks, 1, d->n_head))
+        return false;
+    if (d->rel_bias != NULL && !pm__build_is_weight(g, name, d->rel_bias, 0, d->n_head))
+        return false;
+    if (d->softcap >= 0 && d->max_alibi_bias >= 0 && (d->sinks == NULL || d->rel_bias == NULL) &&
+        (d->rel_bias == NULL || d->rel_bias->n_row >= 4))
+        return true;
+    return pm__build_fail(g, name, "a soft cap of %g, an ALiBi bias of %g%s", (double)d->softcap,
+                          (double)d->max_alibi_bias,
+                          d->rel_bias == NULL ? ""
+                          : d->sinks != NULL  ? ", sinks and biases"
+                                              : ", too few biases");
+}
+
+pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
+                    const pm__attention_desc *desc) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, q) || !heads_fit(g, name, q, desc) ||
+        !extras_fit(g, name, desc))
+        return NULL;
+    const uint32_t head_dim_v = desc->head_dim_v != 0 ? desc->head_dim_v : desc->head_dim;
+    pm__node node = {.op = PM__OP_ATTENTION,
+                     .name = name,
+                     .in = {q, k, v, pm__build_step(g, PM__STEP_ROWS),
+                            pm__build_step(g, PM__STEP_PAGES), desc->sinks, desc->rel_bias}};
+    node.params.attention.n_head = desc->n_head;
+    node.params.attention.n_head_kv = desc->n_head_kv;
+    node.params.attention.head_dim = desc->head_dim;
+    node.params.attention.head_dim_v = head_dim_v;
+    node.params.attention.scale = desc->scale;
+    node.params.attention.window = desc->window;
+    node.params.attention.bidirectional = desc->bidirectional;
+    node.params.attention.softcap = desc->softcap;
+    node.params.attention.max_alibi_bias = desc->max_alibi_bias;
+    if (!caches_fit(g, name, &node, desc->n_head_kv))
+        return NULL;
+    return pm__build_node(g, &node, q->rows, desc->n_head * head_dim_v);
+}
