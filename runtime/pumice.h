@@ -368,6 +368,48 @@ PM_API pm_status pm_generate(pm_session *session, const pm_generate_desc *desc,
                              pm_generation **out);
 PM_API void pm_generation_free(pm_generation *generation);
 
+/* ---- model files ----------------------------------------------------------------------------- */
+
+/* What becomes of a tensor. */
+typedef struct pm_quantized {
+    const char *name;
+    uint64_t index, n;     /* among n tensors */
+    const uint64_t *shape; /* [4], innermost first */
+    const char *from, *to; /* types; the same: it is copied */
+    const char
+        *instead_of; /* the type it would have, but for the length of its rows; "": it has it */
+    uint64_t from_bytes, to_bytes;
+    bool weighted; /* by importances */
+} pm_quantized;
+
+typedef struct pm_quantize_desc {
+    const char *path;    /* as in pm_model_desc */
+    const char *type;    /* "Q4_K_M": a name that pm_quantize_type lists */
+    const char *imatrix; /* file of importances, as pm_imatrix writes it; NULL: none */
+    /* Types ("Q6_K") instead of those of the mix: for the matrix that gives the logits, for
+     * token_embd.weight; NULL: the mix's. */
+    const char *output_type, *embedding_type;
+    /* [n_tensor_type] "PATTERN=TYPE": matrices in whose name the extended regular expression is
+     * found, whatever else says; the first one that is counts. */
+    const char *const *tensor_types;
+    size_t n_tensor_type;
+    bool pure;         /* all matrices get the type of most of them */
+    bool requantize;   /* matrices that have lost precision already may lose more */
+    uint32_t n_thread; /* 0: one a processor */
+    pm_write_fn write; /* NULL: nothing is computed, on_tensor is called alone */
+    /* Before the tensor is written; may be NULL. */
+    void (*on_tensor)(void *user, const pm_quantized *tensor);
+    pm_progress_fn progress; /* may be NULL */
+    void *user;
+} pm_quantize_desc;
+
+/* Writes the model with its matrices in other types, as one GGUF file.
+ * errors  ARGUMENT (no such type or pattern), BAD_FILE (also what is no number), UNSUPPORTED (a
+ *         matrix is quantised already), FAILURE (write() was), CANCELLED, OUT_OF_MEMORY */
+PM_API pm_status pm_quantize(const pm_quantize_desc *desc);
+/* The i-th type that can be asked for; false past the last. */
+PM_API bool pm_quantize_type(size_t i, const char **name, const char **what);
+
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 typedef enum pm_check_level {

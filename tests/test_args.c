@@ -103,9 +103,9 @@ static void test_defaults_and_repeats(void **state) {
     assert_int_equal(o.n_predict, 77);
     assert_true(parse("-n|3|-n|4|-r|one|--stop=two", &o, message));
     assert_int_equal(o.n_predict, 4);
-    assert_int_equal(o.n_stop, 2);
-    assert_string_equal(o.stop[0], "one");
-    assert_string_equal(o.stop[1], "two");
+    assert_int_equal(o.stop.n, 2);
+    assert_string_equal(o.stop.items[0], "one");
+    assert_string_equal(o.stop.items[1], "two");
 }
 
 static void test_texts_may_look_like_options(void **state) {
@@ -241,14 +241,14 @@ static void test_refusals(void **state) {
 
 static void test_too_many_stops(void **state) {
     (void)state;
-    char words[16 * (PM__MOST_STOP + 1)] = "-r|x";
+    char words[16 * (PM__MOST_TEXTS + 1)] = "-r|x";
     pm__options o;
     char message[PM__ARGS_MESSAGE];
-    for (int i = 1; i < PM__MOST_STOP; i++) {
+    for (int i = 1; i < PM__MOST_TEXTS; i++) {
         strcat(words, "|-r|x");
     }
     assert_true(parse(words, &o, message));
-    assert_int_equal(o.n_stop, PM__MOST_STOP);
+    assert_int_equal(o.stop.n, PM__MOST_TEXTS);
     strcat(words, "|-r|x");
     assert_false(parse(words, &o, message));
 }

@@ -149,6 +149,15 @@ static bool set_number(const parser *p, const option *o, const char *shown, cons
     return true;
 }
 
+static bool add_text(const parser *p, pm__texts *texts, const char *shown, const char *text) {
+    if (text[0] == '\0')
+        return fail(p, "%s: the text is empty", shown);
+    if (texts->n == PM__MOST_TEXTS)
+        return fail(p, "%s: given more than %d times", shown, PM__MOST_TEXTS);
+    texts->items[texts->n++] = text;
+    return true;
+}
+
 static bool set(const parser *p, const option *o, const char *shown, const char *text) {
     char *field = (char *)p->out + o->offset;
     p->out->given[o - options] = true;
@@ -160,12 +169,7 @@ static bool set(const parser *p, const option *o, const char *shown, const char 
         memcpy(field, &text, sizeof text);
         return true;
     case LIST:
-        if (text[0] == '\0')
-            return fail(p, "%s: the text is empty", shown);
-        if (p->out->n_stop == PM__MOST_STOP)
-            return fail(p, "%s: given more than %d times", shown, PM__MOST_STOP);
-        p->out->stop[p->out->n_stop++] = text;
-        return true;
+        return add_text(p, (pm__texts *)(void *)field, shown, text);
     case SIZE:
         return set_size(p, o, shown, text);
     default:

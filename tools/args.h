@@ -23,8 +23,14 @@ enum {
         PM__OPT_DETERMINISTIC, PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR,            \
         PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
 
-#define PM__MOST_STOP     16
+#define PM__MOST_TEXTS    32
 #define PM__MOST_ARGUMENT 4
+
+/* What an option that may be given several times was given. */
+typedef struct pm__texts {
+    const char *items[PM__MOST_TEXTS];
+    size_t n;
+} pm__texts;
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
@@ -34,12 +40,13 @@ typedef struct pm__options {
     uint32_t run_ahead, submit_ms, top, time_limit;
     uint64_t max_vram; /* bytes; 0: not given */
     pm_sampling sampling;
-    const char *stop[PM__MOST_STOP];
-    size_t n_stop;
+    pm__texts stop, tensor_types;
+    const char *imatrix, *output_type, *embedding_type;
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, deterministic, json, verbose,
         help;
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
+    bool force, pure, dry_run, requantize;
     bool given[PM__N_OPT];
 } pm__options;
 

@@ -298,8 +298,8 @@ pm_generate_desc pm__cli_generate_desc(const pm__options *options, const int32_t
                                    .sampling = &options->sampling,
                                    .n_predict = options->n_predict,
                                    .n_answer = options->n_answer,
-                                   .stop = options->stop,
-                                   .n_stop = options->n_stop,
+                                   .stop = options->stop.items,
+                                   .n_stop = options->stop.n,
                                    .ignore_eos = options->ignore_eos,
                                    .run_ahead = options->run_ahead};
     return desc;

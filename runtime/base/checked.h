@@ -50,6 +50,10 @@ static inline uint32_t pm__most_u32(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
 
+static inline uint64_t pm__most_u64(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
 static inline uint64_t pm__least_u64(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }

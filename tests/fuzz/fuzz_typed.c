@@ -77,9 +77,10 @@ static void check_options(const pm__options *o, char *const *words, int n) {
         PM__HOLDS(is_auto ||
                   (value >= (double)(float)options[i].least && value <= options[i].most));
     }
-    PM__HOLDS(o->n_stop <= PM__MOST_STOP);
-    for (size_t i = 0; i < o->n_stop; i++)
-        PM__HOLDS(o->stop[i][0] != '\0' && is_word(o->stop[i], words, n));
+    PM__HOLDS(o->stop.n <= PM__MOST_TEXTS);
+    for (size_t i = 0; i < o->stop.n; i++)
+        PM__HOLDS(o->stop.items[i][0] != '\0' && is_word(o->stop.items[i], words, n));
+    PM__HOLDS(o->tensor_types.n <= PM__MOST_TEXTS);
 }
 
 static void check_words(pm__input *in) {

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# ctest: model
+"""Quantising as people do it: what is written, what is refused, what is left alone."""
+import os
+import re
+import resource
+import shutil
+import subprocess
+
+from cli import (
+    BAD_FILE,
+    FAILURE,
+    OK,
+    PROGRAM,
+    SHARED,
+    STORIES,
+    Skip,
+    TEMPORARY,
+    USAGE,
+    check,
+    check_refusal,
+    main,
+    on_cpu,
+    pumice,
+)
+
+REAL = os.path.join(SHARED, "models", "real")
+TERNARY = os.path.join(REAL, "bitllama-3M-F16.gguf")  # rows of 256: every block fits
+
+
+def need(path):
+    if not os.path.exists(path):
+        raise Skip(f"{path} is not there")
+    return path
+
+
+def scratch(name):
+    return os.path.join(TEMPORARY.name, name)
+
+
+def quantized(name, model, *arguments):
+    out = scratch(name)
+    result = pumice("quantize", "--force", need(model), out, *arguments)
+    check(result.code == OK and not result.out, arguments, result)
+    check(re.search(r"tensors .*iB -> .*iB, [\d.]+ bits an element", result.err), "the sum", result)
+    return out
+
+
+def tensor_types(path):
+    listed = pumice("info", "--tensors", "-m", path).out.decode()
+    return dict(re.findall(r"^(\S+\.weight) +([A-Z0-9_]+) +\d", listed, re.M))
+
+
+def perplexity(path, n_byte=2000):
+    with open(os.path.join(SHARED, "models", "text", "wikitext-2-raw.test.txt"), "rb") as file:
+        text = file.read(n_byte)
+    result = on_cpu("score", "-c", "256", "-t", "1", model=path, text=text)
+    check(result.code == OK, path, result)
+    return float(re.search(r"perplexity ([\d.]+)", result.err).group(1))
+
+
+def test_types_and_keys():
+    out = quantized("s-q8_0.gguf", STORIES, "q8_0")
+    shown = pumice("info", "-m", out).out.decode()
+    check(re.search(r"general.file_type +7\n", shown), "general.file_type", None)
+    check(re.search(r"general.quantization_version +2\n", shown), "quantization_version", None)
+    before = pumice("info", "-m", STORIES).out.decode()
+    kept = [k for k in re.findall(r"^((?:llama|tokenizer)\.\S+ +.*)$", before, re.M)]
+    check(len(kept) > 10 and all(line in shown for line in kept), "all other keys are kept")
+    types = tensor_types(out)
+    check(types["blk.0.attn_q.weight"] == "Q8_0", f"matrices: {types}")
+    check(types["blk.0.attn_norm.weight"] == "F32", f"norms: {types}")
+    same = quantized("s-q8_0-again.gguf", STORIES, "Q8_0", "-t", "3")
+    with open(out, "rb") as a, open(same, "rb") as b:
+        check(a.read() == b.read(), "any number of threads gives the same file")
+
+
+def test_it_runs():
+    f32 = perplexity(need(STORIES))
+    for kind, most in (("F16", 0.001), ("BF16", 0.01), ("Q8_0", 0.01)):
+        there = perplexity(quantized("s-run.gguf", STORIES, kind))
+        check(abs(there / f32 - 1) < most, f"{kind}: perplexity {there} instead of {f32}")
+
+
+def test_rows_that_no_block_divides():
+    """172 columns: some type that fits, and it is said."""
+    out = scratch("fit.gguf")
+    result = pumice("quantize", need(STORIES), out, "Q4_0")
+    check(result.code == OK, "Q4_0", result)
+    check("5 tensors became F16 instead of Q4_0" in result.err, "said", result)
+    types = tensor_types(out)
+    check(types["blk.1.ffn_down.weight"] == "F16", f"172 columns: {types}")
+    check(types["blk.1.ffn_up.weight"] == "Q4_0", f"64 columns: {types}")
+    check(types["token_embd.weight"] == "Q8_0", f"the output, Q6_K of other models: {types}")
+    check(on_cpu("run", "--raw", "-n", "4", "-p", "a", model=out).code == OK, "it runs")
+
+
+def test_overrides():
+    out = quantized(
+        "o.gguf", TERNARY, "Q8_0",
+        "--output-tensor-type", "bf16", "--tensor-type", r"blk\.[01]\.ffn_(up|down)=F32",
+        "--tensor-type", "ffn_up=q4_0",
+    )  # fmt: skip
+    types = tensor_types(out)
+    check(types["blk.0.ffn_up.weight"] == types["blk.1.ffn_down.weight"] == "F32", f"{types}")
+    check(types["blk.2.ffn_up.weight"] == "Q4_0", f"the first pattern that fits counts: {types}")
+    check(types["blk.2.ffn_down.weight"] == "Q8_0", f"{types}")
+    check(types["token_embd.weight"] == "BF16", f"tied: it gives the logits: {types}")
+    types = tensor_types(quantized("o.gguf", TERNARY, "Q4_0", "--pure"))
+    check(types["token_embd.weight"] == types["blk.3.attn_v.weight"] == "Q4_0", f"pure: {types}")
+    types = tensor_types(quantized("o.gguf", TERNARY, "Q4_0", "--token-embedding-type", "F16"))
+    check(types["token_embd.weight"] == "F16", f"embedding: {types}")
+
+
+def test_dry_run_writes_nothing():
+    out = scratch("dry.gguf")
+    result = pumice("quantize", "--dry-run", need(STORIES), out, "Q8_0")
+    check(result.code == OK and not os.path.exists(out), "nothing is written", result)
+    lines = result.out.decode().splitlines()
+    check(len(lines) == len(tensor_types(STORIES)), "a line a tensor", result)
+    check(
+        any(re.match(r"blk.0.attn_q.weight +64 x 64 +F32 +-> Q8_0 +4352$", l) for l in lines), lines
+    )
+
+
+def test_an_output_that_is_there_stays():
+    out = scratch("kept.gguf")
+    with open(out, "w", encoding="utf-8") as file:
+        file.write("mine")
+    result = pumice("quantize", need(STORIES), out, "F16")
+    sentence = check_refusal(result, [FAILURE], "the output is there")
+    check("--force" in sentence, sentence)
+    with open(out, encoding="utf-8") as file:
+        check(file.read() == "mine", "it is left alone")
+    check(pumice("quantize", "--force", STORIES, out, "F16").code == OK, "--force")
+    check(os.path.getsize(out) > 100000, "replaced")
+    shutil.copy(need(STORIES), out)
+    check(pumice("quantize", "--force", out, out, "F16").code == OK, "in place")
+    check(tensor_types(out)["blk.0.attn_q.weight"] == "F16", "in place")
+
+
+def test_a_file_that_cannot_be_whole_does_not_appear():
+    out = scratch("cut.gguf")
+    small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+    done = subprocess.run(
+        [PROGRAM, "quantize", need(STORIES), out, "F16"],
+        preexec_fn=small, capture_output=True, check=False,
+    )  # fmt: skip
+    check(done.returncode == FAILURE and b"cannot be written" in done.stderr, done.stderr)
+    check(
+        not [f for f in os.listdir(TEMPORARY.name) if f.startswith("cut.gguf")], "nothing is left"
+    )
+
+
+def test_refusals():
+    out = scratch("refused.gguf")
+
+    def refused(codes, *arguments, model=STORIES):
+        sentence = check_refusal(pumice("quantize", need(model), out, *arguments), codes, arguments)
+        check(not os.path.exists(out), f"{arguments}: something was written")
+        return sentence
+
+    check("Q9_Z" in refused([USAGE], "Q9_Z"), "no such type")
+    check("needs IN OUT TYPE" in pumice("quantize", STORIES, out).err, "an argument is missing")
+    check("Q4_7" in refused([USAGE], "F16", "--output-tensor-type", "Q4_7"), "no such type")
+    check("ffn(" in refused([USAGE], "F16", "--tensor-type", "ffn(=F16"), "no pattern")
+    check("PATTERN=TYPE" in refused([USAGE], "F16", "--tensor-type", "ffn"), "no =")
+    refused(
+        [BAD_FILE], "F16", model=os.path.join(SHARED, "models", "malformed", "gguf-bad-magic.gguf")
+    )
+    refused([BAD_FILE], "F16", model=SHARED)
+    once = quantized("once.gguf", STORIES, "Q8_0")
+    sentence = refused([BAD_FILE], "Q4_0", model=once)
+    check("--allow-requantize" in sentence, sentence)
+    result = pumice("quantize", "--allow-requantize", once, scratch("twice.gguf"), "Q4_0")
+    check(result.code == OK, "allowed", result)
+    check(
+        "missing.dat" in refused([BAD_FILE], "F16", "--imatrix", scratch("missing.dat")), "imatrix"
+    )
+    refused([BAD_FILE], "F16", "--imatrix", need(STORIES))
+
+
+main(globals())
