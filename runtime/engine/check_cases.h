@@ -22,6 +22,9 @@ typedef struct pm__check_case {
     float size;            /* of activations, where it is not 1; 0: it is */
     uint32_t zero_bits;    /* of the mantissas of activations: halves and levels often tie */
     bool positive;         /* weights */
+    bool negative;         /* weights */
+    bool runs;             /* rows of one sequence are neighbours; the first run begins at */
+    uint32_t first_pos;    /* this position, the second, of one row, at 0 */
     struct pm_step_sampler sampler;
     float nan_part; /* of the elements of activations */
     bool quick;     /* one of the few that a quick check takes */

@@ -199,6 +199,7 @@ static pm_status run_step(forward *f, uint32_t first_index) {
                                .n_row = f->n_row,
                                .n_out = f->n_out,
                                .n_sample = f->n_out,
+                               .n_run = 1,
                                .weights = f->model->weights,
                                .kernel = PM__KERNEL_NONE};
         const pm_status status = run_node(f, first_index + i);

@@ -43,8 +43,8 @@ static void fill_weight(source *from, const pm__check_case *c, const pm__tensor 
     for (size_t i = 0; i < bytes; i++)
         data[i] = (unsigned char)(random32(from) >> 24);
     for (size_t at = 0; at < bytes; at += block) {
-        const float any = random_float(from, 20);
-        pm__type_put_scale(t->type, c->positive ? fabsf(any) + 0.25f : any, data + at);
+        const float any = random_float(from, 20), size = fabsf(any) + 0.25f;
+        pm__type_put_scale(t->type, c->positive ? size : c->negative ? -size : any, data + at);
     }
 }
 
@@ -88,12 +88,44 @@ static void fill_cache(source *from, const pm__check_case *c, const pm__tensor *
 
 /* ---- the step -------------------------------------------------------------------------------- */
 
+typedef struct seq_run {
+    uint32_t seq, n_row, first_pos;
+} seq_run;
+
+/* How the rows of a case lie in three sequences; returns how many there are. */
+static uint32_t runs_of(const pm__check_case *c, seq_run out[3]) {
+    const uint32_t n_first = (c->n_row + 1) / 2, n_second = c->n_row > 1;
+    const seq_run runs[] = {{2, n_first, c->first_pos},
+                            {0, n_second, 0},
+                            {1, c->n_row - n_first - n_second, c->first_pos + 5}};
+    uint32_t n = 0;
+    for (size_t i = 0; i < PM__COUNT(runs); i++)
+        if (runs[i].n_row > 0)
+            out[n++] = runs[i];
+    return n;
+}
+
+static void fill_runs(source *from, const pm__check_case *c, struct pm_step_row *rows) {
+    seq_run runs[3];
+    const uint32_t n = runs_of(c, runs);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < runs[i].n_row; k++)
+            *rows++ = (struct pm_step_row){.token = random32(from) % c->n_token,
+                                           .seq = runs[i].seq,
+                                           .pos = runs[i].first_pos + k,
+                                           .n_pos = runs[i].first_pos + runs[i].n_row};
+}
+
 static void fill_rows(source *from, const pm__check_case *c, void *data) {
     struct pm_step_head *head = data;
     struct pm_step_row *rows = (struct pm_step_row *)(head + 1);
     const uint32_t n_ctx = c->limits.n_ctx;
     *head = (struct pm_step_head){
         .n_row = c->n_row, .n_out = c->n_out, .step = 1234567, .n_sample = c->n_out};
+    if (c->runs) {
+        fill_runs(from, c, rows);
+        return;
+    }
     for (uint32_t r = 0; r < c->n_row; r++) {
         const uint64_t back = (uint64_t)(c->n_row - 1 - r) * 7919 % n_ctx; /* a prime: distinct */
         rows[r] = (struct pm_step_row){.token = random32(from) % c->n_token,
@@ -221,12 +253,14 @@ static pm_status add_operand(void *user, const pm__tensor *t, bool written) {
 
 pm_status pm__trial_init(pm__trial *trial, const pm__check_case *c, uint64_t seed,
                          const char *name) {
+    seq_run runs[3];
     PM_TRY(c->graph.status);
     *trial = (pm__trial){.node = &c->graph.nodes[0],
                          .limits = c->limits,
                          .n_row = c->n_row,
                          .n_out = c->n_out,
                          .n_sample = c->n_out,
+                         .n_run = c->runs ? runs_of(c, runs) : 0,
                          .part_rows = c->part_rows,
                          .most_group_x = c->most_group_x,
                          .kernel = PM__KERNEL_NONE};

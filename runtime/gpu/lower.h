@@ -32,6 +32,7 @@ typedef struct pm__places {
 typedef enum pm__grid_count {
     PM__GRID_ROWS,
     PM__GRID_OUTS,
+    PM__GRID_RUNS,   /* sequences that have rows in the step */
     PM__GRID_SAMPLES /* n_out where the step draws tokens, else 0 */
 } pm__grid_count;
 

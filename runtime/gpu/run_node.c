@@ -290,6 +290,7 @@ static pm_status lay_out(stage *s) {
 static void write_grids(const stage *s) {
     const uint32_t counts[] = {[PM__GRID_ROWS] = s->trial->n_row,
                                [PM__GRID_OUTS] = s->trial->n_out,
+                               [PM__GRID_RUNS] = s->trial->n_run,
                                [PM__GRID_SAMPLES] = s->trial->n_sample};
     for (uint32_t i = 0; i < s->program.n_grid; i++) {
         const pm__grid *grid = &s->program.grids[i];

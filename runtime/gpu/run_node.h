@@ -36,6 +36,7 @@ typedef struct pm__trial {
     const pm__node *node;
     pm__limits limits;
     uint32_t n_row, n_out, n_sample;
+    uint32_t n_run;        /* sequences that have rows, which are neighbours then */
     uint32_t part_rows;    /* of a matrix given by its data; 0: all in one part */
     uint32_t most_group_x; /* of the device, made smaller; 0: as it is */
     const void *weights;   /* of the backend */

@@ -88,10 +88,19 @@ static void write_history(pm__gpu_context *context, const pm__step *step) {
     mark(context, &context->step[PM__STEP_HISTORY], low * 4, (high - low) * 4);
 }
 
+/* Rows of one sequence are neighbours. */
+static uint32_t count_runs(const pm__step *step) {
+    uint32_t n = 1;
+    for (uint32_t i = 1; i < step->n_row; i++)
+        n += step->rows[i].seq != step->rows[i - 1].seq;
+    return n;
+}
+
 static uint32_t groups_of(const pm__grid *grid, const pm__step *step) {
     const uint32_t counts[] = {
         [PM__GRID_ROWS] = step->n_row,
         [PM__GRID_OUTS] = step->n_out,
+        [PM__GRID_RUNS] = grid->count == PM__GRID_RUNS ? count_runs(step) : 0,
         [PM__GRID_SAMPLES] = step->sample ? step->n_out : 0,
     };
     const uint32_t n = counts[grid->count];

@@ -4,9 +4,7 @@
 #ifndef PM_GRAPH_BUILD_H
 #define PM_GRAPH_BUILD_H
 
-#include "graph.h"
-
-typedef const pm__tensor *pm__t;
+#include "build_recurrent.h"
 
 void pm__graph_init(pm__graph *g);
 void pm__graph_finish(pm__graph *g);
@@ -50,9 +48,6 @@ pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *des
  * cut n_col, or later the heads of attention. */
 pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col);
 void pm__kv_store(pm__graph *g, const char *name, pm__t cache, pm__t x);
-
-/* n_col values a sequence that an operation carries from row to row; kept by the session. */
-pm__t pm__state(pm__graph *g, const char *name, uint32_t n_col);
 
 typedef struct pm__attention_desc {
     uint32_t n_head, n_head_kv, head_dim; /* query head h reads key head h / (n_head / n_head_kv) */

@@ -97,6 +97,12 @@ static void add_attention(pm__cost *cost, const pm__node *node, uint64_t rows, u
     cost->flops = 2 * rows * node->params.attention.n_head * (n_k + n_v) * n_seen;
 }
 
+/* One sequence reads and writes its state once; `flops` a value of it and a row. */
+static void add_state(pm__cost *cost, const pm__tensor *state, uint64_t rows, uint64_t flops) {
+    cost->bytes += 2 * row_bytes(state);
+    cost->flops = rows * state->n_col * flops;
+}
+
 pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx) {
     const uint64_t rows = row_count(node->out, n_row, n_out);
     const uint64_t elements = rows * node->out->n_col;
@@ -138,6 +144,26 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
     case PM__OP_SLICE: /* only what it copies */
     case PM__OP_SELECT:
         cost.bytes = 2 * whole_bytes(node->out, n_row, n_out);
+        break;
+    case PM__OP_CONV:
+        add_state(&cost, node->in[3], rows, 2);
+        break;
+    case PM__OP_SSM_SCAN:
+        add_state(&cost, node->in[5], rows, 7);
+        break;
+    case PM__OP_SSM2_SCAN:
+        add_state(&cost, node->in[4], rows, 5);
+        break;
+    case PM__OP_DELTA_NET:
+    case PM__OP_WKV7:
+        add_state(&cost, node->in[5], rows, 8);
+        break;
+    case PM__OP_SHIFT:
+        add_state(&cost, node->in[1], rows, 0);
+        break;
+    case PM__OP_WKV7_BONUS:
+    case PM__OP_LERP:
+        cost.flops = 5 * elements;
         break;
     case PM__OP_CONCAT:
     case PM__OP_SAMPLE:

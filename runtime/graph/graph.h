@@ -126,6 +126,19 @@ typedef union pm__op_params {
         uint32_t n_group, n_a, n_b; /* columns of a group of either */
         uint32_t b_stride;          /* n_b, or 0: b has one group for all */
     } concat;
+    struct {
+        bool silu;
+    } conv;
+    struct {
+        uint32_t n_state, n_head, n_group; /* SSM_SCAN has no heads */
+    } scan;
+    struct {
+        uint32_t n_head, n_head_k, head_dim;
+        bool tiled;
+    } delta_net;
+    struct {
+        uint32_t head_dim;
+    } wkv7; /* and WKV7_BONUS */
 } pm__op_params;
 
 enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
@@ -146,6 +159,14 @@ enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
  *   TEMPER    0 x, 1 step rows
  *   SLICE     0 x
  *   CONCAT    0 a, 1 b
+ *   CONV      0 x, 1 weight [n_col, n_tap], 2 bias [1, n_col] or NULL, 3 state, 4 step rows
+ *   SSM_SCAN  0 x, 1 dt, 2 bc, 3 a [n_col, n_state], 4 d [1, n_col], 5 state, 6 step rows
+ *   SSM2_SCAN 0 xbc, 1 dt, 2 a [1, n_head], 3 d [1, n_head], 4 state, 5 step rows
+ *   DELTA_NET 0 qk, 1 v, 2 b, 3 a, 4 decay [1, n_head], 5 state, 6 step rows
+ *   WKV7      0 r, 1 w, 2 k, 3 v, 4 kka, 5 state, 6 step rows
+ *   WKV7_BONUS 0 y, 1 r, 2 k, 3 v, 4 weight [1, n_col]
+ *   SHIFT     0 x, 1 state, 2 step rows
+ *   LERP      0 a, 1 b, 2 weight [1, n_col] or like a
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
  *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written),
