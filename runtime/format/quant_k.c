@@ -62,7 +62,7 @@ void pm__pack_q2_k(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_
 static void scales_q3_k(const uint8_t *bytes, uint8_t scales[16]) {
     for (uint32_t g = 0; g < 16; g++) {
         const uint32_t low = g < 8 ? bytes[g] & 15u : bytes[g - 8] >> 4;
-        scales[g] = (uint8_t)(low | (bytes[8 + g % 4] >> 2 * (g / 4) & 3) << 4);
+        scales[g] = (uint8_t)(low | (bytes[8 + g % 4] >> 2 * (g / 4) & 3u) << 4);
     }
 }
 
