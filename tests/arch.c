@@ -83,18 +83,20 @@ static void give_pages(const instance *i) {
     }
 }
 
-static void open_context(instance *i) {
+static pm_status open_context(instance *i) {
     const pm__backend *b = run->device->backend;
+    const uint32_t n_ctx = (uint32_t)cJSON_GetObjectItem(i->json, "n_ctx")->valuedouble;
     i->limits = (pm__limits){
-        .n_ctx = (uint32_t)cJSON_GetObjectItem(i->json, "n_ctx")->valuedouble,
+        .n_ctx = n_ctx < i->def.n_ctx_train ? n_ctx : i->def.n_ctx_train,
         .n_batch = N_SEQ * MOST_TOKENS,
         .n_out = N_SEQ * MOST_TOKENS,
         .n_seq = N_SEQ,
     };
-    expect_ok(pm__model_def_build(&i->def, NULL, i->limits.n_ctx, &i->graph));
-    expect_ok(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
-    expect_ok(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
+    PM_TRY(pm__model_def_build(&i->def, NULL, i->limits.n_ctx, &i->graph));
+    PM_TRY(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
+    PM_TRY(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
     give_pages(i);
+    return PM_OK;
 }
 
 /* False, with a printed line, if the model needs what is not built. */
@@ -103,13 +105,14 @@ static bool open_instance(instance *i, const char *name) {
     read_reference(i);
     expect_ok(pm__file_map_init(&i->file, path_of(i, "model.gguf")));
     expect_ok(pm__gguf_init(&i->gguf, i->file.data, i->file.size));
-    const pm_status status = pm__model_def_init(&i->def, &i->gguf);
+    pm_status status = pm__model_def_init(&i->def, &i->gguf);
+    if (status == PM_OK)
+        status = open_context(i);
     if (status == PM_UNSUPPORTED) {
         print_message("%s: %s\n", name, pm_last_error());
         return false;
     }
     expect_ok(status);
-    open_context(i);
     i->n_token = read_ids(cJSON_GetObjectItem(i->json, "tokens"), i->tokens, MOST_TOKENS);
     expect_ok(pm__file_map_init(&i->expected_file, path_of(i, "logits.f32")));
     const size_t n_logit = (size_t)i->n_token * i->graph.logits->n_col;

@@ -210,9 +210,10 @@ typedef struct pm__graph {
     pm__cache_types cache_types; /* for a model to build its caches with */
     uint32_t n_ctx;              /* positions a sequence has in the session */
     const pm__tensor *step[PM__STEP_PART_COUNT];
-    const pm__tensor *logits;
-    pm_status status;  /* of the first builder call that failed; later ones return NULL */
-    const char *scope; /* prefix of node names, "blk.3." */
+    bool hidden;              /* the last hidden states are asked for, not logits */
+    const pm__tensor *logits; /* [out, n_vocab], or the hidden states [out, n_embd] */
+    pm_status status;         /* of the first builder call that failed; later ones return NULL */
+    const char *scope;        /* prefix of node names, "blk.3." */
 } pm__graph;
 
 /* Reads and writes of a node in one place, for hazards, lifetimes and guards: fills up to

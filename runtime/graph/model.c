@@ -130,6 +130,30 @@ float pm__key_f32_or(pm__model_def *def, const char *key, float least, float mos
     return found != NULL ? read_f32(def, key, found, least, most) : otherwise;
 }
 
+bool pm__key_bool_or(pm__model_def *def, const char *key, bool otherwise) {
+    const pm__gguf_key *found = find_key(def, key);
+    bool value = otherwise;
+    if (found != NULL && !pm__gguf_bool(found, &value))
+        wrong_key(def, key, found, "true or false");
+    return value;
+}
+
+bool pm__key_flag_layer(pm__model_def *def, const char *key, uint32_t layer, bool *out) {
+    const pm__gguf_key *found = find_key(def, key);
+    if (found == NULL || found->type != PM__GGUF_ARRAY || found->element != PM__GGUF_BOOL)
+        return false;
+    if (layer < found->n) {
+        *out = found->value[layer] != 0;
+        return true;
+    }
+    wrong_key(def, key, found, "an array with a value for each layer");
+    return false;
+}
+
+bool pm__key_exists(const pm__model_def *def, const char *key) {
+    return find_key(def, key) != NULL;
+}
+
 bool pm__key_is(pm__model_def *def, const char *key, const char *text) {
     const pm__gguf_key *found = find_key(def, key);
     pm__span span;

@@ -80,6 +80,10 @@ uint32_t pm__key_u32_layer_or(pm__model_def *def, const char *key, uint32_t laye
 /* Finite and in [least, most]. */
 float pm__key_f32(pm__model_def *def, const char *key, float least, float most);
 float pm__key_f32_or(pm__model_def *def, const char *key, float least, float most, float otherwise);
+bool pm__key_bool_or(pm__model_def *def, const char *key, bool otherwise);
+/* Whether the key is an array of truth values; *out: that of a layer. */
+bool pm__key_flag_layer(pm__model_def *def, const char *key, uint32_t layer, bool *out);
+bool pm__key_exists(const pm__model_def *def, const char *key);
 /* Whether the key exists and is this string. */
 bool pm__key_is(pm__model_def *def, const char *key, const char *text);
 /* Fails with UNSUPPORTED if the key exists and is not zero or false: features that are not built
@@ -113,6 +117,10 @@ pm__t pm__experts_or_null(pm__model_def *def, uint32_t n_expert, uint32_t n_out,
 /* A weight [1, n] that load() computes; the values are copied. */
 pm__t pm__constant(pm__model_def *def, const char *name, const float *values, uint32_t n);
 
+/* Values of a vector, [n_col], for load() to compute with; NULL after a failure. */
+const float *pm__vector_values(pm__model_def *def, pm__t vector);
+
+bool pm__tensor_exists(const pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);
 /* Claims a tensor that the forward pass does not need, if the file has it. */
 void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);
 /* Rows of a tensor that must be there, without claiming it; for sizes that no key gives. At

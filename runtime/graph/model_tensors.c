@@ -211,6 +211,30 @@ pm__t pm__constant(pm__model_def *def, const char *name, const float *values, ui
     return &w->tensor;
 }
 
+const float *pm__vector_values(pm__model_def *def, pm__t vector) {
+    if (def->status != PM_OK)
+        return NULL;
+    float *values = pm__arena_array(&def->arena, vector->n_col, sizeof *values);
+    if (values == NULL) {
+        def->status = PM_OUT_OF_MEMORY;
+        return NULL;
+    }
+    uint64_t row_bytes = 0;
+    pm__type_row_bytes(vector->type, vector->n_col, &row_bytes);
+    pm__type_decode(vector->type, pm__weight_row(def->weights[vector->index], 0, row_bytes),
+                    vector->n_col, values);
+    return values;
+}
+
+bool pm__tensor_exists(const pm__model_def *def, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    char name[MOST_NAME];
+    vsnprintf(name, sizeof name, fmt, args);
+    va_end(args);
+    return find_tensor(def, name) != NULL;
+}
+
 void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);

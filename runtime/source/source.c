@@ -1,6 +1,7 @@
-#include "source.h"
+#include "hf.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 /* Room for one file more. */
 static pm_status reserve(pm__source *source) {
@@ -50,7 +51,9 @@ static pm_status open_file(pm__source *source, const char *path) {
 
 pm_status pm__source_init(pm__source *source, const char *path) {
     *source = (pm__source){0};
-    const pm_status status = open_file(source, path);
+    struct stat info;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const pm_status status = folder ? pm__hf_open(source, path) : open_file(source, path);
     if (status != PM_OK)
         pm__source_finish(source);
     return status;
