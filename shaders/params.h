@@ -91,4 +91,8 @@ struct pm_push_attention {
     PM_FLOAT scale;
 };
 
+struct pm_push_route {
+    PM_FLOAT scale;
+};
+
 #endif
