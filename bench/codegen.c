@@ -324,9 +324,9 @@ static pm_status lower_tiers(bench *b, const pm__graph *g) {
 }
 
 static pm_status lower_caches(bench *b, const pm__model_def *def, pm__type type) {
-    const pm__cache_types types = {type, type};
+    const pm__build_desc build = {.caches = {type, type}, .n_ctx = N_CTX};
     pm__graph g;
-    PM_TRY(pm__model_def_build(def, &types, N_CTX, &g));
+    PM_TRY(pm__model_def_build(def, &build, &g));
     const pm_status status = lower_tiers(b, &g);
     pm__graph_finish(&g);
     return status;

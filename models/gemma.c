@@ -47,6 +47,13 @@ static void load_gemma3(pm__model_def *def, void *self) {
             m->layers[i].heads.rotation = pm__plain_rotation(&m->heads.rotation, base);
 }
 
+/* Each row sees all others, in layers with a window those at most half of it away. */
+static void load_embedding(pm__model_def *def, void *self) {
+    pm__decoder *m = self;
+    m->heads.bidirectional = true;
+    load_gemma3(def, m);
+}
+
 const pm__arch pm__arch_gemma = {.name = "gemma",
                                  .self_bytes = sizeof(pm__decoder),
                                  .load = load_gemma,
@@ -59,3 +66,9 @@ const pm__arch pm__arch_gemma3 = {.name = "gemma3",
                                   .self_bytes = sizeof(pm__decoder),
                                   .load = load_gemma3,
                                   .build = pm__decoder_build};
+
+const pm__arch pm__arch_gemma_embedding = {.name = "gemma-embedding",
+                                           .encoder = true,
+                                           .self_bytes = sizeof(pm__decoder),
+                                           .load = load_embedding,
+                                           .build = pm__decoder_build};

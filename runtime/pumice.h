@@ -149,6 +149,14 @@ typedef struct pm_model_desc {
 PM_API pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out);
 PM_API void pm_model_close(pm_model *model);
 
+/* How the states of a text's tokens become one vector. */
+typedef enum pm_pooling {
+    PM_POOLING_MODEL, /* as the file says; where it does not: an encoder's mean, else the last */
+    PM_POOLING_MEAN,
+    PM_POOLING_FIRST, /* of the first token ([CLS]) */
+    PM_POOLING_LAST
+} pm_pooling;
+
 typedef struct pm_model_info {
     const char *architecture;  /* "" if the file names none */
     const char *name;          /* general.name or "" */
@@ -160,6 +168,8 @@ typedef struct pm_model_info {
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
     uint32_t n_ctx_train, n_vocab, n_embd, n_layer;
     int32_t bos, eos, eot; /* -1: none */
+    bool encoder;          /* reads texts and writes none: pm_embed() alone */
+    pm_pooling pooling;    /* of pm_embed() where nobody says another */
 } pm_model_info;
 
 typedef struct pm_tensor_info {
@@ -230,6 +240,9 @@ typedef struct pm_session_desc {
     /* What keys and values are kept as: "f32", "f16", "q8_0" or "q4_0"; NULL: "f16". The last two
      * need heads of a multiple of 32 values. */
     const char *cache_type_k, *cache_type_v;
+    /* Hidden states in the place of logits, for pm_embed(). Nothing can be generated; n_batch is then
+     * n_ctx where it is 0. */
+    bool embeddings;
 } pm_session_desc;
 
 typedef enum pm_plan_part {
@@ -297,6 +310,22 @@ PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const in
 
 /* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer. */
 PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
+
+/* ---- embeddings ------------------------------------------------------------------------------ */
+
+typedef struct pm_embed_desc {
+    const int32_t *ids; /* [n], as pm_tokenize gives them with add_special */
+    size_t n;
+    pm_pooling pooling;
+    bool raw; /* not scaled to length 1 */
+} pm_embed_desc;
+
+/* One vector for a text, in sequence 0, which is emptied first; the session was opened with
+ * `embeddings`.
+ * out     [n_embd]
+ * errors  CONTEXT_FULL: more tokens than the context has positions, or, of an encoder, than a step
+ *         has rows; DEVICE_LOST, ARGUMENT */
+PM_API pm_status pm_embed(pm_session *session, const pm_embed_desc *desc, float *out);
 
 /* ---- generation ------------------------------------------------------------------------------ */
 

@@ -91,8 +91,4 @@ struct pm_push_attention {
     PM_FLOAT scale;
 };
 
-struct pm_push_route {
-    PM_FLOAT scale;
-};
-
 #endif

@@ -38,6 +38,7 @@ typedef struct instance {
     float *logits;         /* the same */
     double worst_nmse, worst_difference;
     uint32_t n_greedy;
+    bool encoder;
 } instance;
 
 static const char *path_of(const instance *i, const char *file) {
@@ -92,7 +93,8 @@ static pm_status open_context(instance *i) {
         .n_out = N_SEQ * MOST_TOKENS,
         .n_seq = N_SEQ,
     };
-    PM_TRY(pm__model_def_build(&i->def, NULL, i->limits.n_ctx, &i->graph));
+    const pm__build_desc build = {.n_ctx = i->limits.n_ctx};
+    PM_TRY(pm__model_def_build(&i->def, &build, &i->graph));
     PM_TRY(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
     PM_TRY(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
     give_pages(i);
@@ -114,7 +116,9 @@ static bool open_instance(instance *i, const char *name) {
     }
     expect_ok(status);
     i->n_token = read_ids(cJSON_GetObjectItem(i->json, "tokens"), i->tokens, MOST_TOKENS);
-    expect_ok(pm__file_map_init(&i->expected_file, path_of(i, "logits.f32")));
+    i->encoder = i->def.arch->encoder;
+    expect_ok(
+        pm__file_map_init(&i->expected_file, path_of(i, i->encoder ? "embd.f32" : "logits.f32")));
     const size_t n_logit = (size_t)i->n_token * i->graph.logits->n_col;
     assert_int_equal(i->expected_file.size, n_logit * sizeof(float));
     i->expected = (const float *)(const void *)i->expected_file.data;
@@ -190,6 +194,14 @@ static void check_pieces(instance *i, const char *way, const piece *pieces, uint
     }
 }
 
+/* A sequence of an encoder comes whole. */
+static void check_encoder(instance *i) {
+    const piece whole = {0, 0, i->n_token};
+    const piece together[] = {{2, 0, i->n_token}, {0, 0, i->n_token}, {1, 0, i->n_token}};
+    check_pieces(i, "whole", &whole, 1);
+    check_pieces(i, "three sequences", together, PM__COUNT(together));
+}
+
 static void check_ways(instance *i) {
     const uint32_t n = i->n_token, cut = n / 2 - 3;
     const piece whole = {0, 0, n}, left = {1, 0, cut}, right = {1, cut, n};
@@ -241,8 +253,12 @@ static void test_instance(void **state) {
     instance i;
     const bool built = open_instance(&i, *state);
     if (built) {
-        check_ways(&i);
-        check_greedy(&i);
+        if (i.encoder) {
+            check_encoder(&i);
+        } else {
+            check_ways(&i);
+            check_greedy(&i);
+        }
         print_message("%-24s NMSE %.2g, largest difference %.2g, %u greedy tokens\n", i.name,
                       i.worst_nmse, i.worst_difference, i.n_greedy);
     }

@@ -432,6 +432,29 @@ def test_score():
     check(single["perplexity"] is None and single["n_scored"] == 0, "nothing to score")
 
 
+def test_embed():
+    text = b"A cat sat on the mat.\n\nThe dog sat on the rug.\nA cat sat on the mat.\n"
+    parsed = document(
+        on_cpu("embed", "--json", text=text), {"embeddings": list, "cosine": list, "pooling": str}
+    )
+    check(parsed["pooling"] == "last" and len(parsed["embeddings"]) == 3, "three lines")
+    vectors = [entry["embedding"] for entry in parsed["embeddings"]]
+    for vector in vectors:
+        check(abs(sum(x * x for x in vector) - 1) < 1e-5, "length 1")
+    check(vectors[0] == vectors[2] and vectors[0] != vectors[1], "equal lines, equal vectors")
+    cosine = parsed["cosine"]
+    check(abs(cosine[0][2] - 1) < 1e-6 and cosine[0][1] == cosine[1][0] < 0.9999, "cosine")
+    plain = on_cpu("embed", "--pooling", "mean", text=text)
+    lines = plain.out.decode().splitlines()
+    check(plain.code == OK and len(lines) == 3 and "cosine" in plain.err, "plain", plain)
+    mean = [float(x) for x in lines[0].split()]
+    check(len(mean) == len(vectors[0]), "as many numbers")
+    check(any(abs(a - b) > 1e-3 for a, b in zip(mean, vectors[0])), "mean is not last")
+    wrong = on_cpu("embed", "--pooling", "sum", text=text)
+    check(wrong.code == USAGE and "mean, cls or last" in wrong.err, "pooling", wrong)
+    check(on_cpu("embed", text=b"\n").code == USAGE, "an empty text")
+
+
 def test_score_windows():
     text = b"Lily had a red ball. She took it to the park and lost it there. " * 6
     n_ctx = 32

@@ -37,7 +37,8 @@ static void runner_open(runner *r, const char *path, uint32_t n_thread, uint32_t
     assert_int_equal(pm__gguf_init(&r->gguf, r->file.data, r->file.size), PM_OK);
     if (pm__model_def_init(&r->def, &r->gguf) != PM_OK)
         fail_msg("%s", pm_last_error());
-    assert_int_equal(pm__model_def_build(&r->def, NULL, N_CTX, &r->graph), PM_OK);
+    const pm__build_desc build = {.n_ctx = N_CTX};
+    assert_int_equal(pm__model_def_build(&r->def, &build, &r->graph), PM_OK);
     assert_int_equal(pm__cpu_open(n_thread, 0, &r->cpu), PM_OK);
     const pm__backend *b = r->cpu.backend;
     assert_int_equal(b->weights_create(r->cpu.device, &r->def, NULL, NULL, &r->weights), PM_OK);

@@ -246,12 +246,13 @@ static void write_file(pm__tiny_model *model, uint32_t n_layer) {
 }
 
 void pm__tiny_model_init(pm__tiny_model *model, uint32_t n_layer) {
+    static const pm__build_desc build = {.n_ctx = 4096};
     *model = (pm__tiny_model){0};
     assert_true(n_layer >= 1 && n_layer <= MOST_LAYERS);
     write_file(model, n_layer);
     if (pm__gguf_init(&model->gguf, model->file, model->n_byte) != PM_OK ||
         pm__model_def_init(&model->def, &model->gguf) != PM_OK ||
-        pm__model_def_build(&model->def, NULL, 4096, &model->graph) != PM_OK)
+        pm__model_def_build(&model->def, &build, &model->graph) != PM_OK)
         fail_msg("%s", pm_last_error());
 }
 

@@ -34,7 +34,7 @@ typedef struct pm__texts {
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
-    const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child;
+    const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
     const char *cache_type_k, *cache_type_v;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
     uint32_t run_ahead, submit_ms, top, time_limit;
@@ -43,8 +43,8 @@ typedef struct pm__options {
     pm__texts stop, tensor_types;
     const char *imatrix, *output_type, *embedding_type;
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
-    bool raw, ignore_eos, parse_special, no_bos, ids, decode, tensors, deterministic, json, verbose,
-        help;
+    bool raw, embeddings, no_normalise, ignore_eos, parse_special, no_bos, ids, decode, tensors,
+        deterministic, json, verbose, help;
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
     bool force, pure, dry_run, requantize;
     bool given[PM__N_OPT];

@@ -370,11 +370,11 @@ static pm_status copy_state(void *context, uint32_t from, uint32_t to) {
 /* Whether a row has a token, a sequence, and a page for its position. */
 static pm_status check_row(const cpu_context *c, const struct pm_step_row *row) {
     if (row->seq >= c->limits.n_seq || row->pos >= c->limits.n_ctx ||
-        row->token >= c->g->logits->n_col)
+        row->token >= c->g->n_vocab)
         return pm__fail(PM_ARGUMENT,
                         "cpu: row (token %u, sequence %u, position %u) of %u tokens, %u sequences, "
                         "%u positions",
-                        row->token, row->seq, row->pos, c->g->logits->n_col, c->limits.n_seq,
+                        row->token, row->seq, row->pos, c->g->n_vocab, c->limits.n_seq,
                         c->limits.n_ctx);
     const uint32_t stride = pm__ceil_div(c->limits.n_ctx, PM_PAGE);
     const uint32_t *pages = (uint32_t *)c->step[PM__STEP_PAGES] + (size_t)row->seq * stride;

@@ -313,6 +313,8 @@ static pm_status check(const generator *gen, uint32_t n_answer) {
     const pm_session *session = gen->session;
     const pm_generate_desc *desc = gen->desc;
     PM_TRY(pm__session_check(session, 0));
+    if (session->source.graph->hidden)
+        return pm__fail(PM_ARGUMENT, "generate: the session was opened for embeddings");
     PM_TRY(pm__sampling_check(&gen->sampling));
     PM_TRY(pm__stop_texts_check(&gen->stops));
     if (n_answer > session->limits.n_seq)

@@ -49,7 +49,9 @@ typedef struct pm__session_source {
     const pm__backend *backend;
     const pm__graph *graph;
     const pm__tokenizer *tokenizer;
-    uint32_t n_vocab;     /* logits of an output */
+    uint32_t n_vocab;
+    uint32_t n_col;       /* values of an output: n_vocab logits, or n_embd of a hidden state */
+    bool whole;           /* a sequence is evaluated in one step: rows see those after them */
     uint32_t n_ctx_train; /* 0: unknown */
 } pm__session_source;
 
@@ -83,7 +85,8 @@ struct pm_session {
     struct pm_step_row *rows;    /* [limits.n_batch] of the step begun last */
     uint32_t *outs;              /* [limits.n_out] */
     struct pm_step_drawn *drawn; /* [limits.n_out] of the step collected last */
-    float *logits;               /* [limits.n_out, n_vocab] */
+    float *logits;               /* [limits.n_out, source.n_col] */
+    double *pooled;              /* [source.n_col] for pm_embed() */
     uint32_t n_row, n_out;
     bool sampled;
     bool repeats; /* the step begun last was submitted; a further submit() is the one after it */
@@ -105,7 +108,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
 /* Says so where a context is longer than the model was trained for. */
 void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train);
 /* Bytes of system memory that a session takes for itself, beside its context. */
-uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab);
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_col);
 /* Names of types, NULL: F16.
  * errors  ARGUMENT: no type of a cache */
 pm_status pm__session_cache_types(const char *k, const char *v, pm__cache_types *out);

@@ -81,6 +81,17 @@ static pm_status read_vocabulary(pm_model *model) {
     return PM_OK;
 }
 
+/* As files number them: none, mean, the first token, the last; anything else is not known here. */
+static void read_pooling(pm_model *model) {
+    static const pm_pooling kinds[] = {PM_POOLING_MODEL, PM_POOLING_MEAN, PM_POOLING_FIRST,
+                                       PM_POOLING_LAST};
+    const uint32_t kind = read_shown_u32(model, "pooling_type");
+    model->info.encoder = model->def.arch->encoder;
+    model->info.pooling = kind < PM__COUNT(kinds) ? kinds[kind] : PM_POOLING_MODEL;
+    if (model->info.pooling == PM_POOLING_MODEL)
+        model->info.pooling = model->info.encoder ? PM_POOLING_MEAN : PM_POOLING_LAST;
+}
+
 static pm_status read_architecture(pm_model *model) {
     pm__model_def *def = &model->def;
     PM_TRY(pm__model_def_init(def, &model->source.gguf));
@@ -91,6 +102,7 @@ static pm_status read_architecture(pm_model *model) {
     model->info.n_ctx_train = def->n_ctx_train;
     model->info.n_embd = def->n_embd;
     model->info.n_layer = def->n_layer;
+    read_pooling(model);
     return pm__model_graph(model, NULL, &model->graph);
 }
 

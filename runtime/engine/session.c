@@ -30,24 +30,27 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     const uint32_t own = n_ctx_train != 0 ? pm__least_u32(n_ctx_train, DEFAULT_CTX) : DEFAULT_CTX;
     *n_ctx = desc->n_ctx != 0 ? desc->n_ctx : own;
     const uint32_t n_seq = desc->n_seq != 0 ? desc->n_seq : 1;
-    const uint32_t n_batch = desc->n_batch != 0 ? desc->n_batch : DEFAULT_BATCH;
+    const uint32_t most = desc->embeddings ? MOST_BATCH : DEFAULT_BATCH;
+    const uint32_t n_batch = desc->n_batch != 0 ? desc->n_batch : most;
     limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
     limits->n_seq = n_seq;
     limits->deterministic = desc->deterministic;
     /* A step of generation has a row for every sequence. */
     limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);
-    limits->n_out = pm__most_u32(n_seq, pm__least_u32(limits->n_batch, DEFAULT_OUT));
+    limits->n_out = desc->embeddings
+                        ? limits->n_batch
+                        : pm__most_u32(n_seq, pm__least_u32(limits->n_batch, DEFAULT_OUT));
     return PM_OK;
 }
 
-uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_vocab) {
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_col) {
     const uint64_t of_sequence =
         sizeof(pm__sequence) + (uint64_t)n_ctx * (sizeof(int32_t) + sizeof(bool));
     const uint64_t of_row = sizeof(struct pm_step_row);
     const uint64_t of_out =
-        sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_vocab * sizeof(float);
+        sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_col * sizeof(float);
     return sizeof(pm_session) + limits->n_seq * of_sequence + limits->n_batch * of_row +
-           limits->n_out * of_out + pm__pages_bytes(limits);
+           limits->n_out * of_out + n_col * sizeof(double) + pm__pages_bytes(limits);
 }
 
 void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train) {
@@ -82,10 +85,11 @@ static pm_status reserve_host(pm_session *session) {
     session->outs = calloc(limits->n_out, sizeof *session->outs);
     session->drawn = calloc(limits->n_out, sizeof *session->drawn);
     session->logits =
-        calloc((size_t)limits->n_out * session->source.n_vocab, sizeof *session->logits);
+        calloc((size_t)limits->n_out * session->source.n_col, sizeof *session->logits);
+    session->pooled = calloc(session->source.n_col, sizeof *session->pooled);
     if (session->sequences == NULL || session->rows == NULL || session->outs == NULL ||
-        session->drawn == NULL || session->logits == NULL)
-        return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_vocab * 4);
+        session->drawn == NULL || session->logits == NULL || session->pooled == NULL)
+        return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_col * 4);
     for (uint32_t i = 0; i < limits->n_seq; i++) {
         session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
         session->sequences[i].together = calloc(session->n_ctx, sizeof(bool));
@@ -135,14 +139,14 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
 
 pm_status pm__model_graph(const pm_model *model, const pm_session_desc *desc, pm__graph *out) {
     static const pm_session_desc defaults = {0};
-    pm__cache_types types;
+    pm__build_desc build;
     pm__limits limits;
-    uint32_t n_ctx = 0;
     if (desc == NULL)
         desc = &defaults;
-    PM_TRY(pm__session_cache_types(desc->cache_type_k, desc->cache_type_v, &types));
-    PM_TRY(pm__session_limits(desc, model->def.n_ctx_train, &limits, &n_ctx));
-    return pm__model_def_build(&model->def, &types, n_ctx, out);
+    PM_TRY(pm__session_cache_types(desc->cache_type_k, desc->cache_type_v, &build.caches));
+    PM_TRY(pm__session_limits(desc, model->def.n_ctx_train, &limits, &build.n_ctx));
+    build.hidden = desc->embeddings;
+    return pm__model_def_build(&model->def, &build, out);
 }
 
 static void destroy_graph(pm__graph *graph) {
@@ -169,6 +173,11 @@ pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_sessi
         return pm__fail(
             PM_ARGUMENT,
             "session: the model was opened without its weights (vocab_only, no_weights)");
+    if (model->def.arch->encoder && (desc == NULL || !desc->embeddings))
+        return pm__fail(
+            PM_UNSUPPORTED,
+            "session: %s is an encoder: it gives embeddings (pumice embed), and no text",
+            model->def.arch->name);
     PM_TRY(pm__plan_resolve(model, desc, &resolved));
     pm__graph *graph = NULL;
     PM_TRY(create_graph(model, &resolved, &graph));
@@ -177,6 +186,8 @@ pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_sessi
                                        .graph = graph,
                                        .tokenizer = model->tokenizer,
                                        .n_vocab = model->def.n_vocab,
+                                       .n_col = graph->logits->n_col,
+                                       .whole = model->def.arch->encoder,
                                        .n_ctx_train = model->def.n_ctx_train};
     const pm_status status = pm__session_create(&source, &resolved, out);
     if (status == PM_OK)
@@ -207,6 +218,7 @@ void pm_session_close(pm_session *session) {
     free(session->outs);
     free(session->drawn);
     free(session->logits);
+    free(session->pooled);
     free(session);
 }
 
@@ -338,7 +350,7 @@ static pm_status hand_over(pm_session *session, size_t first, pm_logits_fn each,
     pm_status status = PM_OK;
     session->busy = true;
     for (uint32_t i = 0; i < session->n_out && status == PM_OK; i++)
-        status = each(user, first + i, session->logits + (size_t)i * session->source.n_vocab);
+        status = each(user, first + i, session->logits + (size_t)i * session->source.n_col);
     session->busy = false;
     return status;
 }

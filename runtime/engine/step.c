@@ -115,6 +115,8 @@ static uint32_t fill_rows(pm_session *session, uint32_t seq, uint32_t end, pm__w
 /* Rows of the next step of `left` pending tokens, at most `most`: as many as the time budget takes,
  * which is measured and changes from run to run. */
 static uint32_t rows_of_chunk(const pm_session *session, uint32_t left, uint32_t most) {
+    if (session->source.whole)
+        return pm__least_u32(left, most);
     pm__context_info info;
     session->source.backend->context_get_info(session->context, &info);
     return pm__least_u32(left, pm__least_u32(most, pm__most_u32(info.most_rows, 1)));

@@ -261,34 +261,24 @@ pm__t pm__select(pm__graph *g, const char *name, pm__t x) {
 /* ---- close ----------------------------------------------------------------------------------- */
 
 /* Tokens that are drawn must be tokens that can be embedded. */
-static bool vocabularies_fit(pm__graph *g, pm__t logits) {
+static void set_vocabulary(pm__graph *g) {
+    g->n_vocab = g->hidden ? UINT32_MAX : g->logits->n_col;
     for (uint32_t i = 0; i < g->n_node; i++) {
         const pm__node *node = &g->nodes[i];
-        if (node->op == PM__OP_EMBED && !node->params.embed.positions &&
-            node->in[0]->n_row != logits->n_col) {
-            return pm__build_fail(g, "close", "'%s' has %u rows but there are %u logits",
-                                  node->in[0]->name, node->in[0]->n_row, logits->n_col);
-        }
+        if (node->op != PM__OP_EMBED || node->params.embed.positions)
+            continue;
+        const uint32_t n_row = node->in[0]->n_row;
+        if (!g->hidden && n_row != g->n_vocab)
+            pm__build_fail(g, "close", "'%s' has %u rows but there are %u logits",
+                           node->in[0]->name, n_row, g->n_vocab);
+        g->n_vocab = n_row;
     }
-    return true;
 }
 
-pm_status pm__graph_close(pm__graph *g, pm__t logits) {
-    if (g->status != PM_OK)
-        return g->status;
-    if (!pm__build_is_activation(g, "close", "the logits", logits) || !vocabularies_fit(g, logits))
-        return g->status;
-    if (logits->rows != PM__ROWS_OUT) {
-        pm__build_fail(g, "close", "the logits '%s' have batch rows; select the outputs first",
-                       logits->name);
-        return g->status;
-    }
-    g->logits = logits;
-    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
-        pm__build_step(g, (pm__step_part)part);
+static void draw(pm__graph *g) {
     const pm__node sample = {.op = PM__OP_SAMPLE,
                              .name = "sample",
-                             .in = {logits, g->step[PM__STEP_ROWS], g->step[PM__STEP_OUTS],
+                             .in = {g->logits, g->step[PM__STEP_ROWS], g->step[PM__STEP_OUTS],
                                     g->step[PM__STEP_HISTORY], g->step[PM__STEP_SAMPLERS]},
                              .out = g->step[PM__STEP_DRAWN]};
     const pm__node advance = {.op = PM__OP_ADVANCE,
@@ -298,5 +288,21 @@ pm_status pm__graph_close(pm__graph *g, pm__t logits) {
                               .out = g->step[PM__STEP_ROWS]};
     pm__build_add(g, &sample);
     pm__build_add(g, &advance);
+}
+
+pm_status pm__graph_close(pm__graph *g, pm__t logits) {
+    if (g->status != PM_OK || !pm__build_is_activation(g, "close", "the logits", logits))
+        return g->status;
+    if (logits->rows != PM__ROWS_OUT) {
+        pm__build_fail(g, "close", "the logits '%s' have batch rows; select the outputs first",
+                       logits->name);
+        return g->status;
+    }
+    g->logits = logits;
+    for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
+        pm__build_step(g, (pm__step_part)part);
+    set_vocabulary(g);
+    if (!g->hidden)
+        draw(g);
     return g->status;
 }

@@ -87,13 +87,6 @@ typedef enum pm__glu_kind {
 const char *pm__unary_name(pm__unary_kind kind);
 const char *pm__glu_name(pm__glu_kind kind);
 
-/* What the logits of experts become. */
-typedef enum pm__route_gating {
-    PM__ROUTE_SOFTMAX,
-    PM__ROUTE_SIGMOID,
-    PM__ROUTE_SOFTMAX_CHOSEN /* of the chosen alone */
-} pm__route_gating;
-
 typedef union pm__op_params {
     struct {
         bool positions; /* rows of the table by position, not by token */
@@ -146,24 +139,9 @@ typedef union pm__op_params {
     struct {
         uint32_t head_dim;
     } wkv7; /* and WKV7_BONUS */
-    struct {
-        uint32_t n_used;
-        pm__route_gating gating;
-        bool renorm;
-        float scale;
-        uint32_t n_group, n_group_used;
-    } route;
-    struct {
-        uint32_t n_expert, n_slot; /* n_slot: matrices that each row is multiplied with */
-    } experts;
 } pm__op_params;
 
-enum {
-    PM__MOST_INPUTS = 8,
-    PM__MOST_HEAD_DIM = 1024,
-    PM__MOST_EXPERTS = 1024,
-    PM__MOST_USED = 64 /* experts of a row */
-};
+enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
 
 /* Inputs by operation (a NULL input is an option not used):
  *   EMBED     0 weight [n_vocab or positions, n_col], 1 step rows
@@ -189,14 +167,6 @@ enum {
  *   WKV7_BONUS 0 y, 1 r, 2 k, 3 v, 4 weight [1, n_col]
  *   SHIFT     0 x, 1 state, 2 step rows
  *   LERP      0 a, 1 b, 2 weight [1, n_col] or like a
- *   ROUTE     0 logits [rows, n_expert], 1 bias for choosing [1, n_expert] or NULL, 2 scale of each
- *             expert's weight [1, n_expert] or NULL
- *   GROUP     0 route, 1 step rows
- *   EXPERTS_MATMUL  0 x, 1 weight [n_expert * n_out, n_in], 2 bias [n_expert, n_out] or NULL,
- *             3 route, 4 its groups, 5 scale [1, n_expert] or NULL; without 3 and 4 slot u is
- *             expert u
- *   MIX       0 x, 1 route or NULL: all weights are 1, 2 residual or NULL
- *   SPREAD    0 x, 1 route
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
  *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written),
@@ -242,6 +212,7 @@ typedef struct pm__graph {
     const pm__tensor *step[PM__STEP_PART_COUNT];
     bool hidden;              /* the last hidden states are asked for, not logits */
     const pm__tensor *logits; /* [out, n_vocab], or the hidden states [out, n_embd] */
+    uint32_t n_vocab;         /* tokens are below it */
     pm_status status;         /* of the first builder call that failed; later ones return NULL */
     const char *scope;        /* prefix of node names, "blk.3." */
 } pm__graph;

@@ -233,12 +233,11 @@ void pm__model_def_finish(pm__model_def *def) {
     *def = (pm__model_def){.status = PM_OK};
 }
 
-pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
-                              uint32_t n_ctx, pm__graph *g) {
+pm_status pm__model_def_build(const pm__model_def *def, const pm__build_desc *desc, pm__graph *g) {
     pm__graph_init(g);
-    g->n_ctx = n_ctx;
-    if (caches != NULL)
-        g->cache_types = *caches;
+    g->n_ctx = desc->n_ctx;
+    g->cache_types = desc->caches;
+    g->hidden = desc->hidden || def->arch->encoder;
     pm_status status = pm__graph_close(g, def->arch->build(g, def, def->self));
     if (status != PM_OK)
         pm__graph_finish(g);

@@ -46,6 +46,7 @@ typedef struct pm__model_def {
 /* An architecture: a file in models/ and a row in models/models.def. */
 struct pm__arch {
     const char *name; /* general.architecture */
+    bool encoder;     /* every row sees all of its sequence: hidden states, and no text */
     size_t self_bytes;
     /* Reads hyper-parameters and claims tensors. Absurd values are BAD_FILE with the key's name. */
     void (*load)(pm__model_def *def, void *self);
@@ -58,12 +59,17 @@ struct pm__arch {
  *         OUT_OF_MEMORY */
 pm_status pm__model_def_init(pm__model_def *def, const pm__gguf *gguf);
 void pm__model_def_finish(pm__model_def *def);
+/* What a session wants of a model's graph. */
+typedef struct pm__build_desc {
+    pm__cache_types caches;
+    uint32_t n_ctx; /* positions a sequence will have; some models turn them otherwise in a long
+                       context */
+    bool hidden;    /* the last hidden states in place of logits; an encoder has nothing else */
+} pm__build_desc;
+
 /* Init, build, close.
- * caches  their types; NULL: F32
- * n_ctx   positions a sequence will have; some models turn them otherwise in a long context
  * errors  ARGUMENT: the model's heads cannot be cached in these types; OUT_OF_MEMORY */
-pm_status pm__model_def_build(const pm__model_def *def, const pm__cache_types *caches,
-                              uint32_t n_ctx, pm__graph *g);
+pm_status pm__model_def_build(const pm__model_def *def, const pm__build_desc *desc, pm__graph *g);
 /* errors  UNSUPPORTED: a tensor that nobody claimed, or not all of it */
 pm_status pm__model_def_check_claims(const pm__model_def *def);
 

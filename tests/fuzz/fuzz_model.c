@@ -313,7 +313,8 @@ static pm_status check_model(const pm__gguf *gguf) {
     PM_TRY(pm__model_def_init(&def, gguf));
     check_weights(&def);
     pm__graph graph;
-    const pm_status status = pm__model_def_build(&def, NULL, 4096, &graph);
+    static const pm__build_desc build = {.n_ctx = 4096};
+    const pm_status status = pm__model_def_build(&def, &build, &graph);
     if (status == PM_OK) {
         PM__HOLDS(graph.logits != NULL && graph.logits->n_col == def.n_vocab);
         check_nodes(&graph);
