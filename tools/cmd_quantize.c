@@ -1,11 +1,8 @@
 /* pumice quantize: a model file with its matrices in another type. */
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "new_file.h"
-#include "report.h"
+#include "model_file.h"
 
 enum { MOST_KIND = 64 };
 
@@ -16,27 +13,12 @@ typedef struct kind {
 } kind;
 
 typedef struct quantizing {
+    pm__model_file file; /* first: the library's callbacks know it alone */
     const pm__options *options;
-    pm__progress progress;
-    pm__new_file file;
-    int error; /* errno of the write that failed; 0: none */
     kind kinds[MOST_KIND];
     size_t n_kind;
     uint64_t from_bytes, to_bytes, n_element;
 } quantizing;
-
-static bool write_some(void *user, const void *data, size_t n) {
-    quantizing *q = user;
-    errno = 0;
-    if (fwrite(data, 1, n, q->file.stream) == n)
-        return true;
-    q->error = errno ? errno : EIO;
-    return false;
-}
-
-static bool show_progress(void *user, const char *what, uint64_t done, uint64_t total) {
-    return pm__report_progress(&((quantizing *)user)->progress, what, done, total);
-}
 
 static void count(quantizing *q, const pm_quantized *t) {
     size_t i = 0;
@@ -98,35 +80,17 @@ static pm_status quantize_with(quantizing *q, bool write) {
                                    .pure = options->pure,
                                    .requantize = options->requantize,
                                    .n_thread = options->n_thread,
-                                   .write = write ? write_some : NULL,
+                                   .write = write ? pm__model_file_write : NULL,
                                    .on_tensor = on_tensor,
-                                   .progress = show_progress,
+                                   .progress = pm__model_file_progress,
                                    .user = q};
-    const pm_status status = pm_quantize(&desc);
-    pm__report_progress_end(&q->progress);
-    return status;
-}
-
-static int say_unwritten(const char *path, int error) {
-    return pm__cli_error(PM__EXIT_FAILURE, "quantize: %s cannot be written: %s", path,
-                         strerror(error));
+    return pm_quantize(&desc);
 }
 
 static int write_file(quantizing *q) {
-    const char *path = q->options->arguments[1];
-    struct stat old;
-    if (!q->options->force && stat(path, &old) == 0 && S_ISREG(old.st_mode)) {
-        return pm__cli_error(PM__EXIT_FAILURE, "quantize: %s is there already; --force replaces it",
-                             path);
-    }
-    if (!pm__new_file_open(&q->file, path))
-        return say_unwritten(path, errno);
-    const pm_status status = quantize_with(q, true);
-    const bool kept = pm__new_file_close(&q->file, status == PM_OK);
-    const int error = q->error ? q->error : errno;
-    if (q->error || (status == PM_OK && !kept))
-        return say_unwritten(path, error);
-    return pm__cli_status(status);
+    PM__CHECK(
+        pm__model_file_open(&q->file, "quantize", q->options->arguments[1], q->options->force));
+    return pm__model_file_close(&q->file, quantize_with(q, true));
 }
 
 static int quantize(pm__options *options) {

@@ -17,6 +17,10 @@ _pumice() {
         mapfile -t COMPREPLY < <(compgen -W "f32 f16 q8_0 q4_0" -- "$current")
         return
         ;;
+    --outtype)
+        mapfile -t COMPREPLY < <(compgen -W "auto f32 f16 bf16 q8_0" -- "$current")
+        return
+        ;;
     --device)
         mapfile -t COMPREPLY < <(compgen -W "cpu" -- "$current")
         return

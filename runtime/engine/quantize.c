@@ -178,8 +178,10 @@ static pm_status find_importances(const quantizing *q, const pm__gguf_tensor *te
 }
 
 static pm_status choose(const quantizing *q, const pm__gguf_tensor *tensor, fate *out) {
-    const pm__role role = pm__mix_role(&q->model, tensor);
     *out = (fate){.wanted = PM__TYPE_COUNT, .to = PM__TYPE_COUNT};
+    if (q->model.mix == NULL)
+        return PM_OK;
+    const pm__role role = pm__mix_role(&q->model, tensor);
     if (role == PM__ROLE_KEPT || !is_number(tensor->type))
         return PM_OK;
     out->wanted = wanted_type(q, tensor, role);
@@ -289,13 +291,31 @@ static bool is_replaced(const pm__gguf_key *key) {
     return false;
 }
 
+/* general.file_type of a model whose types stay: what it says, or that of its widest matrix. */
+static uint32_t kept_file_type(const pm__gguf *gguf) {
+    const pm__gguf_key *key = pm__gguf_find_key(gguf, "general.file_type");
+    uint64_t id = 0, most = 0;
+    if (key != NULL && pm__gguf_u64(key, &id))
+        return (uint32_t)id;
+    for (uint64_t i = 0; i < gguf->n_tensor; i++) {
+        const pm__gguf_tensor *tensor = &gguf->tensors[i];
+        const pm__mix_info *mix = pm__mix_find(pm__type_get(tensor->type)->name);
+        if (tensor->n_dim < 2 || mix == NULL || tensor->bytes <= most)
+            continue;
+        most = tensor->bytes;
+        id = mix->file_type;
+    }
+    return (uint32_t)id;
+}
+
 static void put_keys(quantizing *q) {
     const pm__gguf *gguf = &q->source.gguf;
     pm__gguf_writer *w = &q->writer;
     for (uint64_t i = 0; i < gguf->n_key; i++)
         if (!is_replaced(&gguf->keys[i]))
             pm__gguf_put_key(w, &gguf->keys[i]);
-    pm__gguf_put_u32(w, "general.file_type", q->model.mix->file_type);
+    pm__gguf_put_u32(w, "general.file_type",
+                     q->model.mix != NULL ? q->model.mix->file_type : kept_file_type(gguf));
     pm__gguf_put_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
     if (q->desc->imatrix == NULL)
         return;
@@ -386,11 +406,13 @@ static pm_status write_all(quantizing *q) {
 
 static pm_status run(quantizing *q) {
     const pm__mix_info *mix = NULL;
-    PM_TRY(find_mix(q->desc->type, &mix));
+    if (q->desc->type != NULL)
+        PM_TRY(find_mix(q->desc->type, &mix));
     PM_TRY(read_options(q));
     PM_TRY(pm__source_init(&q->source, q->desc->path));
     PM_TRY(read_imatrix(q));
-    PM_TRY(pm__mix_model_init(&q->model, mix, &q->source.gguf, q->desc->imatrix != NULL));
+    if (mix != NULL)
+        PM_TRY(pm__mix_model_init(&q->model, mix, &q->source.gguf, q->desc->imatrix != NULL));
     PM_TRY(lay_out(q));
     for (uint64_t i = 0; q->desc->write == NULL && i < q->source.gguf.n_tensor; i++)
         tell_tensor(q, i);
@@ -414,8 +436,8 @@ static void finish(quantizing *q) {
 
 pm_status pm_quantize(const pm_quantize_desc *desc) {
     quantizing q = {.desc = desc};
-    if (desc->path == NULL || desc->type == NULL)
-        return pm__fail(PM_ARGUMENT, "quantize: no file or no type");
+    if (desc->path == NULL)
+        return pm__fail(PM_ARGUMENT, "quantize: no file");
     pm__gguf_writer_init(&q.writer);
     const pm_status status = run(&q);
     finish(&q);
