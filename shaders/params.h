@@ -88,7 +88,7 @@ struct pm_push_rope {
 };
 
 struct pm_push_attention {
-    PM_FLOAT scale;
+    PM_FLOAT scale, softcap, max_alibi_bias;
 };
 
 #endif

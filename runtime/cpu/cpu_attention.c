@@ -62,7 +62,7 @@ static uint32_t bucket_of(const view *head, uint32_t pos) {
     if (distance < exact)
         return skip + distance;
     const double octaves = log((double)distance / exact) / log(128.0 / exact);
-    return skip + pm__least_u32(n - 1, exact + (uint32_t)(octaves * (n - exact)));
+    return skip + pm__least_u32(n - 1, exact + (uint32_t)(octaves * (n - exact) + 1e-4));
 }
 
 static double score(const view *head, uint32_t pos) {

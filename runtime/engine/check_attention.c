@@ -2,6 +2,7 @@
 #include "case_list.h"
 
 #include <math.h>
+#include <stdio.h>
 
 typedef struct rope_case {
     pm__rope_desc desc;
@@ -106,14 +107,29 @@ typedef struct attention_case {
     bool quick, deep;
 } attention_case;
 
-static void case_attention(pm__case_list *l, pm__type k_type, pm__type v_type,
-                           const attention_case *a) {
-    const uint32_t n_kv = a->n_head_kv * a->head_dim;
-    const pm__attention_desc desc = {.n_head = a->n_head,
-                                     .n_head_kv = a->n_head_kv,
-                                     .head_dim = a->head_dim,
-                                     .scale = a->scale / sqrtf((float)a->head_dim)};
+/* What some models do beside that. */
+typedef struct attention_extra {
+    uint32_t head_dim_v, window;
+    bool bidirectional, sinks, shared; /* shared: values are in the cache of keys */
+    float softcap, max_alibi_bias;
+    uint32_t n_bucket;
+} attention_extra;
+
+static pm__t value_cache(pm__check_case *c, const pm__attention_desc *desc, pm__t k, pm__type type,
+                         bool shared) {
+    return shared ? k : pm__cache(&c->graph, "v", type, desc->n_head_kv * desc->head_dim_v);
+}
+
+static void name_extra(const attention_extra *e, char *out, size_t n) {
+    snprintf(out, n, "%s%s%s/v%u/w%u/cap%g/alibi%g/b%u", e->bidirectional ? "/both" : "",
+             e->sinks ? "/sinks" : "", e->shared ? "/shared" : "", e->head_dim_v, e->window,
+             (double)e->softcap, (double)e->max_alibi_bias, e->n_bucket);
+}
+
+static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_type,
+                                 const attention_case *a, const attention_extra *e) {
     pm__check_case c;
+    char extra[64] = "";
     pm__case_init(&c, a->n_row, 1);
     c.limits.n_ctx = a->n_ctx;
     if (a->n_ctx >= PM__CASE_DEPTH)
@@ -122,13 +138,65 @@ static void case_attention(pm__case_list *l, pm__type k_type, pm__type v_type,
     c.outlier = 4;
     c.quick = a->quick;
     c.deep = a->deep;
+    pm__attention_desc desc = {.n_head = a->n_head,
+                               .n_head_kv = a->n_head_kv,
+                               .head_dim = a->head_dim,
+                               .scale = a->scale / sqrtf((float)a->head_dim),
+                               .head_dim_v = a->head_dim};
+    if (e != NULL) {
+        desc.head_dim_v = e->head_dim_v != 0 ? e->head_dim_v : a->head_dim;
+        desc.window = e->window;
+        desc.bidirectional = e->bidirectional;
+        desc.softcap = e->softcap;
+        desc.max_alibi_bias = e->max_alibi_bias;
+        if (e->sinks)
+            desc.sinks = pm__case_weight(&c, "sinks", PM__TYPE_F32, 1, a->n_head);
+        if (e->n_bucket != 0)
+            desc.rel_bias = pm__case_weight(&c, "bias", PM__TYPE_F32, e->n_bucket, a->n_head);
+        name_extra(e, extra, sizeof extra);
+    }
     const pm__t q = pm__case_activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);
-    const pm__t k = pm__cache(&c.graph, "k", k_type, n_kv);
-    const pm__t v = pm__cache(&c.graph, "v", v_type, n_kv);
+    const pm__t k = pm__cache(&c.graph, "k", k_type, desc.n_head_kv * desc.head_dim);
+    const pm__t v = value_cache(&c, &desc, k, v_type, e != NULL && e->shared);
     pm__attention(&c.graph, "attention", q, k, v, &desc);
-    pm__case_give(l, &c, "%s-%s/%ux%u/kv%u/pos%u/rows%u/scale%g", pm__type_get(k_type)->name,
+    pm__case_give(l, &c, "%s-%s/%ux%u/kv%u/pos%u/rows%u/scale%g%s", pm__type_get(k_type)->name,
                   pm__type_get(v_type)->name, desc.n_head, desc.head_dim, desc.n_head_kv,
-                  c.last_pos, c.n_row, (double)a->scale);
+                  c.last_pos, c.n_row, (double)a->scale, extra);
+}
+
+static void case_attention(pm__case_list *l, pm__type k_type, pm__type v_type,
+                           const attention_case *a) {
+    case_attention_extra(l, k_type, v_type, a, NULL);
+}
+
+static void cases_attention_extras(pm__case_list *l, pm__type type) {
+    static const struct {
+        attention_case of;
+        attention_extra extra;
+        bool any; /* type, not only those of whole heads */
+    } cases[] = {
+        {{32, 6, 2, 300, 299, 5, 1, true, false}, {.window = 70}, true},
+        {{10, 3, 1, 97, 96, 33, 1, false, false}, {.window = 7}, false},
+        {{32, 3, 3, 97, 5, 2, 1, false, false}, {.window = 1}, true},
+        {{64, 4, 2, 129, 100, 7, 1, true, false}, {.bidirectional = true}, true},
+        {{18, 2, 1, 300, 200, 33, 1, false, false}, {.bidirectional = true, .window = 12}, false},
+        {{32, 5, 1, 129, 128, 5, 30, true, false}, {.softcap = 5}, true},
+        {{32, 6, 2, 300, 290, 3, 1, true, false}, {.max_alibi_bias = 8}, true},
+        {{16, 8, 8, 97, 96, 5, 1, false, false}, {.max_alibi_bias = 5}, false},
+        {{64, 3, 3, 129, 77, 5, 1, true, false}, {.sinks = true}, true},
+        {{32, 6, 3, 300, 299, 2, 1, false, false}, {.sinks = true, .window = 20}, true},
+        {{24, 5, 1, 129, 128, 3, 1, true, false}, {.head_dim_v = 16}, false},
+        {{64, 4, 2, 97, 96, 5, 1, false, false}, {.head_dim_v = 96}, true},
+        {{96, 3, 1, 97, 96, 5, 1, false, false}, {.head_dim_v = 64, .shared = true}, true},
+        {{576, 2, 1, 129, 128, 3, 1, true, false}, {.head_dim_v = 512, .shared = true}, true},
+        {{512, 2, 1, 65, 64, 2, 1, false, false}, {.window = 40}, true},
+        {{32, 3, 3, 300, 299, 5, 1, true, false}, {.n_bucket = 32}, true},
+        {{10, 5, 5, 300, 160, 33, 1, false, false}, {.n_bucket = 32, .bidirectional = true}, false},
+        {{32, 5, 1, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 3, 1, false, true}, {.window = 500}, true},
+    };
+    for (size_t i = 0; i < PM__COUNT(cases); i++)
+        if (cases[i].any || pm__type_get(type)->block_n == 1)
+            case_attention_extra(l, type, type, &cases[i].of, &cases[i].extra);
 }
 
 /* Both caches of one type. */
@@ -160,13 +228,18 @@ static void cases_attention_type(pm__case_list *l, pm__type type) {
         case_attention(l, type, type, &(attention_case){32, 3, 1, 97, 96, n, 1, false, true});
 }
 
+static void cases_attention_both(pm__case_list *l, pm__type type) {
+    cases_attention_type(l, type);
+    cases_attention_extras(l, type);
+}
+
 void pm__cases_attention(pm__case_list *l) {
     static const attention_case pair = {64, 6, 2, 129, 101, 3, 1, false, false};
     pm__type k, v;
     for (uint32_t i = 0; pm__cache_type(i, &k); i++)
         for (uint32_t j = 0; pm__cache_type(j, &v); j++)
             if (i == j)
-                cases_attention_type(l, k);
+                cases_attention_both(l, k);
             else
                 case_attention(l, k, v, &pair);
 }

@@ -3,6 +3,7 @@
 #include "../base/checked.h"
 #include "../base/log.h"
 #include "../base/system.h"
+#include "pipeline.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -292,8 +293,9 @@ static void judge(pm__adapter *adapter, bool can_compute) {
         snprintf(why, n, "has no queue that runs compute shaders");
     else if (!adapter->caps.timeline)
         snprintf(why, n, "has no timeline semaphores: update the driver");
-    else if (bindings < 8)
-        snprintf(why, n, "a shader can use %u storage buffers, pumice needs 8", bindings);
+    else if (bindings < PM__MOST_BINDINGS)
+        snprintf(why, n, "a shader can use %u storage buffers, pumice needs %d", bindings,
+                 PM__MOST_BINDINGS);
 }
 
 static void read_adapter(pm__adapter *adapter, adapter_query *query) {

@@ -85,11 +85,9 @@ static uint32_t chunks_of_head(const pm__tensor *cache, uint32_t head_dim) {
 
 /* Loops of attention.comp: over tiles of positions, in each over the chunks of a key, over the
  * positions whose values an invocation adds, and in two reductions. */
-static pm_status check_turns(const pm__draft *d, uint32_t head_dim) {
-    const uint32_t wg = d->kernel->workgroup, most = d->in->gpu->caps.most_turns;
-    const uint32_t k_n = chunks_of_head(d->node->in[1], head_dim);
-    const uint32_t n_group = pm__most_u32(1, wg / chunks_of_head(d->node->in[2], head_dim));
-    const uint32_t of_tile = 1 + k_n + pm__ceil_div(wg, n_group) + 2 * (wg / 4);
+static pm_status check_turns(const pm__draft *d, uint32_t k_n, uint32_t v_n) {
+    const uint32_t wg = d->desc.spec[0], most = d->in->gpu->caps.most_turns;
+    const uint32_t of_tile = 1 + k_n + pm__ceil_div(wg, wg / v_n) + 2 * (wg / 4);
     const uint32_t n_tile = (most - 2 * wg) / of_tile;
     if (most == UINT32_MAX || d->in->limits->n_ctx <= n_tile * wg)
         return PM_OK;
@@ -100,21 +98,43 @@ static pm_status check_turns(const pm__draft *d, uint32_t head_dim) {
         d->node->name, d->in->limits->n_ctx, d->in->gpu->info.driver, most, n_tile * wg);
 }
 
+/* Each chunk of a head's values has an invocation. */
+static pm_status set_width(pm__draft *d) {
+    enum { MOST_WIDTH = 128, MOST_KEY = 1024 };
+    const uint32_t head_dim = d->node->params.attention.head_dim;
+    const uint32_t head_dim_v = d->node->params.attention.head_dim_v;
+    const uint32_t v_n = chunks_of_head(d->node->in[2], head_dim_v);
+    if (head_dim % 2 != 0 || head_dim_v % 2 != 0 || head_dim > MOST_KEY || v_n > MOST_WIDTH)
+        return pm__fail(PM_UNSUPPORTED,
+                        "lower: node '%s': heads of %u columns, values of %u as %s: the kernel "
+                        "needs even numbers, at most %d, and values in at most %d chunks",
+                        d->node->name, head_dim, head_dim_v,
+                        pm__type_get(d->node->in[2]->type)->file, MOST_KEY, MOST_WIDTH);
+    while (d->desc.spec[0] < v_n)
+        d->desc.spec[0] *= 2;
+    return check_turns(d, chunks_of_head(d->node->in[1], head_dim), v_n);
+}
+
+static void define_shape(pm__draft *d) {
+    const pm__node *node = d->node;
+    if (node->params.attention.softcap > 0)
+        pm__define(d, "SOFTCAP");
+    if (node->params.attention.max_alibi_bias > 0)
+        pm__define(d, "ALIBI");
+    if (node->params.attention.bidirectional)
+        pm__define(d, "BIDIRECTIONAL");
+    if (node->in[5] != NULL)
+        pm__bind_option(d, node->in[5], "SINKS");
+    if (node->in[6] != NULL)
+        pm__bind_option(d, node->in[6], "REL_BIAS");
+}
+
 pm_status pm__lower_attention(pm__draft *d) {
     const pm__node *node = d->node;
-    const uint32_t head_dim = node->params.attention.head_dim;
-    if (head_dim % 2 != 0 || head_dim > 4 * d->kernel->workgroup)
-        return pm__fail(PM_UNSUPPORTED,
-                        "lower: node '%s': heads of %u columns: the kernel needs an "
-                        "even number of at most %u",
-                        node->name, head_dim, 4 * d->kernel->workgroup);
-    if (node->params.attention.head_dim_v != head_dim || node->params.attention.window != 0 ||
-        node->params.attention.bidirectional || node->params.attention.softcap > 0 ||
-        node->params.attention.max_alibi_bias > 0 || node->in[5] != NULL || node->in[6] != NULL)
-        return pm__fail(PM_UNSUPPORTED, "lower: node '%s': the kernel has plain attention only",
-                        node->name);
-    PM_TRY(check_turns(d, head_dim));
-    const struct pm_push_attention words = {node->params.attention.scale};
+    PM_TRY(set_width(d));
+    const struct pm_push_attention words = {node->params.attention.scale,
+                                            node->params.attention.softcap,
+                                            node->params.attention.max_alibi_bias};
     pm__bind(d, node->in[0], PM__READ);
     pm__bind_region(d, quants_of(d, node->in[1]), PM__READ);
     pm__bind_region(d, quants_of(d, node->in[2]), PM__READ);
@@ -125,12 +145,16 @@ pm_status pm__lower_attention(pm__draft *d) {
     bind_scales(d, node->in[2], PM__READ);
     pm__define_type(d, "K", node->in[1]);
     pm__define_type(d, "V", node->in[2]);
-    pm__spec(d, head_dim);
+    define_shape(d);
+    pm__spec(d, node->params.attention.head_dim);
     pm__spec(d, node->params.attention.n_head);
     pm__spec(d, node->params.attention.n_head_kv);
     pm__spec(d, d->in->limits->n_ctx);
     pm__spec_planes(d, node->in[1]);
     pm__spec_planes(d, node->in[2]);
+    pm__spec(d, node->params.attention.head_dim_v);
+    pm__spec(d, node->params.attention.window);
+    pm__spec(d, node->in[6] != NULL ? node->in[6]->n_row : 4);
     pm__push(d, &words, sizeof words);
     d->n_item = node->params.attention.n_head;
     return PM_OK;
