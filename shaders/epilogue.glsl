@@ -1,6 +1,9 @@
-/* epilogue.glsl: what matvec and matmul do with a finished sum: + bias[o] + residual[r, o], each if
- * its define is set.
- * before  N_OUT; HAS_BIAS, HAS_RESIDUAL, defines */
+/* epilogue.glsl: what matvec and matmul do with a finished sum: * scale of the weight + bias[o] +
+ * residual[r, o], each if its define is set.
+ * before  N_OUT; HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, defines */
+#ifdef HAS_SCALE
+layout(std430, binding = 7) readonly buffer Scale { float w_scale_all[]; };
+#endif
 #ifdef HAS_BIAS
 layout(std430, binding = 4) readonly buffer Bias { float bias[]; };
 #endif
@@ -9,6 +12,9 @@ layout(std430, binding = 5) readonly buffer Residual { float residual[]; };
 #endif
 
 float epilogue(float sum, uint r, uint o) {
+#ifdef HAS_SCALE
+    sum *= w_scale_all[0];
+#endif
 #ifdef HAS_BIAS
     sum += bias[o];
 #endif

@@ -2,7 +2,7 @@
  * shape   x [rows, n_in] f32   y [rows, n_out] f32
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
  * grid    x and z: four outputs a workgroup; y: rows
- * defines W_<TYPE>, HAS_BIAS, HAS_RESIDUAL, TIER_SUBGROUP
+ * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, TIER_SUBGROUP
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matvec against cpu_matmul, NMSE 1e-10 */
 #version 450

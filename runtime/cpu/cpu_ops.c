@@ -55,6 +55,8 @@ static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32
     const float *x = args->in[0], *residual = args->in[3];
     const double bias =
         node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], o) : 0.0;
+    const double scale =
+        node->in[4] != NULL ? (double)pm__cpu_element(node->in[4], args->in[4], 0) : 1;
     for (uint32_t tile = 0; tile < n_row; tile += TILE) {
         const uint32_t rows = pm__least_u32(TILE, n_row - tile);
         double sums[TILE] = {0};
@@ -68,7 +70,7 @@ static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32
         for (uint32_t r = 0; r < rows; r++) {
             const size_t at = (size_t)(tile + r) * n_out + o;
             const double more = node->in[3] != NULL ? (double)residual[at] : 0.0;
-            ((float *)args->out)[at] = (float)(sums[r] + bias + more);
+            ((float *)args->out)[at] = (float)(sums[r] * scale + bias + more);
         }
     }
 }

@@ -125,13 +125,16 @@ static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, 
     const pm__row_count rows = m->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
     const pm__t x = pm__case_activation(&c, "x", rows, n_in);
     const pm__t w = pm__case_weight(&c, "w", type, m->n_out, n_in);
+    if (type == PM__TYPE_NVFP4) /* its files have one */
+        c.tensors[w->index - c.tensors[0].index].scale =
+            pm__case_weight(&c, "scale", PM__TYPE_F32, 1, 1);
     const pm__t bias = m->bias ? pm__case_weight(&c, "bias", PM__TYPE_F32, 1, m->n_out) : NULL;
     const pm__t residual = m->residual ? pm__case_activation(&c, "residual", rows, m->n_out) : NULL;
     pm__matmul_add(&c.graph, "matmul", x, w, bias, residual);
-    pm__case_give(l, &c, "%s/%ux%u/rows%u%s%s%s%s%s", pm__type_get(type)->name, m->n_out, n_in,
-                  n_row, m->bias ? "/bias" : "", m->residual ? "/residual" : "",
-                  m->part_rows > 0 ? "/parts" : "", m->outs ? "/outs" : "",
-                  m->most_group_x > 0 ? "/wide" : "");
+    pm__case_give(l, &c, "%s/%ux%u/rows%u%s%s%s%s%s%s", pm__type_get(type)->name, m->n_out, n_in,
+                  n_row, w->scale != NULL ? "/scale" : "", m->bias ? "/bias" : "",
+                  m->residual ? "/residual" : "", m->part_rows > 0 ? "/parts" : "",
+                  m->outs ? "/outs" : "", m->most_group_x > 0 ? "/wide" : "");
 }
 
 void pm__cases_matmul(pm__case_list *l) {

@@ -57,6 +57,8 @@ pm_status pm__lower_matmul(pm__draft *d) {
     pm__bind_option(d, node->in[2], "HAS_BIAS");
     pm__bind_option(d, node->in[3], "HAS_RESIDUAL");
     pm__bind_region(d, d->in->places->step[PM__STEP_ROWS], PM__READ);
+    if (node->in[4] != NULL)
+        pm__bind_option(d, node->in[4], "HAS_SCALE");
     pm__spec(d, w->n_col);
     pm__spec(d, node->out->n_col);
     pm__spec_planes(d, w);

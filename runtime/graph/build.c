@@ -246,7 +246,9 @@ pm__t pm__matmul_add(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bia
         .name = name, .kind = PM__ACTIVATION, .rows = x->rows, .n_col = w->n_row};
     if (residual != NULL && !pm__build_are_alike(g, name, &like, residual))
         return NULL;
-    pm__node node = {.op = PM__OP_MATMUL, .name = name, .in = {x, w, bias, residual}};
+    if (w->scale != NULL && !pm__build_is_weight(g, name, w->scale, 1, 1))
+        return NULL;
+    pm__node node = {.op = PM__OP_MATMUL, .name = name, .in = {x, w, bias, residual, w->scale}};
     return pm__build_node(g, &node, x->rows, w->n_row);
 }
 

@@ -30,7 +30,8 @@ pm__t pm__layernorm_heads(pm__graph *g, const char *name, pm__t x, pm__t weight,
 /* x / max(|x|, eps) */
 pm__t pm__l2norm(pm__graph *g, const char *name, pm__t x, uint32_t head_dim, float eps);
 
-/* y = x w^T (+ bias) (+ residual): x [rows, n_in], w [n_out, n_in] -> [rows, n_out] */
+/* y = x w^T (* the scale of w) (+ bias) (+ residual): x [rows, n_in], w [n_out, n_in] -> [rows,
+ * n_out] */
 pm__t pm__matmul(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias);
 pm__t pm__matmul_add(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias, pm__t residual);
 

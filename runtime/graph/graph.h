@@ -62,6 +62,8 @@ typedef struct pm__tensor {
     uint32_t n_row; /* PM__ROWS_FIXED: rows, all slices together; else 0 */
     uint32_t n_col; /* elements of a row */
     uint32_t index; /* see pm__tensor_kind; activations: place in pm__graph.activations */
+    const struct pm__tensor *scale; /* of a matrix: a weight [1, 1] that products with it are
+                                       multiplied by; or NULL */
 } pm__tensor;
 
 typedef enum pm__rope_style {
@@ -148,7 +150,8 @@ enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
  *   RMSNORM   0 x, 1 weight [1, head_dim or n_col] or NULL
  *   LAYERNORM 0 x, 1 weight as for RMSNORM, 2 bias like it or NULL
  *   L2NORM    0 x
- *   MATMUL    0 x, 1 weight [n_out, n_in], 2 bias [1, n_out] or NULL, 3 residual like y or NULL
+ *   MATMUL    0 x, 1 weight [n_out, n_in], 2 bias [1, n_out] or NULL, 3 residual like y or NULL,
+ *             4 scale of the weight [1, 1] or NULL
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
  *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,

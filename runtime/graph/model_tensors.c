@@ -46,17 +46,6 @@ static void wrong_shape(pm__model_def *def, const pm__gguf_tensor *t, const clai
                            t->name, t->shape[0], t->shape[1], t->shape[2], t->shape[3], wanted);
 }
 
-static bool can_cut(pm__model_def *def, const pm__gguf_tensor *t, const claim *c) {
-    if (c->vector && (c->n_col != c->n_all || t->shape[0] != c->n_all) &&
-        (pm__type_get(t->type)->block_n > 1 || t->data == NULL))
-        def->status =
-            pm__fail(PM_UNSUPPORTED,
-                     "model: tensor '%s' is of type %s, whose blocks cannot be cut as the "
-                     "model needs it",
-                     t->name, pm__type_get(t->type)->name);
-    return def->status == PM_OK;
-}
-
 static pm__weight *add_weight(pm__model_def *def, const char *name, pm__type type, uint32_t n_row,
                               uint32_t n_col) {
     pm__weight *w = pm__arena_alloc(&def->arena, sizeof *w);
@@ -78,6 +67,39 @@ static pm__weight *add_weight(pm__model_def *def, const char *name, pm__type typ
     return w;
 }
 
+static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix);
+
+/* Elements [first, first + n_col) of a vector, whatever its type is and however the file cuts it. */
+static const uint8_t *decode_vector(pm__model_def *def, const pm__gguf_tensor *t, const claim *c) {
+    const uint32_t n_row_col = (uint32_t)t->shape[0];
+    float *all = pm__arena_array(&def->arena, c->n_all, sizeof *all);
+    uint64_t row_bytes = 0;
+    if (all == NULL) {
+        def->status = PM_OUT_OF_MEMORY;
+        return NULL;
+    }
+    pm__type_row_bytes(t->type, n_row_col, &row_bytes);
+    for (uint32_t r = 0; r < c->n_all / n_row_col; r++)
+        pm__type_decode(t->type, pm__gguf_row(t, r, row_bytes), n_row_col,
+                        all + (size_t)r * n_row_col);
+    return (const uint8_t *)(all + c->first);
+}
+
+/* Vectors become F32, which is what kernels read; matrices stay in the file. */
+static void place_part(pm__model_def *def, pm__weight *w, const pm__gguf_tensor *t,
+                       const claim *c) {
+    uint64_t row_bytes = 0;
+    w->first_row = c->first;
+    w->source = t;
+    if (c->vector && (t->type != PM__TYPE_F32 || t->data == NULL)) {
+        w->data = decode_vector(def, t, c);
+        w->tensor.type = PM__TYPE_F32;
+    } else if (t->data != NULL) {
+        pm__type_row_bytes(t->type, c->vector ? 1 : c->n_col, &row_bytes);
+        w->data = t->data + c->first * row_bytes;
+    }
+}
+
 static pm__t claim_part(pm__model_def *def, const pm__gguf_tensor *t, const claim *c) {
     assert((uint64_t)c->first + (c->vector ? c->n_col : c->n_row) <= c->n_all);
     uint32_t *place = &def->claims[t - def->gguf->tensors];
@@ -89,19 +111,32 @@ static pm__t claim_part(pm__model_def *def, const pm__gguf_tensor *t, const clai
         last = w;
     }
     pm__weight *w = add_weight(def, t->name, t->type, c->n_row, c->n_col);
-    uint64_t bytes = 0; /* of a row, or of the columns before */
     if (w == NULL)
         return NULL;
-    pm__type_row_bytes(t->type, c->vector ? c->first : c->n_col, &bytes);
-    if (t->data != NULL)
-        w->data = t->data + (c->vector ? bytes : c->first * bytes);
-    w->source = t;
-    w->first_row = c->first;
+    place_part(def, w, t, c);
     if (last != NULL)
         last->next = w;
     else
         *place = w->tensor.index;
-    return &w->tensor;
+    if (c->n_slice == 1)
+        w->tensor.scale = find_scale(def, t);
+    return def->status == PM_OK ? &w->tensor : NULL;
+}
+
+/* blk.0.ffn_up.scale of blk.0.ffn_up.weight, where it is one number. What quantised activations were
+ * scaled by is no part of the weight. */
+static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix) {
+    static const claim whole = {.n_all = 1, .n_row = 1, .n_col = 1, .vector = true};
+    static const char suffix[] = ".weight";
+    const size_t n = strlen(matrix->name), n_suffix = sizeof suffix - 1;
+    char name[MOST_NAME];
+    if (n < n_suffix || strcmp(matrix->name + n - n_suffix, suffix) != 0)
+        return NULL;
+    const int n_base = (int)(n - n_suffix);
+    pm__tensor_ignore(def, "%.*s.input_scale", n_base, matrix->name);
+    snprintf(name, sizeof name, "%.*s.scale", n_base, matrix->name);
+    const pm__gguf_tensor *t = find_tensor(def, name);
+    return t != NULL && has_shape(t, &whole) ? claim_part(def, t, &whole) : NULL;
 }
 
 static pm__t take(pm__model_def *def, const claim *c, const char *fmt, va_list args) {
@@ -117,7 +152,7 @@ static pm__t take(pm__model_def *def, const claim *c, const char *fmt, va_list a
         wrong_shape(def, t, c);
         return NULL;
     }
-    return can_cut(def, t, c) ? claim_part(def, t, c) : NULL;
+    return claim_part(def, t, c);
 }
 
 /* The calls of model.h: their parameters, and what of the tensor they claim. */
