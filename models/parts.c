@@ -173,9 +173,8 @@ static void check_heads(pm__model_def *def, const pm__heads *h) {
                                def->arch->name, h->n_head_kv, def->arch->name, h->n_head);
 }
 
-void pm__load_heads(pm__model_def *def, pm__heads *h) {
-    h->n_head = pm__key_u32(def, "attention.head_count", 1, 1 << 16);
-    h->n_head_kv = pm__key_u32_or(def, "attention.head_count_kv", 1, h->n_head, h->n_head);
+/* n_head and n_head_kv are there. */
+static void load_head_dim(pm__model_def *def, pm__heads *h) {
     h->head_dim = pm__key_u32_or(def, "attention.key_length", 1, PM__MOST_HEAD_DIM, 0);
     check_heads(def, h);
     if (def->status == PM_OK && h->head_dim == 0) {
@@ -195,6 +194,21 @@ void pm__load_heads(pm__model_def *def, pm__heads *h) {
                                "only equal lengths are built",
                                def->arch->name, value_length, h->head_dim);
     h->scale = 1.0f / sqrtf((float)h->head_dim);
+}
+
+void pm__load_heads(pm__model_def *def, pm__heads *h) {
+    h->n_head = pm__key_u32(def, "attention.head_count", 1, 1 << 16);
+    h->n_head_kv = pm__key_u32_or(def, "attention.head_count_kv", 1, h->n_head, h->n_head);
+    load_head_dim(def, h);
+}
+
+bool pm__load_layer_heads(pm__model_def *def, uint32_t layer, pm__heads *h) {
+    const uint32_t n_head = pm__key_u32_layer(def, "attention.head_count", layer, 0, 1 << 16);
+    h->n_head = n_head;
+    h->n_head_kv = pm__key_u32_layer_or(def, "attention.head_count_kv", layer, 0, n_head, n_head);
+    if (h->n_head_kv > 0)
+        load_head_dim(def, h);
+    return h->n_head_kv > 0;
 }
 
 bool pm__load_windowed(pm__model_def *def, uint32_t period, uint32_t layer) {
@@ -223,7 +237,8 @@ static void load_fused(pm__model_def *def, const pm__heads *h, uint32_t layer,
 
 static void load_split(pm__model_def *def, const pm__heads *h, uint32_t layer,
                        pm__attention_part *out) {
-    const uint32_t n_q = h->n_head * h->head_dim, n_kv = h->n_head_kv * h->head_dim;
+    const uint32_t n_q = h->n_head * h->head_dim * (h->gated ? 2 : 1);
+    const uint32_t n_kv = h->n_head_kv * h->head_dim;
     out->wq = pm__matrix(def, n_q, def->n_embd, "blk.%u.attn_q.weight", layer);
     out->wk = pm__matrix(def, n_kv, def->n_embd, "blk.%u.attn_k.weight", layer);
     out->wv = pm__matrix(def, n_kv, def->n_embd, "blk.%u.attn_v.weight", layer);
@@ -271,6 +286,15 @@ static pm__t turned(pm__graph *g, const pm__heads *h, const pm__norm *norm, pm__
     return h->norm_after_rotation ? pm__build_norm(g, names[0], x, norm) : x;
 }
 
+/* Of each head the query, then the gate. */
+static pm__t split_gate(pm__graph *g, const pm__heads *h, pm__t q, pm__t *gate) {
+    pm__slice_desc half = {.n_group = h->n_head, .stride = 2 * h->head_dim, .n = h->head_dim};
+    pm__t query = pm__slice(g, "attn_q_head", q, &half);
+    half.first = h->head_dim;
+    *gate = pm__slice(g, "attn_q_gate", q, &half);
+    return query;
+}
+
 pm__t pm__build_attention(pm__graph *g, const pm__heads *h, const pm__attention_part *a, pm__t x,
                           pm__t residual) {
     static const char *const q_names[] = {"attn_q_norm", "rope_q", "clamp_q"};
@@ -288,7 +312,10 @@ pm__t pm__build_attention(pm__graph *g, const pm__heads *h, const pm__attention_
     pm__t k_cache = pm__cache(g, "cache_k", g->cache_types.k, n_kv);
     pm__t v_cache = pm__cache(g, "cache_v", g->cache_types.v, n_kv);
 
-    pm__t q = turned(g, h, &a->q_norm, pm__matmul(g, "attn_q", x, a->wq, a->bq), q_names);
+    pm__t gate = NULL, q = pm__matmul(g, "attn_q", x, a->wq, a->bq);
+    if (h->gated)
+        q = split_gate(g, h, q, &gate);
+    q = turned(g, h, &a->q_norm, q, q_names);
     pm__t k = turned(g, h, &a->k_norm, pm__matmul(g, "attn_k", x, a->wk, a->bk), k_names);
     pm__t v = pm__matmul(g, "attn_v", x, a->wv, a->bv);
     if (h->clamp > 0)
@@ -298,6 +325,8 @@ pm__t pm__build_attention(pm__graph *g, const pm__heads *h, const pm__attention_
     pm__kv_store(g, "store_k", k_cache, k);
     pm__kv_store(g, "store_v", v_cache, v);
     pm__t y = pm__attention(g, "attention", q, k_cache, v_cache, &desc);
+    if (h->gated)
+        y = pm__glu(g, "attn_gated", PM__GLU_SIGMOID, gate, y);
     y = pm__build_norm(g, "attn_sub_norm", y, &a->sub_norm);
     return pm__matmul_add(g, "attn_output", y, a->wo, a->bo, residual);
 }

@@ -67,6 +67,7 @@ typedef struct pm__heads {
     bool bidirectional;
     pm__qk_norm qk_norm;
     bool norm_after_rotation;
+    bool gated; /* attn_q has a gate behind each head, whose sigmoid the head's output is times */
 } pm__heads;
 
 typedef struct pm__attention_part {
@@ -77,8 +78,11 @@ typedef struct pm__attention_part {
     pm__norm sub_norm; /* before wo, or none */
 } pm__attention_part;
 
-/* attention.* keys; rotation, scale and window are left alone. */
+/* attention.* keys; rotation and window are left alone. */
 void pm__load_heads(pm__model_def *def, pm__heads *heads);
+/* Of a layer, where attention.head_count_kv may be an array; false where it is 0: the layer does not
+ * attend. */
+bool pm__load_layer_heads(pm__model_def *def, uint32_t layer, pm__heads *heads);
 /* Layers of `period` have the window but the last; where the file has a pattern, that counts.
  * period  0: all have it */
 bool pm__load_windowed(pm__model_def *def, uint32_t period, uint32_t layer);

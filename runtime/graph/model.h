@@ -131,6 +131,6 @@ bool pm__tensor_exists(const pm__model_def *def, const char *fmt, ...) PM__PRINT
 void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);
 /* Rows of a tensor that must be there, without claiming it; for sizes that no key gives. At
  * least 1. */
-uint32_t pm__tensor_rows(pm__model_def *def, const char *name);
+uint32_t pm__tensor_rows(pm__model_def *def, const char *fmt, ...) PM__PRINTF(2, 3);
 
 #endif

@@ -281,9 +281,14 @@ void pm__tensor_ignore(pm__model_def *def, const char *fmt, ...) {
         def->claims[t - def->gguf->tensors] = PM__CLAIM_IGNORED;
 }
 
-uint32_t pm__tensor_rows(pm__model_def *def, const char *name) {
+uint32_t pm__tensor_rows(pm__model_def *def, const char *fmt, ...) {
+    char name[MOST_NAME];
     if (def->status != PM_OK)
         return 1;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, sizeof name, fmt, args);
+    va_end(args);
     const pm__gguf_tensor *t = pm__gguf_find_tensor(def->gguf, name);
     if (t == NULL)
         def->status = pm__fail(PM_BAD_FILE, "model: the file has no tensor '%s'", name);
