@@ -158,9 +158,11 @@ typedef enum pm_pooling {
 } pm_pooling;
 
 typedef struct pm_model_info {
-    const char *architecture;  /* "" if the file names none */
-    const char *name;          /* general.name or "" */
-    const char *tokenizer;     /* tokenizer.ggml.model or "" */
+    const char *architecture; /* "" if the file names none */
+    const char *name;         /* general.name or "" */
+    const char *tokenizer;    /* tokenizer.ggml.model or "" */
+    /* What that is, such as "byte-level BPE", and the pre-tokenizer it uses; "" if there is none. */
+    const char *tokenizer_kind, *pre_tokenizer;
     const char *chat_template; /* text or NULL */
     const char *container;     /* "GGUF", "Hugging Face folder" */
     uint32_t version;          /* of a GGUF file */

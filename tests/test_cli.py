@@ -589,6 +589,7 @@ def test_tokenize():
         pumice("tokenize", "-m", STORIES, "--json", "-p", text), {"tokens": list, "pieces": list}
     )
     check([str(i) for i in parsed["tokens"]] == ids.out.decode().split(), "the same in JSON")
+    check((parsed["tokenizer"], parsed["tokenizer_kind"]) == ("llama", "SentencePiece BPE"), parsed)
     for bad in ("512", "-1", "x", "99999999999999999999"):
         check(pumice("tokenize", "-m", STORIES, "--decode", "-p", bad).code == FAILURE, f"id {bad}")
     for bad in (b"\x1b[31m", b"5 \xc2\x9b2J", b"\xff\0", b"1\x7f"):
@@ -602,6 +603,24 @@ def test_tokenize():
         pumice("tokenize", "-m", vocabulary, "--ids", "-p", "Hello").code == OK,
         "a vocabulary alone will do",
     )
+    loud = pumice("tokenize", "-m", vocabulary, "--ids", "-v", "-p", "Hello")
+    check("byte-level BPE, words as gpt-2, 50257 pieces" in loud.err, "-v", loud)
+    shown = pumice("info", "-m", vocabulary)
+    check(re.search(r"^pre-tokenizer +gpt-2$", shown.out.decode(), re.M), "info", shown)
+
+
+def test_tokenizers_of_every_kind():
+    for name, kind, text in (
+        ("bert-mean", "WordPiece", "the old man"),
+        ("t5", "SentencePiece unigram", "The old man"),
+        ("rwkv7", "longest match", "The old man\n"),
+        ("gpt-oss", "byte-level BPE", "The old man's"),
+    ):
+        model = os.path.join(SHARED, "reference", "arch", name, "model.gguf")
+        ids = document(pumice("tokenize", "-m", model, "--json", "--no-bos", "-p", text), {"tokens": list})
+        check(ids["tokenizer_kind"] == kind, f"{name}: {ids['tokenizer_kind']}")
+        back = pumice("tokenize", "-m", model, "--decode", "-p", " ".join(map(str, ids["tokens"])))
+        check(back.out.decode().strip(" ") == text, f"{name}: and back", back)
 
 
 main(globals())

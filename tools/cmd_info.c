@@ -58,6 +58,8 @@ static int print_json(const pm_model *model, bool with_tensors) {
     add_text(document, "architecture", info->architecture);
     add_text(document, "name", info->name);
     add_text(document, "tokenizer", info->tokenizer);
+    add_text(document, "tokenizer_kind", info->tokenizer_kind);
+    add_text(document, "pre_tokenizer", info->pre_tokenizer);
     add_text(document, "chat_template", info->chat_template);
     const struct {
         const char *name;
@@ -123,6 +125,8 @@ static void print_text(const pm_model *model, bool with_tensors) {
     print_value("architecture", info->architecture[0] ? info->architecture : "(none)");
     print_value("name", info->name);
     print_value("tokenizer", info->tokenizer[0] ? info->tokenizer : "(none)");
+    print_value("kind of tokenizer", info->tokenizer_kind);
+    print_value("pre-tokenizer", info->pre_tokenizer[0] ? info->pre_tokenizer : "(none)");
     print_value("chat template", info->chat_template ? "yes" : "no");
     printf("%-40s version %" PRIu32 ", %s, %" PRIu64 " parameters in %" PRIu64 " tensors\n", "file",
            info->version, pm__report_bytes(info->file_bytes), info->n_parameter, info->n_tensor);

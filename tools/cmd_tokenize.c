@@ -8,7 +8,12 @@
 #include "report.h"
 
 static int print_json(const pm_model *model, const int32_t *ids, size_t n) {
+    const pm_model_info *info = pm_model_get_info(model);
     cJSON *document = cJSON_CreateObject();
+    cJSON_AddItemToObject(document, "tokenizer",
+                          pm__json_text(info->tokenizer, strlen(info->tokenizer)));
+    cJSON_AddStringToObject(document, "tokenizer_kind", info->tokenizer_kind);
+    cJSON_AddStringToObject(document, "pre_tokenizer", info->pre_tokenizer);
     cJSON_AddItemToObject(document, "tokens", pm__json_ids(ids, n));
     cJSON *pieces = cJSON_AddArrayToObject(document, "pieces");
     for (size_t i = 0; i < n; i++) {

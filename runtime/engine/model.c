@@ -48,6 +48,7 @@ static pm_status read_info(pm_model *model) {
     PM_TRY(read_string(model, "general.name", "", &info->name));
     PM_TRY(read_string(model, "tokenizer.ggml.model", "", &info->tokenizer));
     PM_TRY(read_string(model, "tokenizer.chat_template", NULL, &info->chat_template));
+    info->tokenizer_kind = info->pre_tokenizer = "";
     info->version = gguf->version;
     info->container = model->source.kind;
     info->n_file = model->source.n_file;
@@ -74,6 +75,8 @@ static pm_status read_info(pm_model *model) {
 
 static pm_status read_vocabulary(pm_model *model) {
     PM_TRY(pm__tokenizer_create(&model->source.gguf, &model->tokenizer));
+    model->info.tokenizer_kind = pm__tokenizer_kind_words(model->tokenizer);
+    model->info.pre_tokenizer = pm__tokenizer_pre(model->tokenizer);
     model->info.n_vocab = pm__tokenizer_n_vocab(model->tokenizer);
     model->info.bos = pm__tokenizer_bos(model->tokenizer);
     model->info.eos = pm__tokenizer_eos(model->tokenizer);

@@ -143,6 +143,8 @@ pm_status pm__tokenizer_create(const pm__gguf *gguf, pm__tokenizer **out) {
         pm__tokenizer_destroy(tokenizer);
         return status;
     }
+    pm__log(PM_LOG_INFO, "tokenizer: %s%s%s, %u pieces", tokenizer->kind->words,
+            tokenizer->pre[0] != '\0' ? ", words as " : "", tokenizer->pre, tokenizer->n_vocab);
     *out = tokenizer;
     return PM_OK;
 }
