@@ -223,18 +223,9 @@ static void special_ids_stand_where_the_kind_has_them(void **state) {
 
 /* ---- blanks beside special pieces, ends of answers ------------------------------------------- */
 
-static const char *const chat_pieces[] = {"<unk>",
-                                          "<s>",
-                                          "</s>",
-                                          "a",
-                                          "\xe2\x96\x81",
-                                          "\xe2\x96\x81"
-                                          "a",
-                                          "<|user|>",
-                                          "<|end|>",
-                                          "<|call|>",
-                                          "<|return|>",
-                                          "<mask>"};
+static const char *const chat_pieces[] = {"<unk>",    "<s>",        "</s>",     "a",
+                                          "\u2581",   "\u2581a",    "<|user|>", "<|end|>",
+                                          "<|call|>", "<|return|>", "<mask>"};
 static const int32_t chat_kinds[] = {2, 3, 3, 1, 1, 1, 3, 3, 3, 3, 3};
 static const float chat_scores[] = {0, 0, 0, -1, -2, -3, 0, 0, 0, 0, 0};
 
