@@ -9,7 +9,7 @@ static void load(pm__model_def *def, void *self) {
         pm__layer *l = &m->layers[i];
         const uint32_t n_v = m->heads.n_head * m->heads.head_dim;
         l->attn.sub_norm = pm__load_norm(def, m->norm, n_v, "blk.%u.attn_sub_norm", i);
-        l->ffn.sub_norm = pm__load_norm(def, m->norm, m->n_ff, "blk.%u.ffn_sub_norm", i);
+        l->ffn.sub_norm = pm__load_norm(def, m->norm, l->ffn.up->n_row, "blk.%u.ffn_sub_norm", i);
     }
 }
 

@@ -34,7 +34,11 @@ static void load_layer(pm__model_def *def, const pm__decoder *m, pm__layer *l, u
         l->heads.window = 0;
     load_norms(def, m, l, i);
     pm__load_attention(def, &l->heads, m->norm, i, &l->attn);
-    pm__load_ffn(def, &act, m->n_ff, i, &l->ffn);
+    if (m->mixed && pm__has_mixture(def, i))
+        l->mixture = pm__load_mixture(def, &m->mixture, i);
+    else
+        pm__load_ffn(def, &act, pm__key_u32_layer(def, "feed_forward_length", i, 1, 1 << 24), i,
+                     &l->ffn);
 }
 
 static void load_heads(pm__model_def *def, pm__decoder *m) {
@@ -47,8 +51,8 @@ static void load_heads(pm__model_def *def, pm__decoder *m) {
 
 void pm__decoder_load(pm__model_def *def, pm__decoder *m) {
     pm__load_sizes(def);
-    pm__key_refuse(def, "expert_count", "mixtures of experts are not built");
-    m->n_ff = pm__key_u32(def, "feed_forward_length", 1, 1 << 24);
+    if (!m->mixed)
+        pm__key_refuse(def, "expert_count", "this architecture is not known as a mixture");
     load_heads(def, m);
     load_ends(def, m);
     m->layers = pm__load_layers(def, sizeof m->layers[0]);
@@ -89,12 +93,17 @@ static pm__t attention(pm__graph *g, const pm__decoder *m, const pm__layer *l, p
     return join(g, m, x, y, &l->attn_post_norm, names);
 }
 
+static pm__t ffn(pm__graph *g, const pm__layer *l, pm__t x, pm__t residual) {
+    return l->mixture != NULL ? pm__build_mixture(g, l->mixture, x, residual)
+                              : pm__build_ffn(g, &l->ffn, x, residual);
+}
+
 static pm__t feed_forward(pm__graph *g, const pm__decoder *m, const pm__layer *l, pm__t x) {
     static const char *const names[] = {"post_ffw_norm", "ffn_scale", "ffn_add"};
     pm__t h = pm__build_norm(g, "ffn_norm", x, &l->ffn_norm);
     if (plain_join(m, &l->ffn_post_norm))
-        return pm__build_ffn(g, &l->ffn, h, x);
-    pm__t y = pm__build_ffn(g, &l->ffn, h, NULL);
+        return ffn(g, l, h, x);
+    pm__t y = ffn(g, l, h, NULL);
     return join(g, m, x, y, &l->ffn_post_norm, names);
 }
 
@@ -102,7 +111,7 @@ static pm__t feed_forward(pm__graph *g, const pm__decoder *m, const pm__layer *l
 static pm__t parallel(pm__graph *g, const pm__layer *l, pm__t x) {
     pm__t h = pm__build_norm(g, "attn_norm", x, &l->attn_norm);
     pm__t of_ffn = l->ffn_norm.weight != NULL ? pm__build_norm(g, "ffn_norm", x, &l->ffn_norm) : h;
-    return pm__build_ffn(g, &l->ffn, of_ffn, pm__build_attention(g, &l->heads, &l->attn, h, x));
+    return ffn(g, l, of_ffn, pm__build_attention(g, &l->heads, &l->attn, h, x));
 }
 
 pm__t pm__decoder_build(pm__graph *g, const pm__model_def *def, const void *decoder) {

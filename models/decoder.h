@@ -4,7 +4,7 @@
 #ifndef PM_MODELS_DECODER_H
 #define PM_MODELS_DECODER_H
 
-#include "parts.h"
+#include "mixture.h"
 
 typedef enum pm__block {
     PM__BLOCK_PRE,      /* x += attn(norm x); x += ffn(norm x) */
@@ -19,7 +19,8 @@ typedef struct pm__layer {
         ffn_post_norm; /* ffn_norm without a weight, parallel: attn_norm serves both */
     pm__heads heads;
     pm__attention_part attn;
-    pm__ffn ffn;
+    pm__ffn ffn;          /* of a layer that is no mixture */
+    pm__mixture *mixture; /* or NULL */
 } pm__layer;
 
 typedef struct pm__decoder {
@@ -28,10 +29,12 @@ typedef struct pm__decoder {
     pm__norm_kind norm;
     pm__rope_style rope_style;
     bool no_rope;
-    float yarn_betas[2];    /* fast and slow; 0: 32 and 1 */
-    bool ungated;           /* up, activation, down */
-    pm__unary_kind unary;   /* of ungated ones */
-    pm__glu_kind glu;       /* of gated ones */
+    float yarn_betas[2];  /* fast and slow; 0: 32 and 1 */
+    bool ungated;         /* up, activation, down */
+    pm__unary_kind unary; /* of ungated ones */
+    pm__glu_kind glu;     /* of gated ones */
+    bool mixed;           /* layers that have a router are mixtures of experts */
+    pm__mixture_kind mixture;
     const char *ffn_norm;   /* another name of the tensor */
     bool windowed;          /* attention.sliding_window counts, in the layers that */
     uint32_t window_period; /* pm__load_windowed() tells */
@@ -40,7 +43,6 @@ typedef struct pm__decoder {
     float embed_scale, residual_scale; /* and those of the output */
 
     /* Read. */
-    uint32_t n_ff;
     pm__heads heads;     /* of all layers; qk_norm and norm_after_rotation are said before */
     pm__t token_embd;    /* [n_vocab, n_embd] */
     pm__t position_embd; /* [positions, n_embd] or NULL */

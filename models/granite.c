@@ -14,6 +14,16 @@ static void load(pm__model_def *def, void *self) {
         m->layers[i].heads.scale = scale;
 }
 
+static void load_moe(pm__model_def *def, void *self) {
+    pm__decoder *m = self;
+    m->mixed = m->mixture.renorm = true;
+    load(def, m);
+}
+
+const pm__arch pm__arch_granitemoe = {.name = "granitemoe",
+                                      .self_bytes = sizeof(pm__decoder),
+                                      .load = load_moe,
+                                      .build = pm__decoder_build};
 const pm__arch pm__arch_granite = {
     .name = "granite", .self_bytes = sizeof(pm__decoder), .load = load, .build = pm__decoder_build};
 const pm__arch pm__arch_minicpm = {

@@ -5,6 +5,7 @@
 static void load(pm__model_def *def, void *self) {
     pm__decoder *m = self;
     m->windowed = true;
+    m->mixed = m->mixture.renorm = true;
     pm__decoder_load(def, m);
 }
 

@@ -5,8 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The last layers of some files predict tokens further ahead, which plain decoding does not need. */
+static void drop_predicting_layers(pm__model_def *def) {
+    const uint32_t n_all = def->n_layer;
+    const uint32_t n = pm__key_u32_or(def, "nextn_predict_layers", 0, n_all - 1, 0);
+    def->n_layer -= n;
+    for (uint64_t t = 0; n > 0 && t < def->gguf->n_tensor; t++) {
+        unsigned i;
+        const char *name = def->gguf->tensors[t].name;
+        if (sscanf(name, "blk.%u.", &i) == 1 && i >= def->n_layer && i < n_all)
+            pm__tensor_ignore(def, "%s", name);
+    }
+}
+
 void pm__load_sizes(pm__model_def *def) {
     def->n_layer = pm__key_u32(def, "block_count", 1, PM__MOST_LAYER);
+    drop_predicting_layers(def);
     def->n_ctx_train = pm__key_u32(def, "context_length", 1, INT32_MAX);
     def->n_embd = pm__key_u32(def, "embedding_length", 1, 1 << 20);
     def->n_vocab = pm__tensor_rows(def, "token_embd.weight");

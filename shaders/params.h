@@ -91,4 +91,8 @@ struct pm_push_attention {
     PM_FLOAT scale, softcap, max_alibi_bias;
 };
 
+struct pm_push_route {
+    PM_FLOAT scale;
+};
+
 #endif

@@ -7,24 +7,19 @@
 #include <math.h>
 #include <string.h>
 
-/* CHUNK: elements of a weight row decoded at once, a multiple of every block. TILE: rows of x that
- * share a decoded row. */
-enum { CHUNK = 512, TILE = 32 };
-
 static size_t bytes_of(pm__type type, uint64_t n) {
     uint64_t bytes = 0;
     pm__type_row_bytes(type, n, &bytes);
     return (size_t)bytes;
 }
 
-/* Elements [first, first + n) of a weight's row, first a multiple of CHUNK. */
-static void decode(const pm__tensor *w, const void *row, uint32_t first, uint32_t n, float *out) {
+void pm__cpu_decode(const pm__tensor *w, const void *row, uint32_t first, uint32_t n, float *out) {
     pm__type_decode(w->type, (const uint8_t *)row + bytes_of(w->type, first), n, out);
 }
 
 float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i) {
     const pm__type_info *info = pm__type_get(w->type);
-    float block[CHUNK];
+    float block[PM__CPU_CHUNK];
     if (w->type == PM__TYPE_F32) {
         memcpy(block, (const uint8_t *)row + i * sizeof block[0], sizeof block[0]);
         return block[0];
@@ -57,13 +52,13 @@ static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32
         node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], o) : 0.0;
     const double scale =
         node->in[4] != NULL ? (double)pm__cpu_element(node->in[4], args->in[4], 0) : 1;
-    for (uint32_t tile = 0; tile < n_row; tile += TILE) {
-        const uint32_t rows = pm__least_u32(TILE, n_row - tile);
-        double sums[TILE] = {0};
-        for (uint32_t first = 0; first < n_in; first += CHUNK) {
-            float chunk[CHUNK];
-            const uint32_t some = pm__least_u32(CHUNK, n_in - first);
-            decode(w, weight, first, some, chunk);
+    for (uint32_t tile = 0; tile < n_row; tile += PM__CPU_TILE) {
+        const uint32_t rows = pm__least_u32(PM__CPU_TILE, n_row - tile);
+        double sums[PM__CPU_TILE] = {0};
+        for (uint32_t first = 0; first < n_in; first += PM__CPU_CHUNK) {
+            float chunk[PM__CPU_CHUNK];
+            const uint32_t some = pm__least_u32(PM__CPU_CHUNK, n_in - first);
+            pm__cpu_decode(w, weight, first, some, chunk);
             for (uint32_t r = 0; r < rows; r++)
                 sums[r] += pm__cpu_dot(x + (size_t)(tile + r) * n_in + first, chunk, some);
         }

@@ -18,6 +18,12 @@ int pm__cpu_threads(int wanted);
 /* Runs a node with as many threads as given, or as there can be. */
 void pm__cpu_run(const pm__node *node, const pm__cpu_args *args, int n_thread);
 
+/* CHUNK: elements of a weight row decoded at once, a multiple of every block. TILE: rows of x that
+ * share a decoded row. */
+enum { PM__CPU_CHUNK = 512, PM__CPU_TILE = 32 };
+
+/* Elements [first, first + n) of a weight's row, first a multiple of PM__CPU_CHUNK. */
+void pm__cpu_decode(const pm__tensor *w, const void *row, uint32_t first, uint32_t n, float *out);
 /* Element i of a weight's row, of any type. */
 float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i);
 

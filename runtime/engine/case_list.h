@@ -26,6 +26,8 @@ void pm__case_init(pm__check_case *c, uint32_t n_row, uint32_t n_out);
 pm__t pm__case_activation(pm__check_case *c, const char *name, pm__row_count rows, uint32_t n_col);
 pm__t pm__case_weight(pm__check_case *c, const char *name, pm__type type, uint32_t n_row,
                       uint32_t n_col);
+/* Of the nodes that the builder made, the case is node i. */
+void pm__case_keep(pm__check_case *c, uint32_t i);
 /* Hands over a case whose graph is built, if the level wants it. The text is its shape. */
 void pm__case_give(pm__case_list *l, pm__check_case *c, const char *fmt, ...) PM__PRINTF(3, 4);
 

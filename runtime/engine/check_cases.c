@@ -33,6 +33,13 @@ pm__t pm__case_weight(pm__check_case *c, const char *name, pm__type type, uint32
     return add_tensor(c, &t);
 }
 
+void pm__case_keep(pm__check_case *c, uint32_t i) {
+    if (c->graph.status == PM_OK) {
+        c->graph.nodes[0] = c->graph.nodes[i];
+        c->graph.n_node = 1;
+    }
+}
+
 void pm__case_give(pm__case_list *l, pm__check_case *c, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);

@@ -26,6 +26,8 @@ typedef struct pm__check_case {
     bool runs;             /* rows of one sequence are neighbours; the first run begins at */
     uint32_t first_pos;    /* this position, the second, of one row, at 0 */
     struct pm_step_sampler sampler;
+    const pm__tensor *route; /* an input that is a route over n_expert experts, or NULL */
+    uint32_t n_expert;
     float nan_part; /* of the elements of activations */
     bool quick;     /* one of the few that a quick check takes */
     bool deep;      /* only a deep check takes it */

@@ -225,6 +225,32 @@ typedef struct filling {
     source from;
 } filling;
 
+/* Distinct experts in each row; every other time the first that is left, so that some have many rows
+ * and some none. */
+static void fill_route(source *from, const pm__check_case *c, float *to, uint32_t n_used) {
+    for (uint32_t r = 0; r < c->n_row; r++, to += (size_t)2 * n_used)
+        for (uint32_t u = 0; u < n_used; u++) {
+            uint32_t e = random32(from) % 2 == 0 ? 0 : random32(from) % c->n_expert;
+            for (uint32_t k = 0; k < u; k++)
+                if (to[k] == (float)e) {
+                    e = (e + 1) % c->n_expert;
+                    k = UINT32_MAX; /* from the start again */
+                }
+            to[u] = (float)e;
+            to[n_used + u] = random_float(from, 2);
+        }
+}
+
+/* Groups are those of the route. */
+static void fill_groups(const filling *f, const pm__tensor *t, float *to) {
+    const pm__node node = {.op = PM__OP_GROUP, .in = {f->c->route}, .out = t};
+    pm__cpu_args args = {.out = to, .n_row = f->c->n_row, .limits = &f->trial->limits};
+    for (uint32_t i = 0; i < f->trial->n_operand; i++)
+        if (f->trial->operands[i].tensor == f->c->route)
+            args.in[0] = f->trial->operands[i].data;
+    pm__cpu_run_node(&node, &args);
+}
+
 static void fill(filling *f, const pm__tensor *t, bool written, unsigned char *data, size_t bytes) {
     if (t->kind == PM__WEIGHT)
         fill_weight(&f->from, f->c, t, data, bytes);
@@ -234,6 +260,10 @@ static void fill(filling *f, const pm__tensor *t, bool written, unsigned char *d
         fill_cache(&f->from, f->c, t, data);
     else if (written && t->kind == PM__ACTIVATION)
         memset(data, 0xee, bytes);
+    else if (t == f->c->route)
+        fill_route(&f->from, f->c, (float *)(void *)data, t->n_col / 2);
+    else if (f->trial->node->op == PM__OP_EXPERTS_MATMUL && t == f->trial->node->in[4])
+        fill_groups(f, t, (float *)(void *)data);
     else
         fill_floats(&f->from, f->c, (float *)(void *)data, bytes / sizeof(float));
 }

@@ -16,8 +16,9 @@ typedef struct pm__draft {
     pm__pipeline_desc desc;
     pm__dispatch dispatch;
     pm__grid grid;
-    uint32_t n_item; /* along x */
-    bool wraps;      /* more items than the device takes along x go on along z */
+    uint32_t n_item;  /* along x */
+    uint32_t n_layer; /* along z; 0: nothing is */
+    bool wraps;       /* more items than the device takes along x go on along z */
 } pm__draft;
 
 #define PM_OP(NAME, name, matrix, nmse, what) pm_status pm__lower_##name(pm__draft *d);

@@ -65,7 +65,7 @@ static pm_status set_items(pm__draft *d) {
                         d->node->name, n, most);
     d->grid.others[0] = n < most ? n : most;
     d->grid.others[1] = 1;
-    d->grid.others[2] = pm__ceil_div(n, d->grid.others[0]);
+    d->grid.others[2] = d->n_layer > 0 ? d->n_layer : pm__ceil_div(n, d->grid.others[0]);
     return PM_OK;
 }
 
@@ -132,12 +132,37 @@ static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node) {
                     node->name, pm__op_get(node->op)->name, in->gpu->info.name, names);
 }
 
-static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__program *out) {
+static const pm__kernel *choose(const pm__lowering *in, const pm__node *node) {
     const pm__tensor *rows = node->out->kind == PM__ACTIVATION ? node->out : node->in[0];
-    const uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
-    const pm__kernel *kernel = in->kernel;
-    if (kernel == NULL)
-        kernel = pm__kernel_choose(&in->gpu->caps, node->op, in->limits->deterministic ? 1 : n_row);
+    uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
+    if (in->kernel != NULL)
+        return in->kernel;
+    if (node->op == PM__OP_EXPERTS_MATMUL) /* rows that an expert has on average */
+        n_row = (uint32_t)(((uint64_t)n_row * node->params.experts.n_slot - 1) /
+                               node->params.experts.n_expert +
+                           1);
+    return pm__kernel_choose(&in->gpu->caps, node->op, in->limits->deterministic ? 1 : n_row);
+}
+
+/* Groups that no kernel looks at: those for few rows find the experts of a row themselves. */
+static bool is_idle(const pm__lowering *in, const pm__node *node) {
+    uint32_t n_reader = 0;
+    for (uint32_t i = 0; i < in->graph->n_node && node->op == PM__OP_GROUP; i++) {
+        const pm__node *reader = &in->graph->nodes[i];
+        if (reader->op != PM__OP_EXPERTS_MATMUL || reader->in[4] != node->out)
+            continue;
+        const pm__kernel *kernel = choose(in, reader);
+        if (kernel == NULL || kernel->group_rows > 1)
+            return false;
+        n_reader++;
+    }
+    return n_reader > 0;
+}
+
+static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__program *out) {
+    if (is_idle(in, node))
+        return PM_OK;
+    const pm__kernel *kernel = choose(in, node);
     if (kernel == NULL)
         return fail_no_kernel(in, node);
     PM_TRY(check_vectors(in, node));

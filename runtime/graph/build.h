@@ -98,6 +98,39 @@ pm__t pm__concat(pm__graph *g, const char *name, pm__t a, pm__t b, uint32_t n_gr
 /* The same, all columns of b after each group of a. */
 pm__t pm__concat_one(pm__graph *g, const char *name, pm__t a, pm__t b, uint32_t n_group);
 
+/* ---- mixtures of experts (arXiv:1701.06538) -------------------------------------------------- */
+
+typedef struct pm__route_desc {
+    uint32_t n_used; /* experts of a row */
+    pm__route_gating gating;
+    bool renorm;                    /* weights of the chosen are divided by their sum */
+    float scale;                    /* of the weights; 0: 1 */
+    uint32_t n_group, n_group_used; /* choose in the best groups, by the sum of a group's two best;
+                                       n_group 0 or 1: none */
+} pm__route_desc;
+/* logits [rows, n_expert] -> [rows, 2 * n_used]: numbers of the chosen, best first and of equal ones
+ * the lowest first, then their weights. select_bias [1, n_expert], for choosing alone, and
+ * scale_per_expert [1, n_expert] may be NULL. */
+pm__t pm__route(pm__graph *g, const char *name, pm__t logits, pm__t select_bias,
+                pm__t scale_per_expert, const pm__route_desc *desc);
+
+/* Rows of x times the matrices of their experts (* the scales of w): x [rows, n_in], or
+ * [rows, n_used * n_in] with columns for each, w [n_expert * n_out, n_in], bias
+ * [1, n_expert * n_out] or NULL -> [rows, n_used * n_out] */
+pm__t pm__experts_matmul(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias, pm__t route,
+                         uint32_t n_expert);
+/* Each head by a matrix of its own: x [rows, n_head * n_in], w [n_head * n_out, n_in]
+ * -> [rows, n_head * n_out] */
+pm__t pm__heads_matmul(pm__graph *g, const char *name, pm__t x, pm__t w, uint32_t n_head);
+
+/* Sum over the experts of a row, each by its weight: [rows, n_used * n_col] -> [rows, n_col];
+ * residual is added, or NULL */
+pm__t pm__mix(pm__graph *g, const char *name, pm__t x, pm__t route, pm__t residual);
+/* The same where all weights are 1. */
+pm__t pm__mix_sum(pm__graph *g, const char *name, pm__t x, uint32_t n_used, pm__t residual);
+/* x once for each expert of a row, times its weight -> [rows, n_used * n_col] */
+pm__t pm__spread(pm__graph *g, const char *name, pm__t x, pm__t route);
+
 /* The rows whose logits are wanted. */
 pm__t pm__select(pm__graph *g, const char *name, pm__t x);
 /* Marks the logits [out, n_vocab], appends SAMPLE and ADVANCE, checks the whole; of a graph for hidden

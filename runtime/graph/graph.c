@@ -103,6 +103,16 @@ static void add_state(pm__cost *cost, const pm__tensor *state, uint64_t rows, ui
     cost->flops = rows * state->n_col * flops;
 }
 
+/* Of the matrices only those of experts that a row can have chosen. */
+static void add_experts(pm__cost *cost, const pm__node *node, uint64_t rows) {
+    const pm__tensor *w = node->in[1];
+    const uint64_t n_expert = node->params.experts.n_expert;
+    const uint64_t n_read = rows * node->params.experts.n_slot;
+    if (n_read < n_expert)
+        cost->bytes -= (n_expert - n_read) * (w->n_row / n_expert) * row_bytes(w);
+    cost->flops = 2 * rows * node->out->n_col * w->n_col;
+}
+
 pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uint32_t n_ctx) {
     const uint64_t rows = row_count(node->out, n_row, n_out);
     const uint64_t elements = rows * node->out->n_col;
@@ -165,6 +175,19 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
     case PM__OP_LERP:
         cost.flops = 5 * elements;
         break;
+    case PM__OP_ROUTE:
+        cost.flops = rows * node->in[0]->n_col * (8 + node->in[0]->n_col);
+        break;
+    case PM__OP_EXPERTS_MATMUL:
+        add_experts(&cost, node, rows);
+        break;
+    case PM__OP_MIX:
+        cost.flops = 2 * rows * node->in[0]->n_col;
+        break;
+    case PM__OP_SPREAD:
+        cost.flops = elements;
+        break;
+    case PM__OP_GROUP:
     case PM__OP_CONCAT:
     case PM__OP_SAMPLE:
     case PM__OP_ADVANCE:

@@ -62,8 +62,8 @@ typedef struct pm__tensor {
     uint32_t n_row; /* PM__ROWS_FIXED: rows, all slices together; else 0 */
     uint32_t n_col; /* elements of a row */
     uint32_t index; /* see pm__tensor_kind; activations: place in pm__graph.activations */
-    const struct pm__tensor *scale; /* of a matrix: a weight [1, 1] that products with it are
-                                       multiplied by; or NULL */
+    const struct pm__tensor *scale; /* of a matrix: a weight [1, 1], or [1, n_expert] where it has
+                                       a matrix for each, that products are multiplied by; or NULL */
 } pm__tensor;
 
 typedef enum pm__rope_style {
@@ -88,6 +88,13 @@ typedef enum pm__glu_kind {
 /* "gelu", "silu" */
 const char *pm__unary_name(pm__unary_kind kind);
 const char *pm__glu_name(pm__glu_kind kind);
+
+/* What the logits of experts become. */
+typedef enum pm__route_gating {
+    PM__ROUTE_SOFTMAX,
+    PM__ROUTE_SIGMOID,
+    PM__ROUTE_SOFTMAX_CHOSEN /* of the chosen alone */
+} pm__route_gating;
 
 typedef union pm__op_params {
     struct {
@@ -141,9 +148,24 @@ typedef union pm__op_params {
     struct {
         uint32_t head_dim;
     } wkv7; /* and WKV7_BONUS */
+    struct {
+        uint32_t n_used;
+        pm__route_gating gating;
+        bool renorm;
+        float scale;
+        uint32_t n_group, n_group_used;
+    } route;
+    struct {
+        uint32_t n_expert, n_slot; /* n_slot: matrices that each row is multiplied with */
+    } experts;
 } pm__op_params;
 
-enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
+enum {
+    PM__MOST_INPUTS = 8,
+    PM__MOST_HEAD_DIM = 1024,
+    PM__MOST_EXPERTS = 1024,
+    PM__MOST_USED = 64 /* experts of a row */
+};
 
 /* Inputs by operation (a NULL input is an option not used):
  *   EMBED     0 weight [n_vocab or positions, n_col], 1 step rows
@@ -170,6 +192,14 @@ enum { PM__MOST_INPUTS = 8, PM__MOST_HEAD_DIM = 1024 };
  *   WKV7_BONUS 0 y, 1 r, 2 k, 3 v, 4 weight [1, n_col]
  *   SHIFT     0 x, 1 state, 2 step rows
  *   LERP      0 a, 1 b, 2 weight [1, n_col] or like a
+ *   ROUTE     0 logits [rows, n_expert], 1 bias for choosing [1, n_expert] or NULL, 2 scale of each
+ *             expert's weight [1, n_expert] or NULL
+ *   GROUP     0 route, 1 step rows
+ *   EXPERTS_MATMUL  0 x, 1 weight [n_expert * n_out, n_in], 2 bias [1, n_expert * n_out]
+ *             or NULL, 3 route, 4 its groups, 5 scale of the weight [1, n_expert] or NULL; without
+ *             3 and 4 slot u is expert u
+ *   MIX       0 x, 1 route or NULL: all weights are 1, 2 residual or NULL
+ *   SPREAD    0 x, 1 route
  *   SELECT    0 x (batch rows), 1 step outs; out: out rows
  *   SAMPLE    0 logits, 1 step rows, 2 step outs, 3 step history, 4 step samplers; out: step drawn
  *   ADVANCE   0 step drawn, 1 step rows (also written), 2 step history (written),

@@ -67,7 +67,7 @@ static pm__weight *add_weight(pm__model_def *def, const char *name, pm__type typ
     return w;
 }
 
-static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix);
+static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix, uint32_t n_matrix);
 
 /* Elements [first, first + n_col) of a vector, whatever its type is and however the file cuts it. */
 static const uint8_t *decode_vector(pm__model_def *def, const pm__gguf_tensor *t, const claim *c) {
@@ -118,15 +118,15 @@ static pm__t claim_part(pm__model_def *def, const pm__gguf_tensor *t, const clai
         last->next = w;
     else
         *place = w->tensor.index;
-    if (c->n_slice == 1)
-        w->tensor.scale = find_scale(def, t);
+    if (c->n_slice > 0)
+        w->tensor.scale = find_scale(def, t, c->n_slice);
     return def->status == PM_OK ? &w->tensor : NULL;
 }
 
-/* blk.0.ffn_up.scale of blk.0.ffn_up.weight, where it is one number. What quantised activations were
+/* blk.0.ffn_up.scale of blk.0.ffn_up.weight, where it has a number for each matrix. What quantised activations were
  * scaled by is no part of the weight. */
-static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix) {
-    static const claim whole = {.n_all = 1, .n_row = 1, .n_col = 1, .vector = true};
+static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix, uint32_t n_matrix) {
+    const claim whole = {.n_all = n_matrix, .n_row = 1, .n_col = n_matrix, .vector = true};
     static const char suffix[] = ".weight";
     const size_t n = strlen(matrix->name), n_suffix = sizeof suffix - 1;
     char name[MOST_NAME];
