@@ -1,182 +1,149 @@
-/* test_claims.c: what a model claims of a file: vectors of any type, scales beside matrices. */
-/* ctest: quick */
-#include "format/gguf_write.h"
+/* test_claims.c: tensors that are claimed whole, in parts, as experts, or computed.
+ * ctest: quick */
 #include "graph/model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-typedef struct entry {
-    const char *name;
-    pm__type type;
-    uint64_t n_row, n_col;
-} entry;
+enum { N_ROW = 7, N_COL = 5, N_EXPERT = 3, N_OUT = 4, N_TENSOR = 4 };
 
-static const entry entries[] = {
-    {"up.weight", PM__TYPE_NVFP4, 3, 64},   {"up.scale", PM__TYPE_F32, 1, 1},
-    {"up.input_scale", PM__TYPE_F32, 1, 1}, {"gate.weight", PM__TYPE_Q4_K, 2, 256},
-    {"gate.scale", PM__TYPE_F32, 1, 5},     {"half.weight", PM__TYPE_F16, 1, 7},
-    {"brain.weight", PM__TYPE_BF16, 7, 1},  {"cut.weight", PM__TYPE_Q8_0, 3, 32},
-    {"plain.weight", PM__TYPE_F32, 2, 3},   {"wide.scale", PM__TYPE_F16, 1, 1},
-    {"wide.weight", PM__TYPE_F64, 3, 5},
-};
-
-typedef struct file {
-    uint8_t *data;
-    size_t n;
+typedef struct fixture {
+    float matrix[N_ROW * N_COL], vector[N_ROW], experts[N_EXPERT * N_OUT * N_COL];
+    uint8_t blocks[3 * 34];
+    pm__gguf_tensor tensors[N_TENSOR];
     pm__gguf gguf;
-    pm__arch arch;
+    uint32_t claims[N_TENSOR];
     pm__model_def def;
-} file;
+} fixture;
 
-static bool append(void *user, const void *data, size_t n) {
-    file *f = user;
-    uint8_t *more = realloc(f->data, f->n + n + 1);
-    assert_non_null(more);
-    f->data = more;
-    memcpy(f->data + f->n, data, n);
-    f->n += n;
-    return true;
+static pm__gguf_tensor tensor(const char *name, pm__type type, const void *data, uint64_t n0,
+                              uint64_t n1, uint64_t n2) {
+    return (pm__gguf_tensor){
+        .name = name, .type = type, .n_dim = 3, .shape = {n0, n1, n2, 1}, .data = data};
 }
 
-/* Blocks of any bytes with a scale near one. */
-static void fill(const entry *e, uint8_t *row, uint64_t bytes, uint32_t seed) {
-    const uint32_t block = pm__type_get(e->type)->block_bytes;
-    for (uint64_t i = 0; i < bytes; i++)
-        row[i] = (uint8_t)((seed + i) * 167 + 13);
-    for (uint64_t at = 0; at < bytes; at += block)
-        pm__type_put_scale(e->type, 0.5f + (float)((seed + at) % 17) / 16, row + at);
-}
-
-static void file_init(file *f) {
+static void open_fixture(fixture *f) {
+    static const pm__arch arch = {.name = "toy"};
     memset(f, 0, sizeof *f);
-    pm__gguf_writer w;
-    pm__gguf_writer_init(&w);
-    for (size_t i = 0; i < PM__COUNT(entries); i++) {
-        const entry *e = &entries[i];
-        const uint64_t shape[2] = {e->n_col, e->n_row};
-        pm__gguf_put_tensor(&w, e->name, pm__type_get(e->type)->id, 2, shape);
-    }
-    assert_int_equal(pm__gguf_write_index(&w, append, f), PM_OK);
-    for (size_t i = 0; i < PM__COUNT(entries); i++)
-        for (uint64_t r = 0; r < entries[i].n_row; r++) {
-            uint8_t row[4096];
-            uint64_t bytes = 0;
-            assert_true(pm__type_row_bytes(entries[i].type, entries[i].n_col, &bytes));
-            fill(&entries[i], row, bytes, (uint32_t)(31 * i + r));
-            assert_int_equal(pm__gguf_write_data(&w, row, bytes), PM_OK);
-        }
-    assert_true(pm__gguf_write_is_done(&w));
-    pm__gguf_writer_finish(&w);
-    assert_int_equal(pm__gguf_init(&f->gguf, f->data, f->n), PM_OK);
-    f->arch.name = "test";
-    f->def = (pm__model_def){.gguf = &f->gguf, .arch = &f->arch};
-    f->def.claims = malloc(f->gguf.n_tensor * sizeof f->def.claims[0]);
-    assert_non_null(f->def.claims);
-    for (uint64_t i = 0; i < f->gguf.n_tensor; i++)
-        f->def.claims[i] = PM__CLAIM_NONE;
+    for (int i = 0; i < N_ROW * N_COL; i++)
+        f->matrix[i] = (float)i;
+    for (int i = 0; i < N_ROW; i++)
+        f->vector[i] = (float)(100 + i);
+    for (int i = 0; i < N_EXPERT * N_OUT * N_COL; i++)
+        f->experts[i] = (float)(1000 + i);
+    f->tensors[0] = tensor("m", PM__TYPE_F32, f->matrix, N_COL, N_ROW, 1);
+    f->tensors[1] = tensor("v", PM__TYPE_F32, f->vector, N_ROW, 1, 1);
+    f->tensors[2] = tensor("e", PM__TYPE_F32, f->experts, N_COL, N_OUT, N_EXPERT);
+    f->tensors[3] = tensor("q", PM__TYPE_Q8_0, f->blocks, 32, 3, 1);
+    assert_int_equal(pm__gguf_make(&f->gguf, "toy", NULL, 0, f->tensors, N_TENSOR), PM_OK);
+    for (int i = 0; i < N_TENSOR; i++)
+        f->claims[i] = PM__CLAIM_NONE;
+    f->def = (pm__model_def){.arch = &arch, .gguf = &f->gguf, .claims = f->claims, .status = PM_OK};
 }
 
-static void file_finish(file *f) {
-    uint32_t *claims = f->def.claims;
+static void close_fixture(fixture *f) {
     pm__model_def_finish(&f->def);
     pm__gguf_finish(&f->gguf);
-    free(claims);
-    free(f->data);
 }
 
-static const float *values_of(const file *f, pm__t t) {
-    assert_non_null(t);
-    assert_int_equal(t->type, PM__TYPE_F32);
-    assert_int_equal(t->n_row, 1);
-    return (const float *)(const void *)f->def.weights[t->index]->data;
+static float first_of(const fixture *f, pm__t t) {
+    float x;
+    memcpy(&x, f->def.weights[t->index]->data, sizeof x);
+    return x;
 }
 
-/* Elements [first, first + n) are those of the file's rows, one after the other. */
-static void check_vector(const file *f, pm__t t, const char *name, uint32_t first, uint32_t n) {
-    const pm__gguf_tensor *source = pm__gguf_find_tensor(&f->gguf, name);
-    const float *got = values_of(f, t);
-    float all[256];
-    assert_non_null(source);
-    assert_int_equal(t->n_col, n);
-    pm__type_decode(source->type, source->data, (uint32_t)(source->shape[0] * source->shape[1]),
-                    all);
-    assert_memory_equal(got, all + first, n * sizeof *got);
-}
-
-static void vectors_are_f32(void **state) {
+static void test_rows(void **state) {
     (void)state;
-    file f;
-    file_init(&f);
-    check_vector(&f, pm__vector(&f.def, 7, "half.weight"), "half.weight", 0, 7);
-    check_vector(&f, pm__vector(&f.def, 7, "brain.weight"), "brain.weight", 0, 7);
-    check_vector(&f, pm__vector(&f.def, 96, "cut.weight"), "cut.weight", 0, 96);
-    check_vector(&f, pm__vector_part(&f.def, 96, 5, 40, "cut.weight"), "cut.weight", 5, 40);
-    check_vector(&f, pm__vector_part(&f.def, 6, 2, 3, "plain.weight"), "plain.weight", 2, 3);
-    check_vector(&f, pm__vector_or_null(&f.def, 15, "wide.weight"), "wide.weight", 0, 15);
-    assert_ptr_equal(pm__vector_part(&f.def, 96, 5, 40, "cut.weight"),
-                     pm__vector_part(&f.def, 96, 5, 40, "cut.weight"));
-    assert_int_equal(f.def.status, PM_OK);
-    assert_null(pm__vector(&f.def, 8, "half.weight"));
-    assert_int_equal(f.def.status, PM_BAD_FILE);
-    file_finish(&f);
+    fixture f;
+    open_fixture(&f);
+    pm__model_def *def = &f.def;
+    pm__t low = pm__matrix_rows(def, N_ROW, 0, 2, N_COL, "%s", "m");
+    pm__t high = pm__matrix_rows(def, N_ROW, 2, 5, N_COL, "m");
+    assert_true(first_of(&f, low) == 0 && low->n_row == 2 && low->n_col == N_COL);
+    assert_true(first_of(&f, high) == 2 * N_COL && high->n_row == 5);
+    assert_ptr_equal(pm__matrix_rows(def, N_ROW, 2, 5, N_COL, "m"), high);
+    pm__t part = pm__vector_part(def, N_ROW, 3, 4, "v");
+    assert_true(first_of(&f, part) == 103 && part->n_row == 1 && part->n_col == 4);
+    pm__vector_part(def, N_ROW, 0, 3, "v");
+    pm__t experts = pm__experts(def, N_EXPERT, N_OUT, N_COL, "e");
+    assert_int_equal(experts->n_row, N_EXPERT * N_OUT);
+    pm__t quants = pm__matrix_rows(def, 3, 1, 2, 32, "q");
+    assert_ptr_equal(f.def.weights[quants->index]->data, f.blocks + 34);
+    pm__matrix_rows(def, 3, 0, 1, 32, "q");
+    assert_int_equal(def->status, PM_OK);
+    assert_int_equal(pm__model_def_check_claims(def), PM_OK);
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        assert_int_equal(def->weights[i]->tensor.index, i);
+    close_fixture(&f);
 }
 
-static void matrices_find_their_scale(void **state) {
+/* What has no part of the model is named. */
+static void test_rest(void **state) {
     (void)state;
-    file f;
-    file_init(&f);
-    pm__t up = pm__matrix(&f.def, 3, 64, "%s.weight", "up");
-    assert_non_null(up);
-    assert_int_equal(up->type, PM__TYPE_NVFP4);
-    check_vector(&f, up->scale, "up.scale", 0, 1);
-    pm__t wide = pm__matrix_rows(&f.def, 3, 1, 2, 5, "wide.weight");
-    check_vector(&f, wide->scale, "wide.scale", 0, 1);
-    assert_ptr_equal(pm__matrix_rows(&f.def, 3, 0, 1, 5, "wide.weight")->scale, wide->scale);
-
-    pm__graph g;
-    pm__graph_init(&g);
-    const pm__tensor x = {.name = "x", .kind = PM__ACTIVATION, .rows = PM__ROWS_BATCH, .n_col = 64};
-    assert_non_null(pm__matmul(&g, "up", &x, up, NULL));
-    assert_ptr_equal(g.nodes[0].in[4], up->scale);
-    pm__graph_finish(&g);
-    file_finish(&f);
+    fixture f;
+    open_fixture(&f);
+    pm__model_def *def = &f.def;
+    pm__matrix(def, N_ROW, N_COL, "m");
+    pm__vector(def, N_ROW, "v");
+    pm__experts_or_null(def, N_EXPERT, N_OUT, N_COL, "e");
+    pm__matrix_rows_or_null(def, 3, 0, 2, 32, "q");
+    assert_null(pm__matrix_rows_or_null(def, 3, 0, 2, 32, "none"));
+    assert_null(pm__vector_part_or_null(def, 3, 0, 2, "none"));
+    assert_int_equal(def->status, PM_OK);
+    assert_int_equal(pm__model_def_check_claims(def), PM_UNSUPPORTED);
+    assert_non_null(strstr(pm_last_error(), "tensor 'q' has no place in architecture toy"));
+    pm__matrix_rows(def, 3, 2, 1, 32, "q");
+    assert_int_equal(pm__model_def_check_claims(def), PM_OK);
+    close_fixture(&f);
 }
 
-/* A vector of that name is something of the model's own: it must ask for it. */
-static void other_scales_are_not_taken(void **state) {
+static void test_constant(void **state) {
     (void)state;
-    file f;
-    file_init(&f);
-    pm__t gate = pm__matrix(&f.def, 2, 256, "gate.weight");
-    assert_non_null(gate);
-    assert_null(gate->scale);
-    static const char *const others[] = {"up", "half", "brain", "cut", "plain", "wide"};
-    for (size_t i = 0; i < PM__COUNT(others); i++)
-        pm__tensor_ignore(&f.def, "%s.weight", others[i]);
-    pm__tensor_ignore(&f.def, "up.scale");
-    pm__tensor_ignore(&f.def, "up.input_scale");
-    pm__tensor_ignore(&f.def, "wide.scale");
-    assert_int_equal(f.def.status, PM_OK);
-    assert_int_equal(pm__model_def_check_claims(&f.def), PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "'gate.scale'"));
-    assert_non_null(pm__vector(&f.def, 5, "gate.scale"));
-    assert_int_equal(pm__model_def_check_claims(&f.def), PM_OK);
-    file_finish(&f);
+    fixture f;
+    open_fixture(&f);
+    float values[3] = {1, 2, 3};
+    pm__t t = pm__constant(&f.def, "factors", values, 3);
+    values[0] = 9;
+    assert_true(first_of(&f, t) == 1 && t->n_row == 1 && t->n_col == 3);
+    close_fixture(&f);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    static const char *const parts[] = {
+        "tensor 'm' is [5, 7, 1, 1], but the keys of the file make it [5, 8]",
+        "tensor 'v' is [7, 1, 1, 1], but the keys of the file make it [6, 1]",
+        "tensor 'e' is [5, 4, 3, 1], but the keys of the file make it [5, 3, 4]",
+        "model: 65536 experts of 65536 rows",
+        "tensor 'e' is [5, 4, 3, 1], but the keys of the file make it [5, 12]",
+        "the file has no tensor 'blk.3.x'",
+    };
+    for (size_t i = 0; i < PM__COUNT(parts); i++) {
+        fixture f;
+        open_fixture(&f);
+        pm__t t = i == 0   ? pm__matrix_rows(&f.def, N_ROW + 1, 0, 2, N_COL, "m")
+                  : i == 1 ? pm__vector_part(&f.def, N_ROW - 1, 0, 2, "v")
+                  : i == 2 ? pm__experts(&f.def, N_OUT, N_EXPERT, N_COL, "e")
+                  : i == 3 ? pm__experts(&f.def, 1 << 16, 1 << 16, N_COL, "e")
+                  : i == 4 ? pm__matrix(&f.def, N_EXPERT * N_OUT, N_COL, "e")
+                           : pm__vector(&f.def, 1, "blk.%u.x", 3u);
+        assert_null(t);
+        assert_int_equal(f.def.status, PM_BAD_FILE);
+        if (strstr(pm_last_error(), parts[i]) == NULL)
+            fail_msg("'%s' lacks '%s'", pm_last_error(), parts[i]);
+        close_fixture(&f);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vectors_are_f32),
-        cmocka_unit_test(matrices_find_their_scale),
-        cmocka_unit_test(other_scales_are_not_taken),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_rest),
+        cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
