@@ -401,6 +401,26 @@ PM_API void pm_generation_free(pm_generation *generation);
 
 /* ---- model files ----------------------------------------------------------------------------- */
 
+typedef struct pm_synth_desc {
+    const char *shape;     /* "llama-8b": a name that pm_synth_shape lists */
+    const char *type;      /* of matrices: "q4_k"; NULL: "q4_0" */
+    const char *tokenizer; /* model whose vocabulary is taken; NULL: one of bytes, and words of
+                              letters */
+    uint64_t seed;
+    uint32_t n_layer, n_ctx; /* 0: those of the shape */
+    pm_write_fn write;
+    pm_progress_fn progress; /* may be NULL */
+    void *user;
+} pm_synth_desc;
+
+/* Writes a model with random weights as a GGUF file: the sizes of a real one, nothing learned. Same
+ * desc, same bytes. Logits are finite and differ.
+ * errors  ARGUMENT (no such shape or type), BAD_FILE (the tokenizer's), FAILURE (write() was),
+ *         CANCELLED, OUT_OF_MEMORY */
+PM_API pm_status pm_synth(const pm_synth_desc *desc);
+/* The i-th shape; false past the last. */
+PM_API bool pm_synth_shape(size_t i, const char **name, const char **what);
+
 /* What becomes of a tensor. */
 typedef struct pm_quantized {
     const char *name;

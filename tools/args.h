@@ -41,7 +41,8 @@ typedef struct pm__options {
     uint64_t max_vram; /* bytes; 0: not given */
     pm_sampling sampling;
     pm__texts stop, tensor_types;
-    const char *imatrix, *output_type, *embedding_type, *outtype;
+    const char *imatrix, *output_type, *embedding_type, *outtype, *tensor_type, *tokenizer;
+    uint32_t n_layer, n_ctx_train;
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, embeddings, no_normalise, ignore_eos, parse_special, no_bos, ids, decode, tensors,
         deterministic, json, verbose, help;
