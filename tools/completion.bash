@@ -8,7 +8,7 @@ _pumice() {
         return
     fi
     case $previous in
-    -m | --model | -f | --file | --cache-dir)
+    -m | --model | -f | --file | --cache-dir | --tokenizer)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return

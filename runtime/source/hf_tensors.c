@@ -194,7 +194,7 @@ static pm_status describe(loader *l, pm__gguf_tensor *out) {
 /* The way of a value of a turned row to its place; halves as in pm__gguf_rows. */
 static uint64_t turned(uint64_t i, uint32_t halves) {
     const uint64_t in_head = i % halves;
-    return halves == 0 ? i : i - in_head + in_head / 2 + in_head % 2 * (halves / 2);
+    return i - in_head + in_head / 2 + in_head % 2 * (halves / 2);
 }
 
 /* Vectors are F32 in GGUF files. */
@@ -209,8 +209,10 @@ static pm_status make_vector(loader *l, pm__gguf_tensor *out, uint32_t halves) {
     pm__type_decode(out->type, l->now->data, (uint32_t)n, values + n);
     const bool more =
         (l->hf->family->groups & ONE_MORE) != 0 && ends_with(out->name, "norm.weight");
-    for (uint64_t i = 0; i < n; i++)
-        values[i] = values[n + (halves > 0 ? turned(i, halves) : i)] + (more ? 1.0f : 0.0f);
+    for (uint64_t i = 0; i < n; i++) {
+        const float x = values[n + (halves > 0 ? turned(i, halves) : i)];
+        values[i] = more ? x + 1.0f : x; /* -0 stays what it is */
+    }
     out->type = PM__TYPE_F32;
     out->type_id = pm__type_get(PM__TYPE_F32)->id;
     out->data = (const uint8_t *)values;
