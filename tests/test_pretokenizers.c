@@ -1,6 +1,8 @@
 /* test_pretokenizers.c: every expression divides texts as the library that models were trained
  * with does, and none takes more than linear time or a stack that grows with the text. */
 /* ctest: quick */
+#include "base/file_map.h"
+#include "tests/reference.h"
 #include "tests/splits.h"
 #include "text/pretokenize.h"
 
@@ -13,6 +15,18 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* Whole file, closed by a zero. */
+static char *read_text(const char *path) {
+    pm__file_map map;
+    assert_int_equal(pm__file_map_init(&map, path), PM_OK);
+    char *text = malloc(map.size + 1);
+    assert_non_null(text);
+    memcpy(text, map.data, map.size);
+    text[map.size] = '\0';
+    pm__file_map_finish(&map);
+    return text;
+}
 
 static pm__pretokenizer *open_named(const char *name) {
     pm__pretokenizer *pretokenizer = NULL;
@@ -106,8 +120,188 @@ static void expressions_have_names(void **state) {
     assert_string_equal(pm__pretokenizer_find(digits + 1, 1, true), "gpt-2");
     assert_null(pm__pretokenizer_find(digits, 1, false));
     assert_null(pm__pretokenizer_find(digits, 0, false));
+    const char *const bloom[] = {" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"};
+    assert_string_equal(pm__pretokenizer_find(bloom, 1, false), "bloom");
+    const char *const threes[] = {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"};
+    assert_string_equal(pm__pretokenizer_find(threes, 2, false), "superbpe");
+    const char *const coder[] = {"[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
+                                 "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", "\\p{N}"};
+    assert_string_equal(pm__pretokenizer_find(coder, 5, false), "deepseek-coder");
+    const char *const others[] = {"[\\r\\n]x", "[\\\r\\n]", "\\", "\\x{", "\\x{zz}", "\xff", ""};
+    for (size_t i = 0; i < PM__COUNT(others); i++)
+        assert_null(pm__pretokenizer_find(&others[i], 1, false));
     const char *const lines[] = {"[^\\n]+|[\\n]+"}; /* of pieces that are written otherwise */
     assert_null(pm__pretokenizer_find(lines, 1, false));
+}
+
+/* ---- vectors without their vocabulary -------------------------------------------------------- */
+
+enum { MOST_TEXTS = 64, MOST_WORDS = 4096, MOST_IDS = 8192 };
+
+/* A word of a vector, and the ids it was found to have. */
+typedef struct word {
+    const char *text;
+    size_t n;
+    const int32_t *ids; /* NULL: not known yet */
+    size_t n_id;
+} word;
+
+/* A text of a vector: the words and the ids that stand between those that are known. */
+typedef struct puzzle_text {
+    size_t word, n_word, id, n_id;
+} puzzle_text;
+
+typedef struct puzzle {
+    word words[MOST_WORDS];
+    int32_t ids[MOST_IDS];
+    puzzle_text texts[MOST_TEXTS];
+    size_t n_word, n_id, n_text, n_solved;
+} puzzle;
+
+static pm_status add_word(void *user, const char *text, size_t n) {
+    puzzle *p = user;
+    assert_true(p->n_word < MOST_WORDS);
+    p->words[p->n_word++] = (word){.text = text, .n = n};
+    return PM_OK;
+}
+
+static const char *add_ids(puzzle *p, const char *line) {
+    const char *end = strchr(line, '\n');
+    end = end != NULL ? end : line + strlen(line);
+    while (line < end) {
+        char *after;
+        const long id = strtol(line, &after, 10);
+        if (after == line || after > end)
+            break;
+        assert_true(p->n_id < MOST_IDS);
+        p->ids[p->n_id++] = (int32_t)id;
+        line = after;
+    }
+    return *end != '\0' ? end + 1 : end;
+}
+
+static void read_puzzle(puzzle *p, const pm__pretokenizer *pretokenizer, const char *inputs,
+                        const char *outputs) {
+    static const char separator[] = "\n__ggml_vocab_test__\n";
+    *p = (puzzle){.n_text = 0};
+    for (const char *text = inputs; text != NULL && *outputs != '\0';) {
+        const char *end = strstr(text, separator);
+        const size_t n = end != NULL ? (size_t)(end - text) : strlen(text);
+        puzzle_text *new_text = &p->texts[p->n_text++];
+        assert_true(p->n_text < MOST_TEXTS);
+        *new_text = (puzzle_text){.word = p->n_word, .id = p->n_id};
+        assert_int_equal(pm__pretokenizer_split(pretokenizer, text, n, add_word, p), PM_OK);
+        outputs = add_ids(p, outputs);
+        new_text->n_word = p->n_word - new_text->word;
+        new_text->n_id = p->n_id - new_text->id;
+        text = end != NULL ? end + strlen(separator) : NULL;
+    }
+}
+
+/* Gives a word that stands elsewhere, too, what is known of it there. */
+static bool know(puzzle *p, word *w) {
+    for (size_t i = 0; i < p->n_word && w->ids == NULL; i++) {
+        const word *other = &p->words[i];
+        if (other->ids != NULL && other->n == w->n && memcmp(other->text, w->text, w->n) == 0) {
+            w->ids = other->ids;
+            w->n_id = other->n_id;
+        }
+    }
+    return w->ids != NULL;
+}
+
+/* Takes known words from both ends of a text. False: their ids do not stand there. */
+static bool take_known(puzzle *p, puzzle_text *t) {
+    while (t->n_word > 0 && know(p, &p->words[t->word])) {
+        const word *w = &p->words[t->word];
+        if (w->n_id > t->n_id || memcmp(p->ids + t->id, w->ids, w->n_id * sizeof *w->ids) != 0)
+            return false;
+        t->word++, t->n_word--;
+        t->id += w->n_id, t->n_id -= w->n_id;
+    }
+    while (t->n_word > 0 && know(p, &p->words[t->word + t->n_word - 1])) {
+        const word *w = &p->words[t->word + t->n_word - 1];
+        const int32_t *end = p->ids + t->id + t->n_id;
+        if (w->n_id > t->n_id || memcmp(end - w->n_id, w->ids, w->n_id * sizeof *w->ids) != 0)
+            return false;
+        t->n_word--, t->n_id -= w->n_id;
+    }
+    return t->n_word > 0 ? t->n_id >= t->n_word : t->n_id == 0;
+}
+
+/* One word of all texts has one list of ids: where all words of a text but one are known, so is the
+ * last. False: the ids are not those of these words. */
+static bool solve(puzzle *p) {
+    for (bool has_news = true; has_news;) {
+        has_news = false;
+        for (size_t i = 0; i < p->n_text; i++) {
+            puzzle_text *t = &p->texts[i];
+            if (t->n_word == 0 && t->n_id == 0)
+                continue;
+            if (!take_known(p, t))
+                return false;
+            if (t->n_word == 1) {
+                p->words[t->word].ids = p->ids + t->id;
+                p->words[t->word].n_id = t->n_id;
+                t->n_word = t->n_id = 0;
+                has_news = true;
+            }
+        }
+    }
+    for (size_t i = 0; i < p->n_text; i++)
+        p->n_solved += p->texts[i].n_word == 0;
+    return true;
+}
+
+/* Whether the ids of a vector can be those of the words that a name divides its texts into.
+ * *n_solved: texts of which every word is known in the end; of -1 nothing was there. */
+static bool fits(const char *vector, const char *name, int *n_solved) {
+    char path[128];
+    char *texts[2] = {NULL, NULL};
+    *n_solved = -1;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "models/vocab/ggml-vocab-%s.gguf.%s", vector,
+                 i == 0 ? "inp" : "out");
+        const char *found = pm__reference_path(path);
+        if (found != NULL)
+            texts[i] = read_text(found);
+    }
+    bool is_good = true;
+    if (texts[0] != NULL && texts[1] != NULL) {
+        pm__pretokenizer *pretokenizer = open_named(name);
+        puzzle *p = malloc(sizeof *p);
+        assert_non_null(p);
+        read_puzzle(p, pretokenizer, texts[0], texts[1]);
+        is_good = solve(p);
+        *n_solved = (int)p->n_solved;
+        free(p);
+        pm__pretokenizer_destroy(pretokenizer);
+    }
+    free(texts[0]);
+    free(texts[1]);
+    return is_good;
+}
+
+static void vectors_without_a_vocabulary_have_ids_for_each_word(void **state) {
+    (void)state;
+    static const struct {
+        const char *vector, *name, *other; /* another division does not fit */
+        int least_solved;
+    } vectors[] = {{"command-r", "command-r", "llama-bpe", 36},
+                   {"qwen35", "qwen35", "deepseek-llm", 40},
+                   {"gemma-4", "gemma4", "gpt-2", 45},
+                   {"qwen2", "qwen2", "default", 36},
+                   {"llama-bpe", "llama-bpe", "qwen2", 36}};
+    int n_solved = -1;
+    for (size_t i = 0; i < PM__COUNT(vectors); i++) {
+        const bool is_good = fits(vectors[i].vector, vectors[i].name, &n_solved);
+        if (n_solved < 0)
+            skip();
+        print_message("%s: %d texts with every word known\n", vectors[i].vector, n_solved);
+        assert_true(is_good);
+        assert_true(n_solved >= vectors[i].least_solved);
+        assert_false(fits(vectors[i].vector, vectors[i].other, &n_solved));
+    }
 }
 
 /* ---- long texts ------------------------------------------------------------------------------ */
@@ -144,6 +338,7 @@ int main(void) {
         cmocka_unit_test(texts_are_divided_as_models_were_trained),
         cmocka_unit_test(every_name_can_be_used_and_no_other),
         cmocka_unit_test(expressions_have_names),
+        cmocka_unit_test(vectors_without_a_vocabulary_have_ids_for_each_word),
         cmocka_unit_test(long_runs_are_divided_in_linear_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

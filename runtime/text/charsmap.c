@@ -76,7 +76,7 @@ pm_status pm__charsmap_match(const pm__charsmap *map, pm__span text, pm__span *r
         const uint8_t byte = (uint8_t)text.data[i];
         at ^= byte;
         if (at >= map->n_unit)
-            return fail_place(at);
+            break;
         const uint32_t unit = unit_at(map, at);
         if (label_of(unit) != byte)
             break;

@@ -142,12 +142,44 @@ pm_status pm__pretokenizer_create(const char *name, size_t n, pm__pretokenizer *
     return PM_OK;
 }
 
+/* One character of an expression: files write some themselves that stand as escapes here. */
+static uint32_t read_character(const char **at) {
+    enum { ESCAPED = 1u << 24 };
+    static const char names[] = "trn", controls[] = "\t\r\n";
+    const char *text = *at;
+    uint32_t code;
+    const size_t bytes = pm__utf8_decode(text, strlen(text), &code);
+    *at += bytes;
+    if (bytes == 0 || code != '\\' || text[1] == '\0')
+        return bytes == 0 ? 0 : code;
+    ++*at;
+    const char *name = strchr(names, text[1]);
+    if (name != NULL)
+        return (uint32_t)controls[name - names];
+    if (text[1] != 'x' || text[2] != '{')
+        return ESCAPED | (uint8_t)text[1];
+    char *end;
+    code = (uint32_t)strtoul(text + 3, &end, 16);
+    *at = *end == '}' ? end + 1 : end;
+    return code;
+}
+
+static bool is_same(const char *a, const char *b) {
+    uint32_t code;
+    do {
+        code = read_character(&a);
+        if (code != read_character(&b))
+            return false;
+    } while (code != 0);
+    return true;
+}
+
 static bool has_expressions(const row *named, const char *const *expressions, size_t n) {
     for (size_t i = 0; i < MOST_EXPRESSIONS; i++) {
         const char *held = named->expressions[i];
         if (i >= n || held == NULL)
             return i >= n && held == NULL;
-        if (strcmp(held, expressions[i]) != 0)
+        if (!is_same(held, expressions[i]))
             return false;
     }
     return n == MOST_EXPRESSIONS;

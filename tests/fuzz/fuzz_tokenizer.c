@@ -17,14 +17,16 @@ static void check_ids(const pm__tokenizer *tokenizer, const pm__ids *ids) {
     }
 }
 
+/* What encoding may fail with: no way to write the text, a damaged charsmap. */
+static const pm_status allowed_failures[] = {PM_ARGUMENT, PM_BAD_FILE};
+
 /* False where the vocabulary has no way to write the text. */
 static bool encode(const pm__tokenizer *tokenizer, pm__span text, bool special, pm__ids *out) {
-    static const pm_status allowed[] = {PM_ARGUMENT};
     const pm_status status =
         pm__tokenizer_encode(tokenizer, text.data, text.size, special, special, out);
     check_ids(tokenizer, out);
     if (status != PM_OK)
-        pm__input_failed(status, allowed, PM__COUNT(allowed));
+        pm__input_failed(status, allowed_failures, PM__COUNT(allowed_failures));
     return status == PM_OK;
 }
 
@@ -104,13 +106,12 @@ static void check_round_trip(const pm__tokenizer *tokenizer, pm__span text, cons
 
 /* Data from `begin` to `end`: no control piece is found that touches it. */
 static void check_around(const pm__tokenizer *tokenizer, pm__span text, pm__range data) {
-    static const pm_status allowed[] = {PM_ARGUMENT};
     pm__ids ids = {0};
     const pm__ranges ranges = {&data, data.end > data.begin};
     const pm_status status = pm__tokenizer_encode_around(tokenizer, text, ranges, false, &ids);
     check_ids(tokenizer, &ids);
     if (status != PM_OK)
-        pm__input_failed(status, allowed, PM__COUNT(allowed));
+        pm__input_failed(status, allowed_failures, PM__COUNT(allowed_failures));
     for (size_t i = 0; i < ids.n && data.begin == 0 && data.end == text.size; i++)
         PM__HOLDS(tokenizer->kinds[ids.data[i]] != PM__PIECE_CONTROL ||
                   ids.data[i] == tokenizer->unknown);

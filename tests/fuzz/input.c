@@ -108,8 +108,9 @@ enum { MOST_GIVEN = 64, MOST_MERGES = 32, MOST_PIECES = 256 + MOST_GIVEN + MOST_
 enum { MOST_TEXT = 48, MOST_RULE = 2 * MOST_TEXT + 1 };
 
 /* A list of pieces: a byte chooses the pre-tokenizer, a byte counts the pieces; each has a byte for
- * its length (up to 15), its text, a byte for its type and one for its score. Byte-level ones go on
- * with a byte that counts merges and two numbers of pieces for each, of 16 bits. */
+ * its length (up to 15), its text, a byte for its type and one for its score. Kinds with merges go
+ * on with a byte that counts them and two numbers of pieces for each, of 16 bits; t5 with a byte
+ * that is the length of its charsmap, and that. */
 typedef struct recipe {
     char texts[MOST_PIECES][MOST_TEXT + 1];
     int32_t kinds[MOST_PIECES];
@@ -119,6 +120,8 @@ typedef struct recipe {
     char rules[MOST_MERGES][MOST_RULE + 1];
     const char *rule_list[MOST_MERGES];
     size_t n_rule;
+    pm__span charsmap;
+    uint8_t flags;
 } recipe;
 
 /* The texts of a file have no closing zero, but the writer wants one: zeros become another byte. */
@@ -133,15 +136,19 @@ static void add_piece(recipe *r, pm__span text, int32_t kind, float score) {
 }
 
 /* source  the alphabet of byte-level BPE: printable bytes are themselves, others 256 and above */
-static void add_bytes(recipe *r, bool byte_level) {
+static void add_bytes(recipe *r) {
+    const uint8_t kind = r->flags & PM__INPUT_KIND;
+    const bool byte_level = kind == 0 && (r->flags & PM__INPUT_BYTE_LEVEL) != 0;
+    const char *format = kind == PM__INPUT_RWKV ? "\\x%02x" : "<0x%02X>";
+    const bool is_normal = byte_level || kind == PM__INPUT_RWKV;
     uint32_t next = 256;
     for (uint32_t byte = 0; byte < 256; byte++) {
         char text[8];
         const bool is_itself = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
-        size_t n = (size_t)snprintf(text, sizeof text, "<0x%02X>", byte);
+        size_t n = (size_t)snprintf(text, sizeof text, format, byte);
         if (byte_level)
             n = pm__utf8_encode(is_itself ? byte : next++, text);
-        add_piece(r, (pm__span){text, n}, byte_level ? 1 : 6, 0.0f);
+        add_piece(r, (pm__span){text, n}, is_normal ? 1 : 6, 0.0f);
     }
 }
 
@@ -171,22 +178,56 @@ static void add_merges(recipe *r, pm__input *in) {
     }
 }
 
-static void write_recipe(pm__writer *out, recipe *r, uint8_t flags, const char *pre) {
-    const bool byte_level = (flags & PM__INPUT_BYTE_LEVEL) != 0;
-    for (size_t i = 0; i < r->n; i++)
-        r->list[i] = r->texts[i];
-    pm__write_text(out, "tokenizer.ggml.model", byte_level ? "gpt2" : "llama");
-    pm__write_texts(out, "tokenizer.ggml.tokens", r->list, r->n);
-    pm__write_i32s(out, "tokenizer.ggml.token_type", r->kinds, r->n);
-    pm__write_bool(out, "tokenizer.ggml.add_bos_token", (flags & PM__INPUT_BOS) != 0);
-    pm__write_u32(out, "tokenizer.ggml.bos_token_id", 0);
-    if (byte_level) {
-        pm__write_text(out, "tokenizer.ggml.pre", pre);
+static const char *model_of(uint8_t flags) {
+    switch (flags & PM__INPUT_KIND) {
+    case PM__INPUT_T5:
+        return "t5";
+    case PM__INPUT_BERT:
+        return "bert";
+    case PM__INPUT_RWKV:
+        return "rwkv";
+    case PM__INPUT_GEMMA4:
+        return "gemma4";
+    default:
+        return (flags & PM__INPUT_BYTE_LEVEL) != 0 ? "gpt2" : "llama";
+    }
+}
+
+static bool has_merges(uint8_t flags) {
+    return strcmp(model_of(flags), "gpt2") == 0 || strcmp(model_of(flags), "gemma4") == 0;
+}
+
+static void write_kind(pm__writer *out, const recipe *r) {
+    const bool first = (r->flags & PM__INPUT_BYTE_LEVEL) != 0;
+    const bool space = (r->flags & PM__INPUT_SPACE) != 0;
+    if ((r->flags & PM__INPUT_KIND) != 0)
+        pm__write_u32(out, "tokenizer.ggml.unknown_token_id", 0);
+    if (strcmp(model_of(r->flags), "bert") == 0) {
+        pm__write_bool(out, "tokenizer.ggml.normalizer.lowercase", space);
+        pm__write_bool(out, "tokenizer.ggml.normalizer.strip_accents", first);
+    } else if (has_merges(r->flags)) {
         pm__write_texts(out, "tokenizer.ggml.merges", r->rule_list, r->n_rule);
     } else {
         pm__write_f32s(out, "tokenizer.ggml.scores", r->scores, r->n);
-        pm__write_bool(out, "tokenizer.ggml.add_space_prefix", (flags & PM__INPUT_SPACE) != 0);
+        pm__write_bool(out, "tokenizer.ggml.add_space_prefix", space);
     }
+    if (strcmp(model_of(r->flags), "t5") == 0) {
+        pm__write_bool(out, "tokenizer.ggml.remove_extra_whitespaces", first);
+        pm__write_i8s(out, "tokenizer.ggml.precompiled_charsmap", (const int8_t *)r->charsmap.data,
+                      r->charsmap.size);
+    }
+}
+
+static void write_recipe(pm__writer *out, recipe *r, const char *pre) {
+    for (size_t i = 0; i < r->n; i++)
+        r->list[i] = r->texts[i];
+    pm__write_text(out, "tokenizer.ggml.model", model_of(r->flags));
+    pm__write_text(out, "tokenizer.ggml.pre", pre);
+    pm__write_texts(out, "tokenizer.ggml.tokens", r->list, r->n);
+    pm__write_i32s(out, "tokenizer.ggml.token_type", r->kinds, r->n);
+    pm__write_bool(out, "tokenizer.ggml.add_bos_token", (r->flags & PM__INPUT_BOS) != 0);
+    pm__write_u32(out, "tokenizer.ggml.bos_token_id", 0);
+    write_kind(out, r);
 }
 
 static void write_file(pm__writer *out, pm__input *in) {
@@ -196,7 +237,10 @@ static void write_file(pm__writer *out, pm__input *in) {
 }
 
 pm_status pm__input_vocabulary(pm__input *in, pm__vocabulary *out) {
-    static const char *const pres[] = {"gpt-2", "llama-bpe", "qwen2", "default", "smollm"};
+    static const char *const pres[] = {
+        "gpt-2",  "llama-bpe",    "qwen2",    "default",    "smollm",     "qwen35",
+        "falcon", "deepseek-llm", "gpt-4o",   "tekken",     "bloom",      "superbpe",
+        "jais-2", "kimi-k2",      "tiny_aya", "exaone-moe", "sarvam-moe", "chameleon"};
     static recipe r;
     const uint8_t flags = pm__input_u8(in);
     pm__writer written = {0};
@@ -212,13 +256,17 @@ pm_status pm__input_vocabulary(pm__input *in, pm__vocabulary *out) {
         return status;
     }
     r.n = r.n_rule = 0;
+    r.flags = flags;
+    r.charsmap = (pm__span){"", 0};
     const char *pre = pres[pm__input_u8(in) % PM__COUNT(pres)];
     if ((flags & PM__INPUT_ALL_BYTES) != 0)
-        add_bytes(&r, (flags & PM__INPUT_BYTE_LEVEL) != 0);
+        add_bytes(&r);
     add_given(&r, in);
-    if ((flags & PM__INPUT_BYTE_LEVEL) != 0)
+    if (has_merges(flags))
         add_merges(&r, in);
-    write_recipe(&written, &r, flags, pre);
+    if (strcmp(model_of(flags), "t5") == 0)
+        r.charsmap = pm__input_bytes(in, pm__input_u8(in));
+    write_recipe(&written, &r, pre);
     uint8_t *exact = realloc(written.data, written.size);
     PM__HOLDS(exact != NULL);
     written.data = exact;

@@ -46,10 +46,15 @@ char *pm__input_clean(const char *text, size_t n, size_t *n_out);
 /* A vocabulary as the next bytes say. First byte, flags: FILE: a length of 16 bits and a GGUF file
  * follow; else a list of pieces (see input.c). */
 enum {
-    PM__INPUT_BYTE_LEVEL = 1, /* gpt2, else llama */
-    PM__INPUT_SPACE = 2,      /* add_space_prefix */
+    PM__INPUT_BYTE_LEVEL = 1, /* gpt2, else llama; t5: remove_extra_whitespaces; bert: accents */
+    PM__INPUT_SPACE = 2,      /* add_space_prefix; bert: lowercase */
     PM__INPUT_BOS = 4,        /* id 0 is put before each text */
     PM__INPUT_ALL_BYTES = 8,  /* each byte has a piece */
+    PM__INPUT_KIND = 112,     /* 0: gpt2 or llama; else t5, bert, rwkv, gemma4, 16 apart */
+    PM__INPUT_T5 = 16,
+    PM__INPUT_BERT = 32,
+    PM__INPUT_RWKV = 48,
+    PM__INPUT_GEMMA4 = 64,
     PM__INPUT_FILE = 128
 };
 pm_status pm__input_vocabulary(pm__input *in, pm__vocabulary *out);

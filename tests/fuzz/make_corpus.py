@@ -158,6 +158,7 @@ def seed_model():
 # ---- vocabularies --------------------------------------------------------------------------------
 
 BYTE_LEVEL, SPACE, BOS, ALL_BYTES, FILE = 1, 2, 4, 8, 128
+T5, BERT, RWKV, GEMMA4 = 16, 32, 48, 64
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 BLANK = "\u2581"
 TEXTS = {
@@ -172,15 +173,31 @@ TEXTS = {
 }
 
 
-def pieces(flags, pre, given, merges=None):
+def pieces(flags, pre, given, merges=None, charsmap=b""):
     out = bytes([flags, pre, len(given)])
     for piece, kind, score in given:
         data = piece if isinstance(piece, bytes) else piece.encode()
         out += bytes([len(data)]) + data + bytes([kind, score + 128])
-    if flags & BYTE_LEVEL:
+    kind = flags & 112
+    if kind == GEMMA4 or kind == 0 and flags & BYTE_LEVEL:
         out += bytes([len(merges or [])])
         out += b"".join(struct.pack("<HH", left, right) for left, right in merges or [])
-    return out
+    return out + (bytes([len(charsmap)]) + charsmap if kind == T5 else b"")
+
+
+def charsmap(rules, wrong=None):
+    """A double array of texts of one byte, each with the text in its place; `wrong` sets a unit."""
+    units, texts = [0] * (max(rules) + 1), b""
+    for slot, (byte, rule) in enumerate(rules.items(), 1):
+        units[byte] = (byte ^ slot) << 10 | 1 << 8 | byte  # has a value, which stands at slot
+        units[slot] = 1 << 31 | len(texts)
+        texts += rule + b"\0"
+    for at, unit in (wrong or {}).items():
+        units[at] = unit
+    return struct.pack(f"<I{len(units)}I", 4 * len(units), *units) + texts
+
+
+CHARSMAP = charsmap({0x41: b"a", 0x09: b" ", 0x21: b""})
 
 
 SPM = [("<unk>", UNKNOWN, 0), ("<s>", CONTROL, 0), ("</s>", CONTROL, 0), (BLANK, NORMAL, -3),
@@ -229,6 +246,13 @@ def vocabulary_files():
     files["bos-text"] = gguf(spm + [key("tokenizer.ggml.bos_token_id", STRING, "1")])
     files["tokens-numbers"] = gguf([spm[0], array("tokenizer.ggml.tokens", U32, [1, 2])] + spm[2:])
     files["types-floats"] = gguf(spm[:3] + [array("tokenizer.ggml.token_type", F32, [1] * 7)])
+    t5 = [key("tokenizer.ggml.model", STRING, "t5")] + spm[1:]
+    for name, table in (("", CHARSMAP), ("-cut", CHARSMAP[:-9]),
+                        ("-outside", charsmap({0x61: b"b"}, {0: 0x1FFFFF << 10})),
+                        ("-text", charsmap({0x61: b"b"}, {1: 1 << 31 | 99}))):
+        files["t5-charsmap" + name] = gguf(t5 + [
+            array("tokenizer.ggml.precompiled_charsmap", U8, list(table))])
+    files["none"] = gguf([key("tokenizer.ggml.model", STRING, "no_vocab")])
     files["flag-number"] = gguf(spm + [key("tokenizer.ggml.add_bos_token", U32, 1)])
     return files
 
@@ -242,6 +266,23 @@ def vocabularies():
     out["spm-no-space"] = pieces(ALL_BYTES, 0, SPM)
     for pre in range(5):
         out[f"bpe-{pre}"] = pieces(BYTE_LEVEL | ALL_BYTES, pre, BPE, MERGES)
+    for pre in range(5, 18):
+        out[f"bpe-{pre}"] = pieces(BYTE_LEVEL | ALL_BYTES, pre, BPE[:3], MERGES[:4])
+    words = [("[UNK]", UNKNOWN, 0), ("[SEP]", CONTROL, 0), (BLANK + "hello", NORMAL, 0),
+             (BLANK + "a", NORMAL, 0), ("b", NORMAL, 0), (BLANK + "he", NORMAL, 0),
+             ("llo", NORMAL, 0), (BLANK + ".", NORMAL, 0), (BLANK + "\u4e16", NORMAL, 0)]
+    out["bert"] = pieces(BERT | SPACE | BYTE_LEVEL | BOS, 0, words)
+    out["bert-cased"] = pieces(BERT, 0, words)
+    out["t5"] = pieces(T5 | SPACE | BYTE_LEVEL, 0, SPM)
+    out["t5-blanks"] = pieces(T5 | SPACE, 0, SPM)
+    out["t5-table"] = pieces(T5 | BYTE_LEVEL, 0, SPM, charsmap=charsmap({0x20: b"x y", 0x0A: b" "}))
+    worlds = [("<s>", CONTROL, 0), ("hello", NORMAL, 0), ("he", NORMAL, 0), ("\\n", NORMAL, 0),
+              ("\\xe4\\xb8", NORMAL, 0), ("[x]", USER, 0), ("  ", NORMAL, 0)]
+    out["rwkv"] = pieces(RWKV | ALL_BYTES, 0, worlds)
+    out["rwkv-few"] = pieces(RWKV, 0, worlds)
+    out["rwkv-escape"] = pieces(RWKV, 0, worlds + [("\\x4", NORMAL, 0)])
+    out["gemma4"] = pieces(GEMMA4 | ALL_BYTES | BOS, 0, SPM, [(260, 261), (259, 260), (264, 265)])
+    out["gemma4-few"] = pieces(GEMMA4, 0, SPM, [(4, 5), (8, 9)])
     out["bpe-few"] = pieces(BYTE_LEVEL | BOS, 0, [("a", NORMAL, 0), ("b", NORMAL, 0)], [(0, 1)])
     return out
 
