@@ -188,12 +188,21 @@ static const char *stories(void) {
     return path;
 }
 
+static const char *with_states(void) {
+    const char *path = pm__reference_path("reference/arch/qwen35/model.gguf");
+    if (path == NULL)
+        skip();
+    return path;
+}
+
 /* Losses and killed jobs spread over all submissions, of loading too. */
 static void small_talk_everywhere(void **state) {
     (void)state;
     const talk talks[] = {
         {stories(), "Once upon a time there was a cat.", " It saw a bird in the tall old tree and",
          40, 0, 1, 1, false},
+        {with_states(), "Once upon a time", " there was a token that knew all before it", 12, 0.9f,
+         3, 1.3, false},
         {stories(), "One day", " the sun was very hot, so the children went to the river", 24, 0.9f,
          3, 1.3, false},
         {stories(), "Then he", " saw that the big red ball was gone and", 12, 0.9f, 2, 1, true},

@@ -120,7 +120,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
-/* Every GGUF file under ../shared/models/real, and pebble. */
+/* Every GGUF file under ../shared/models/real, two models with states, and pebble. */
 static void list_models(void) {
     const char *folder = pm__reference_path("models/real");
     const char *pebble = pm__source_path("models/pebble/pebble.gguf");
@@ -129,11 +129,18 @@ static void list_models(void) {
         const char *end = strrchr(entry->d_name, '.');
         if (end == NULL || strcmp(end, ".gguf") != 0)
             continue;
-        assert_true(n_model < MOST_MODELS - 1);
+        assert_true(n_model < MOST_MODELS - 3);
         snprintf(models[n_model++], PATH_SIZE, "%s/%s", folder, entry->d_name);
     }
     if (dir != NULL)
         closedir(dir);
+    static const char *const with_states[] = {"reference/arch/mamba/model.gguf",
+                                              "reference/arch/qwen35/model.gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *path = pm__reference_path(with_states[i]);
+        if (path != NULL)
+            snprintf(models[n_model++], PATH_SIZE, "%s", path);
+    }
     qsort(models, n_model, sizeof models[0], by_name);
     if (pebble != NULL)
         snprintf(models[n_model++], PATH_SIZE, "%s", pebble);

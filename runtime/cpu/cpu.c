@@ -231,7 +231,8 @@ static pm_status plan(void *device, const pm__plan_desc *desc, const pm__plan_si
     if (gathered > 0)
         PM_TRY(report(sink, "weights (gathered rows)", gathered, PM_PLAN_WEIGHTS));
     PM_TRY(report(sink, "activations", all.arena, PM_PLAN_SESSION));
-    PM_TRY(report(sink, "cache", all.caches, PM_PLAN_SESSION));
+    if (desc->graph->n_cache > 0)
+        PM_TRY(report(sink, "cache", all.caches, PM_PLAN_SESSION));
     if (desc->graph->n_state > 0)
         PM_TRY(report(sink, "state", all.states, PM_PLAN_SESSION));
     PM_TRY(report(sink, "step", all.step, PM_PLAN_SESSION));
