@@ -18,7 +18,7 @@ static void load_layer(pm__model_def *def, const pm__stack *m, void *self, uint3
     l->heads.rotation = pm__load_rotation(def, PM__ROPE_HALVES, l->heads.head_dim, NULL);
     pm__load_attention(def, &l->heads, PM__NORM_RMS, i, &l->attn);
     pm__load_ssm2(def, i, &l->ssm);
-    pm__load_tail(def, "ffn_norm", i, &l->tail);
+    pm__load_tail(def, "ffn_norm", NULL, i, &l->tail);
 }
 
 static pm__t build_layer(pm__graph *g, const pm__stack *m, const void *self, pm__t x) {

@@ -11,6 +11,8 @@ typedef struct layer {
 } layer;
 
 static void load_layer(pm__model_def *def, const pm__stack *m, void *self, uint32_t i) {
+    static const pm__mixture_kind kind = {
+        .gating = PM__ROUTE_SIGMOID, .renorm = true, .glu = PM__GLU_SILU};
     layer *l = self;
     (void)m;
     l->norm = pm__load_norm(def, PM__NORM_RMS, def->n_embd, "blk.%u.attn_norm", i);
@@ -21,7 +23,7 @@ static void load_layer(pm__model_def *def, const pm__stack *m, void *self, uint3
     } else {
         pm__load_shortconv(def, i, &l->conv);
     }
-    pm__load_tail(def, "ffn_norm", i, &l->tail);
+    pm__load_tail(def, "ffn_norm", &kind, i, &l->tail);
 }
 
 static pm__t build_layer(pm__graph *g, const pm__stack *m, const void *self, pm__t x) {
@@ -42,5 +44,7 @@ static void load(pm__model_def *def, void *self) {
     pm__stack_load(def, m);
 }
 
+const pm__arch pm__arch_lfm2moe = {
+    .name = "lfm2moe", .self_bytes = sizeof(pm__stack), .load = load, .build = pm__stack_build};
 const pm__arch pm__arch_lfm2 = {
     .name = "lfm2", .self_bytes = sizeof(pm__stack), .load = load, .build = pm__stack_build};

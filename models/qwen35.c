@@ -20,6 +20,8 @@ static void load_attention(pm__model_def *def, layer *l, uint32_t i) {
 }
 
 static void load_layer(pm__model_def *def, const pm__stack *m, void *self, uint32_t i) {
+    static const pm__mixture_kind kind = {
+        .gating = PM__ROUTE_SOFTMAX, .renorm = true, .glu = PM__GLU_SILU};
     layer *l = self;
     (void)m;
     const uint32_t interval = pm__key_u32_or(def, "full_attention_interval", 1, PM__MOST_LAYER, 4);
@@ -28,7 +30,7 @@ static void load_layer(pm__model_def *def, const pm__stack *m, void *self, uint3
         load_attention(def, l, i);
     else
         pm__load_delta(def, i, &l->delta);
-    pm__load_tail(def, "post_attention_norm", i, &l->tail);
+    pm__load_tail(def, "post_attention_norm", &kind, i, &l->tail);
 }
 
 static pm__t build_layer(pm__graph *g, const pm__stack *m, const void *self, pm__t x) {
@@ -47,5 +49,9 @@ static void load(pm__model_def *def, void *self) {
     pm__stack_load(def, m);
 }
 
+const pm__arch pm__arch_qwen3next = {
+    .name = "qwen3next", .self_bytes = sizeof(pm__stack), .load = load, .build = pm__stack_build};
+const pm__arch pm__arch_qwen35moe = {
+    .name = "qwen35moe", .self_bytes = sizeof(pm__stack), .load = load, .build = pm__stack_build};
 const pm__arch pm__arch_qwen35 = {
     .name = "qwen35", .self_bytes = sizeof(pm__stack), .load = load, .build = pm__stack_build};

@@ -234,19 +234,27 @@ static pm__norm load_tail_norm(pm__model_def *def, const char *name, uint32_t i)
                       .weight = pm__vector(def, def->n_embd, "blk.%u.%s", i, name)};
 }
 
-void pm__load_tail(pm__model_def *def, const char *norm, uint32_t i, pm__tail *out) {
+void pm__load_tail(pm__model_def *def, const char *norm, const pm__mixture_kind *mixture,
+                   uint32_t i, pm__tail *out) {
     static const pm__activation_part act = {.gated = true, .glu = PM__GLU_SILU};
     out->norm = load_tail_norm(def, norm, i);
-    pm__load_ffn(def, &act, pm__key_u32_layer(def, "feed_forward_length", i, 1, 1 << 24), i,
-                 &out->ffn);
+    if (mixture != NULL && pm__has_mixture(def, i))
+        out->mixture = pm__load_mixture(def, mixture, i);
+    else
+        pm__load_ffn(def, &act, pm__key_u32_layer(def, "feed_forward_length", i, 1, 1 << 24), i,
+                     &out->ffn);
+}
+
+static pm__t build_ffn(pm__graph *g, const pm__tail *tail, pm__t x, pm__t residual) {
+    return tail->mixture != NULL ? pm__build_mixture(g, tail->mixture, x, residual)
+                                 : pm__build_ffn(g, &tail->ffn, x, residual);
 }
 
 pm__t pm__build_tail(pm__graph *g, const pm__tail *tail, pm__t x, float scale) {
     pm__t h = pm__build_norm(g, "ffn_norm", x, &tail->norm);
     if (scale == 0)
-        return pm__build_ffn(g, &tail->ffn, h, x);
-    return pm__add(g, "ffn_add", x,
-                   pm__scale(g, "ffn_scale", pm__build_ffn(g, &tail->ffn, h, NULL), scale));
+        return build_ffn(g, tail, h, x);
+    return pm__add(g, "ffn_add", x, pm__scale(g, "ffn_scale", build_ffn(g, tail, h, NULL), scale));
 }
 
 /* ---- a decoder whose layers are the model's own ---------------------------------------------- */

@@ -5,7 +5,7 @@
 #ifndef PM_MODELS_RECURRENT_H
 #define PM_MODELS_RECURRENT_H
 
-#include "parts.h"
+#include "mixture.h"
 
 /* arXiv:2312.00752 */
 typedef struct pm__ssm {
@@ -72,10 +72,13 @@ pm__t pm__build_shortconv(pm__graph *g, const pm__shortconv *m, pm__t x, pm__t r
 typedef struct pm__tail {
     pm__norm norm;
     pm__ffn ffn;
+    pm__mixture *mixture; /* in place of ffn, or NULL */
 } pm__tail;
 
-/* norm: "ffn_norm" */
-void pm__load_tail(pm__model_def *def, const char *norm, uint32_t layer, pm__tail *out);
+/* norm     "ffn_norm"
+ * mixture  of layers that have a router; NULL: none may have one */
+void pm__load_tail(pm__model_def *def, const char *norm, const pm__mixture_kind *mixture,
+                   uint32_t layer, pm__tail *out);
 /* x + scale * feed-forward(norm x); scale 0: 1 */
 pm__t pm__build_tail(pm__graph *g, const pm__tail *tail, pm__t x, float scale);
 
@@ -88,7 +91,7 @@ struct pm__stack {
     void (*load_layer)(pm__model_def *def, const pm__stack *m, void *layer, uint32_t i);
     pm__t (*build_layer)(pm__graph *g, const pm__stack *m, const void *layer, pm__t x);
     const char *output_norm;           /* another name of the tensor */
-    float embed_scale, residual_scale; /* 0: none */
+    float embed_scale, residual_scale; /* 0: none; and those of the output */
     /* Read. */
     pm__t token_embd; /* [n_vocab, n_embd] */
     pm__output_part output;
