@@ -163,7 +163,7 @@ typedef struct pm_model_info {
     const char *tokenizer;    /* tokenizer.ggml.model or "" */
     /* What that is, such as "byte-level BPE", and the pre-tokenizer it uses; "" if there is none. */
     const char *tokenizer_kind, *pre_tokenizer;
-    const char *chat_template; /* text or NULL */
+    const char *chat_template; /* text of the default one, or NULL */
     const char *container;     /* "GGUF", "Hugging Face folder" */
     uint32_t version;          /* of a GGUF file */
     uint32_t n_file;           /* of which the model is made */
@@ -206,17 +206,40 @@ PM_API pm_status pm_token_text(const pm_model *model, int32_t id, bool special, 
                                size_t *n_byte);
 
 typedef struct pm_message {
-    const char *role; /* system, user, assistant */
-    const char *content;
+    const char *role;    /* system, user, assistant, tool, developer, function, ipython */
+    const char *content; /* NULL: none, or in `fields` */
+    /* What else the message has, as the text of a JSON object: reasoning_content, tool_calls,
+     * tool_call_id, name ... NULL: nothing. */
+    const char *fields;
 } pm_message;
 
-/* The ids of messages in the model's chat template, opening the assistant's turn if `open_answer`,
- * with BOS and EOS as the model wants them. Control tokens come from the template alone: where a
- * message says <|im_end|>, that is text.
+typedef struct pm_chat_desc {
+    const pm_message *messages; /* [n_message]; none: `variables` may have them, as JSON */
+    size_t n_message;
+    bool open_answer;      /* begin the assistant's turn */
+    const char *variables; /* the text of a JSON object of what else templates look at: tools,
+                              documents, enable_thinking, reasoning_effort ... NULL: nothing */
+    /* NULL: the model's own, of several tool_use if there are tools, else its default. Else the
+     * name of one of the model's, or of a format of the field (chatml, llama3, gemma ...), or the
+     * text of a template, which has {{ or {% in it. */
+    const char *chat_template;
+    const char *now; /* "2026-01-31T09:30:00", for templates that ask; NULL: the clock's */
+} pm_chat_desc;
+
+/* The ids of messages in a chat template (Jinja2), with BOS and EOS as the model wants them. Control
+ * tokens come from the template alone: where a message says <|im_end|>, that is text.
  * ids, n_id  as for pm_tokenize
- * errors     UNSUPPORTED: the file has no template, or one pumice cannot render yet; ARGUMENT */
-PM_API pm_status pm_chat_tokenize(const pm_model *model, const pm_message *messages, size_t n,
-                                  bool open_answer, int32_t *ids, size_t capacity, size_t *n_id);
+ * errors     UNSUPPORTED: the model has no template, or one that does what templates of chats do
+ *            not; BAD_FILE: a template or JSON that cannot be read; FAILURE: the template refuses
+ *            the messages, or does not come to an end; ARGUMENT */
+PM_API pm_status pm_chat_tokenize(const pm_model *model, const pm_chat_desc *desc, int32_t *ids,
+                                  size_t capacity, size_t *n_id);
+/* The text that is turned into ids there.
+ * model  may be NULL where desc->chat_template is no NULL; there are no BOS and EOS then
+ * text   out, [n_byte] and a zero, to be freed with pm_text_free */
+PM_API pm_status pm_chat_render(const pm_model *model, const pm_chat_desc *desc, char **text,
+                                size_t *n_byte);
+PM_API void pm_text_free(char *text);
 
 /* ---- sessions -------------------------------------------------------------------------------- */
 

@@ -1,8 +1,7 @@
-/* test_chat_format.c: ChatML in its spellings, against what Jinja2 renders of real templates. */
+/* test_chat_format.c: messages through chat templates: what is data, which roles there are, tools and
+ * reasoning, formats known by name. */
 /* ctest: quick */
-#include "base/file_map.h"
-#include "format/json.h"
-#include "tests/reference.h"
+#include "tests/vocabulary.h"
 #include "text/chat_format.h"
 
 #include <setjmp.h>
@@ -13,301 +12,231 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
-
 #include <cmocka.h>
 
-#define PLAIN                                                                                      \
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "                   \
-    "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
-#define OPENING "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-
-static const char *const chatml[] = {
-    PLAIN OPENING,
-    PLAIN OPENING "\n",
-    /* line ends as they are, not escaped */
+static const char chatml[] =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% endif %}",
-    "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}"
-    "{% endif %}" PLAIN OPENING,
-    "{%- if add_generation_prompt is not defined -%}{%- set add_generation_prompt = false -%}"
-    "{%- endif -%}\n" PLAIN OPENING,
-    /* another variable, attributes, ~, other quotes, one output for each part */
-    "{%- for m in messages -%}\n  {{- \"<|im_start|>\" ~ m.role ~ \"\\n\" -}}\n"
-    "  {{- m.content -}}\n  {{- \"<|im_end|>\\n\" -}}\n{%- endfor -%}\n"
-    "{%- if add_generation_prompt -%}\n  {{- \"<|im_start|>assistant\\n\" -}}\n{%- endif -%}\n",
-    /* text outside of tags */
-    "{% for message in messages %}\n<|im_start|>{{ message.role }}\n{{ message.content "
-    "}}<|im_end|>\n"
-    "{% endfor %}\n{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}\n",
-    /* the answer marked for training */
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    "{{ '<|im_start|>assistant\\n' }}{% generation %}{{ message['content'] + '<|im_end|>' }}"
-    "{% endgeneration %}{{ '\\n' }}{% else %}{{ '<|im_start|>' + message['role'] + '\\n' + "
-    "message['content'] + '<|im_end|>\\n' }}{% endif %}{% endfor %}" OPENING,
-    /* one branch a role */
-    "{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' }}"
-    "{% elif (message.role == \"system\") %}{{ '<|im_start|>system\\n' }}"
-    "{% elif message.role == 'assistant' %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-    "{{ message.content + '<|im_end|>\\n' }}{% endfor %}" OPENING,
-    "{# ChatML #}" PLAIN OPENING,
-};
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-static const char *const others[] = {
-    "",
-    PLAIN, /* does not open the answer */
-    OPENING,
-    "{{ bos_token }}" PLAIN OPENING,
-    PLAIN OPENING "{{ eos_token }}",
-    "hello" PLAIN OPENING,
-    "  {{ '' }}" PLAIN OPENING,
-    /* changes the content */
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
-    "| "
-    "trim + '<|im_end|>' + '\\n'}}{% endfor %}" OPENING,
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-    "message['content'].strip() + '<|im_end|>' + '\\n'}}{% endfor %}" OPENING,
-    /* leaves messages out, or some of their parts */
-    "{% for message in messages[1:] %}{{'<|im_start|>' + message['role'] + '\\n' + "
-    "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}" OPENING,
-    "{% for message in messages %}{{'<|im_start|>' + message['from'] + '\\n' + message['value'] + "
-    "'<|im_end|>' + '\\n'}}{% endfor %}" OPENING,
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
-    "+ "
-    "'<|im_end|>'}}{% endfor %}" OPENING,
-    "{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' + "
-    "message.content + '<|im_end|>\\n' }}{% elif message.role == 'assistant' %}"
-    "{{ '<|im_start|>assistant\\n' + message.content + '<|im_end|>\\n' }}{% endif %}{% endfor "
-    "%}" OPENING,
-    "{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>human\\n' + "
-    "message.content + '<|im_end|>\\n' }}{% else %}{{ '<|im_start|>' + message.role + '\\n' + "
-    "message.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}" OPENING,
-    /* a system text of its own */
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\\n<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + "
-    "'\\n' "
-    "+ message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}" OPENING,
-    /* blanks that Jinja keeps */
-    "{% for message in messages %}\n  <|im_start|>{{ message.role }}\n{{ message.content }}"
-    "<|im_end|>\n{% endfor %}" OPENING,
-    ("{% for message in messages %} {% if message.role == 'user' %}{% endif %}{% endfor "
-     "%}" OPENING),
-    /* cut off */
-    "{% for message in messages %}{{'<|im_start|>",
-    "{% for message in messages",
-    "{{ 'a\\",
-    "{%",
-    "{#",
-    "{",
-};
-
-static void plain_spellings_are_recognised(void **state) {
-    (void)state;
-    for (size_t i = 0; i < PM__COUNT(chatml); i++)
-        if (!pm__chat_format_is_chatml(chatml[i], strlen(chatml[i])))
-            fail_msg("not recognised: %s", chatml[i]);
+static pm__chat_input input(const char *text, const pm_message *messages, size_t n, bool open) {
+    return (pm__chat_input){.chat_template = {text, strlen(text)},
+                            .messages = messages,
+                            .n_message = n,
+                            .open_answer = open,
+                            .bos = {"<s>", 3},
+                            .eos = {"</s>", 4},
+                            .now = {2026, 1, 31, 9, 30, 0}};
 }
 
-static void everything_else_is_not(void **state) {
-    (void)state;
-    for (size_t i = 0; i < PM__COUNT(others); i++)
-        if (pm__chat_format_is_chatml(others[i], strlen(others[i])))
-            fail_msg("taken for ChatML: %s", others[i]);
+static pm__jinja_text render(const pm__chat_input *in) {
+    pm__jinja_text text = {0};
+    if (pm__chat_format_render(in, &text) != PM_OK)
+        fail_msg("%s", pm_last_error());
+    return text;
 }
 
-/* Cut at every byte: not ChatML any more. With every byte changed: no read past the end (the copies
- * end where their memory ends). */
-static void damaged_templates_are_safe(void **state) {
-    (void)state;
-    for (size_t i = 0; i < PM__COUNT(chatml); i++) {
-        const size_t n = strlen(chatml[i]);
-        for (size_t cut = 0; cut + 1 < n; cut++) {
-            char *copy = malloc(cut + 1);
-            assert_non_null(copy);
-            memcpy(copy + 1, chatml[i], cut);
-            assert_false(pm__chat_format_is_chatml(copy + 1, cut));
-            free(copy);
-        }
-        for (int byte = 0; byte < 256; byte++)
-            for (size_t at = (size_t)byte % 7; at < n; at += 7) {
-                char *copy = malloc(n);
-                assert_non_null(copy);
-                memcpy(copy, chatml[i], n);
-                copy[at] = (char)byte;
-                (void)pm__chat_format_is_chatml(copy, n);
-                free(copy);
-            }
+static void expect(const pm__chat_input *in, const char *want) {
+    pm__jinja_text text = render(in);
+    assert_string_equal(text.text, want);
+    assert_int_equal(text.n_byte, strlen(want));
+    pm__jinja_text_finish(&text);
+}
+
+static void expect_data(const pm__jinja_text *text, const char *const *want, size_t n) {
+    assert_int_equal(text->n_data, n);
+    for (size_t i = 0; i < n; i++) {
+        const pm__range *range = &text->data[i];
+        assert_int_equal(range->end - range->begin, strlen(want[i]));
+        assert_memory_equal(text->text + range->begin, want[i], strlen(want[i]));
     }
-    char *big = malloc(10 << 20);
-    assert_non_null(big);
-    memset(big, '{', 10 << 20);
-    assert_false(pm__chat_format_is_chatml(big, 10 << 20));
-    free(big);
 }
 
 static void messages_become_turns(void **state) {
     (void)state;
-    static const pm_message messages[] = {
-        {"system", " be brief "}, {"user", "Hi\n\xf0\x9f\xa6\x99"}, {"assistant", ""}};
+    static const pm_message messages[] = {{.role = "system", .content = " be brief "},
+                                          {.role = "user", .content = "Hi\n\xf0\x9f\xa6\x99"},
+                                          {.role = "assistant", .content = ""}};
     static const char closed[] = "<|im_start|>system\n be brief <|im_end|>\n<|im_start|>user\nHi\n"
                                  "\xf0\x9f\xa6\x99<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n";
-    const size_t n = strlen(chatml[0]);
-    pm__chat_text chat = {0};
-    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, false, &chat), PM_OK);
-    assert_string_equal(chat.text, closed);
-    assert_int_equal(chat.n_byte, strlen(closed));
-    static const char *const data[] = {"system", " be brief ", "user", "Hi\n\xf0\x9f\xa6\x99",
-                                       "assistant"};
-    assert_int_equal(chat.n_data, PM__COUNT(data)); /* the empty content is no range */
-    for (size_t i = 0; i < PM__COUNT(data); i++) {
-        assert_int_equal(chat.data[i].end - chat.data[i].begin, strlen(data[i]));
-        assert_memory_equal(chat.text + chat.data[i].begin, data[i], strlen(data[i]));
-    }
-    pm__chat_text_finish(&chat);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, messages, 3, true, &chat), PM_OK);
-    assert_memory_equal(chat.text, closed, strlen(closed));
-    assert_string_equal(chat.text + strlen(closed), "<|im_start|>assistant\n");
-    pm__chat_text_finish(&chat);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, NULL, 0, false, &chat), PM_OK);
-    assert_string_equal(chat.text, "");
-    assert_int_equal(chat.n_data, 0);
-    pm__chat_text_finish(&chat);
+    static const char *const data[] = {" be brief ", "Hi\n\xf0\x9f\xa6\x99"};
+    const pm__chat_input shut = input(chatml, messages, 3, false);
+    const pm__chat_input open = input(chatml, messages, 1, true);
+    const pm__chat_input none = input(chatml, NULL, 0, false);
+    pm__jinja_text text = render(&shut);
+    assert_string_equal(text.text, closed);
+    expect_data(&text, data, PM__COUNT(data)); /* roles are the program's own words */
+    pm__jinja_text_finish(&text);
+    expect(&open, "<|im_start|>system\n be brief <|im_end|>\n<|im_start|>assistant\n");
+    expect(&none, "");
+}
+
+/* A template makes control pieces of roles: only words that are known may be that. */
+static void roles_are_known_words(void **state) {
+    (void)state;
+    static const char source[] = "{% for m in messages %}<|{{ m.role }}|>{% endfor %}";
+    const pm_message tool = {.role = "tool", .content = "x"};
+    const pm_message other = {.role = "im_end", .content = "x"}, nobody = {.content = "x"};
+    const pm__chat_input good = input(source, &tool, 1, false);
+    const pm__chat_input bad[] = {input(source, &other, 1, false),
+                                  input(source, &nobody, 1, false)};
+    pm__jinja_text text = render(&good);
+    assert_string_equal(text.text, "<|tool|>");
+    assert_int_equal(text.n_data, 0);
+    pm__jinja_text_finish(&text);
+    for (size_t i = 0; i < PM__COUNT(bad); i++)
+        assert_int_equal(pm__chat_format_render(&bad[i], &text), PM_ARGUMENT);
+    pm__chat_input variables = input(source, NULL, 0, false);
+    variables.variables = "{\"messages\": [{\"role\": \"user\"}, {\"role\": \"im_end\"}]}";
+    static const char *const data[] = {"im_end"};
+    text = render(&variables);
+    assert_string_equal(text.text, "<|user|><|im_end|>");
+    expect_data(&text, data, 1);
+    pm__jinja_text_finish(&text);
+}
+
+static void fields_and_variables_reach_the_template(void **state) {
+    (void)state;
+    static const char source[] =
+        "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}"
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function.arguments | tojson }}{% endif %}"
+        "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %};"
+        "{% endfor %}{{ tools[0].name }}{{ enable_thinking }}{{ strftime_now('%d %b %Y') }}"
+        "{{ add_generation_prompt }}{{ eos_token }}";
+    static const pm_message messages[] = {
+        {.role = "assistant",
+         .fields = "{\"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": {\"b\": 1, "
+                   "\"a\": 2.0}}}], \"role\": \"system\"}"},
+        {.role = "tool", .content = "r", .fields = "{\"content\": \"other\"}"},
+        {.role = "assistant", .content = "y", .fields = "{\"reasoning_content\": \"why\"}"}};
+    pm__chat_input in = input(source, messages, 3, true);
+    in.variables = "{\"tools\": [{\"name\": \"f\"}], \"enable_thinking\": false}";
+    expect(&in, "<s>assistant:None{\"b\": 1, \"a\": 2.0};tool:r;assistant:y<think>why</think>;"
+                "fFalse31 Jan 2026True</s>");
 }
 
 static void refusals_say_why(void **state) {
     (void)state;
-    const pm_message user = {"user", "x"}, tool = {"tool", "x"}, empty = {"user", NULL};
-    const pm_message nobody = {NULL, "x"};
-    const size_t n = strlen(chatml[0]);
-    pm__chat_text chat = {0};
-    assert_int_equal(pm__chat_format_render(NULL, 0, &user, 1, true, &chat), PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "--raw"));
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &tool, 1, true, &chat), PM_ARGUMENT);
-    assert_non_null(strstr(pm_last_error(), "'tool'"));
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &empty, 1, true, &chat), PM_ARGUMENT);
-    assert_int_equal(pm__chat_format_render(chatml[0], n, &nobody, 1, true, &chat), PM_ARGUMENT);
-    static const char inst[] = "{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}";
-    assert_int_equal(pm__chat_format_render(inst, strlen(inst), &user, 1, true, &chat),
-                     PM_UNSUPPORTED);
-    assert_non_null(strstr(pm_last_error(), "[INST]"));
-    assert_null(chat.text);
-}
-
-/* ---- real templates -------------------------------------------------------------------------- */
-
-static char *read_text(const char *path, size_t *n) {
-    pm__file_map map;
-    assert_int_equal(pm__file_map_init(&map, path), PM_OK);
-    char *text = malloc(map.size + 1);
-    assert_non_null(text);
-    if (map.size > 0)
-        memcpy(text, map.data, map.size);
-    text[map.size] = '\0';
-    *n = map.size;
-    pm__file_map_finish(&map);
-    return text;
-}
-
-static bool is_plain_role(const char *role) {
-    return strcmp(role, "system") == 0 || strcmp(role, "user") == 0 ||
-           strcmp(role, "assistant") == 0;
-}
-
-/* Messages of a case in which there is nothing but roles and contents; 0 for others. */
-static size_t read_messages(const cJSON *context, pm_message *out, size_t most) {
-    if (cJSON_HasObjectItem(context, "tools"))
-        return 0;
-    size_t n = 0;
-    const cJSON *message;
-    cJSON_ArrayForEach(message, cJSON_GetObjectItem(context, "messages")) {
-        out[n].role = cJSON_GetStringValue(cJSON_GetObjectItem(message, "role"));
-        out[n].content = cJSON_GetStringValue(cJSON_GetObjectItem(message, "content"));
-        if (++n == most || !is_plain_role(out[n - 1].role) || out[n - 1].content == NULL ||
-            cJSON_HasObjectItem(message, "tool_calls"))
-            return 0;
+    static const pm_message user = {.role = "user", .content = "x"};
+    static const pm_message empty = {.role = "user"};
+    static const pm_message wrong = {.role = "user", .content = "x", .fields = "[1]"};
+    static const struct {
+        const char *source;
+        const pm_message *message;
+        const char *variables;
+        pm_status status;
+        const char *says;
+    } cases[] = {
+        {chatml, &empty, NULL, PM_ARGUMENT, "message 0 has no content"},
+        {chatml, &wrong, NULL, PM_BAD_FILE, "not a JSON object"},
+        {chatml, &user, "{", PM_BAD_FILE, "template variables: not JSON at byte 1"},
+        {chatml, &user, "[]", PM_BAD_FILE, "template variables: not a JSON object"},
+        {"{% if %}", &user, NULL, PM_BAD_FILE, "template, line 1: an expression is missing"},
+        {"\n{% include 'x' %}", &user, NULL, PM_UNSUPPORTED, "template, line 2: 'include'"},
+        {"\n\n{{ raise_exception('no ' + messages[0].role) }}", &user, NULL, PM_FAILURE,
+         "template, line 3: no user"},
+        {"{{ messages[0].content.value.x }}", &user, NULL, PM_FAILURE,
+         "template, line 1: str has no 'value'"},
+    };
+    for (size_t i = 0; i < PM__COUNT(cases); i++) {
+        pm__jinja_text text = {0};
+        pm__chat_input in = input(cases[i].source, cases[i].message, 1, true);
+        in.variables = cases[i].variables;
+        assert_int_equal(pm__chat_format_render(&in, &text), cases[i].status);
+        if (strstr(pm_last_error(), cases[i].says) == NULL)
+            fail_msg("'%s' has no '%s'", pm_last_error(), cases[i].says);
+        assert_null(text.text);
     }
-    return n;
 }
 
-static cJSON *read_json(const char *path) {
-    size_t n;
-    char *text = read_text(path, &n);
-    cJSON *document = NULL;
-    assert_int_equal(pm__json_parse(path, text, n, &document), PM_OK);
-    free(text);
-    return document;
-}
-
-static size_t compare(const char *source, size_t n, const cJSON *contexts, const cJSON *expected) {
-    const cJSON *test;
-    size_t n_compared = 0;
-    cJSON_ArrayForEach(test, cJSON_GetObjectItem(expected, "cases")) {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(test, "case"));
-        const cJSON *context = cJSON_GetObjectItem(contexts, name);
-        const char *want = cJSON_GetStringValue(cJSON_GetObjectItem(test, "expected"));
-        pm_message messages[16];
-        const size_t n_message = read_messages(context, messages, PM__COUNT(messages));
-        if (n_message == 0)
-            continue;
-        pm__chat_text chat = {0};
-        const bool opens = cJSON_IsTrue(cJSON_GetObjectItem(context, "add_generation_prompt"));
-        assert_non_null(want);
-        assert_int_equal(pm__chat_format_render(source, n, messages, n_message, opens, &chat),
-                         PM_OK);
-        assert_string_equal(chat.text, want);
-        pm__chat_text_finish(&chat);
-        n_compared++;
-    }
-    return n_compared;
-}
-
-static void real_templates_render_as_jinja_does_or_are_refused(void **state) {
+static void known_formats_have_all_that_is_said(void **state) {
     (void)state;
-    const char *folder = pm__reference_path("reference/templates/jinja");
-    const char *cases = pm__reference_path("reference/templates/expected/contexts.json");
-    DIR *files = folder != NULL ? opendir(folder) : NULL;
-    if (files == NULL || cases == NULL)
-        skip();
-    cJSON *contexts = read_json(cases);
-    size_t n_file = 0, n_chatml = 0;
-    for (struct dirent *entry = readdir(files); entry != NULL; entry = readdir(files)) {
-        if (entry->d_name[0] == '.')
-            continue;
-        char name[512];
-        size_t n;
-        snprintf(name, sizeof name, "reference/templates/jinja/%s", entry->d_name);
-        char *source = read_text(pm__reference_path(name), &n);
-        n_file++;
-        if (pm__chat_format_is_chatml(source, n)) {
-            snprintf(name, sizeof name, "reference/templates/expected/%s.json", entry->d_name);
-            cJSON *expected = read_json(pm__reference_path(name));
-            assert_true(compare(source, n, contexts, expected) >= 8);
-            cJSON_Delete(expected);
-            n_chatml++;
-        } else {
-            const pm_message user = {"user", "x"};
-            pm__chat_text chat = {0};
-            assert_int_equal(pm__chat_format_render(source, n, &user, 1, true, &chat),
-                             PM_UNSUPPORTED);
-            assert_non_null(strstr(pm_last_error(), "not plain ChatML (seen in it: "));
-        }
-        free(source);
+    static const pm_message messages[] = {{.role = "system", .content = "(S)"},
+                                          {.role = "user", .content = "(U)"},
+                                          {.role = "assistant", .content = "(A)"},
+                                          {.role = "user", .content = "(V)"}};
+    char names[512];
+    size_t n = 0;
+    snprintf(names, sizeof names, "%s", pm__chat_format_names());
+    for (char *name = strtok(names, ", "); name != NULL; name = strtok(NULL, ", "), n++) {
+        const char *source = pm__chat_format_find(name);
+        assert_non_null(source);
+        const pm__chat_input all = input(source, messages, 4, true);
+        const pm__chat_input bare = input(source, messages + 1, 1, true);
+        pm__jinja_text text = render(&all), alone = render(&bare);
+        for (size_t i = 0; i < PM__COUNT(messages); i++)
+            if (strstr(text.text, messages[i].content) == NULL)
+                fail_msg("%s: no %s in %s", name, messages[i].content, text.text);
+        assert_int_equal(text.n_data, 4);
+        assert_non_null(strstr(alone.text, "(U)"));
+        assert_true(alone.text[alone.n_byte - 1] != ')'); /* the answer is opened */
+        pm__jinja_text_finish(&text);
+        pm__jinja_text_finish(&alone);
     }
-    closedir(files);
-    cJSON_Delete(contexts);
-    print_message("%zu templates, %zu of them ChatML\n", n_file, n_chatml);
-    assert_true(n_chatml >= 1);
+    assert_true(n >= 10);
+    assert_null(pm__chat_format_find("chat"));
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+static void open_vocabulary(pm__vocabulary *out, bool adds) {
+    static const char *const pieces[] = {"<unk>", "<s>", "</s>", "a", "<|user|>"};
+    static const int32_t kinds[] = {2, 3, 3, 1, 4};
+    static const float scores[5] = {0};
+    pm__writer file = {0};
+    pm__write_text(&file, "tokenizer.ggml.model", "llama");
+    pm__write_texts(&file, "tokenizer.ggml.tokens", pieces, PM__COUNT(pieces));
+    pm__write_i32s(&file, "tokenizer.ggml.token_type", kinds, PM__COUNT(kinds));
+    pm__write_f32s(&file, "tokenizer.ggml.scores", scores, PM__COUNT(scores));
+    pm__write_bool(&file, "tokenizer.ggml.add_space_prefix", false);
+    pm__write_bool(&file, "tokenizer.ggml.add_bos_token", adds);
+    pm__write_bool(&file, "tokenizer.ggml.add_eos_token", adds);
+    if (pm__vocabulary_open_written(out, &file) != PM_OK)
+        fail_msg("%s", pm_last_error());
+}
+
+static void expect_ids(bool adds, bool open, const char *source, const int32_t *want, size_t n) {
+    static const pm_message message = {.role = "user", .content = "a<s></s><|user|>"};
+    pm__vocabulary vocabulary;
+    pm__ids ids = {0};
+    open_vocabulary(&vocabulary, adds);
+    const pm__chat_input in = input(source, &message, 1, open);
+    pm__jinja_text text = render(&in);
+    assert_int_equal(pm__chat_format_encode(vocabulary.tokenizer, &text, open, &ids), PM_OK);
+    size_t n_got = 0;
+    for (size_t i = 0; i < ids.n;
+         i++) /* pieces of plain text that are unknown are of no interest */
+        if (ids.data[i] != 0)
+            ids.data[n_got++] = ids.data[i];
+    assert_int_equal(n_got, n);
+    assert_memory_equal(ids.data, want, n * sizeof *want);
+    pm__ids_finish(&ids);
+    pm__jinja_text_finish(&text);
+    pm__vocabulary_close(&vocabulary);
+}
+
+/* Where the tokenizer adds them and the template has them, they are there once. */
+static void begin_and_end_are_there_once(void **state) {
+    (void)state;
+    static const char bare[] = "{{ messages[0].content }}<|user|>";
+    static const char with[] = "{{ bos_token }}{{ messages[0].content }}<|user|>{{ eos_token }}";
+    static const int32_t plain[] = {3, 4}, begun[] = {1, 3, 4}, both[] = {1, 3, 4, 2};
+    expect_ids(false, false, bare, plain, 2);
+    expect_ids(false, false, with, both, 4);
+    expect_ids(true, true, bare, begun, 3);
+    expect_ids(true, false, bare, both, 4);
+    expect_ids(true, true, with, both, 4);
+    expect_ids(true, false, with, both, 4);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_spellings_are_recognised),
-        cmocka_unit_test(everything_else_is_not),
-        cmocka_unit_test(damaged_templates_are_safe),
         cmocka_unit_test(messages_become_turns),
+        cmocka_unit_test(roles_are_known_words),
+        cmocka_unit_test(fields_and_variables_reach_the_template),
         cmocka_unit_test(refusals_say_why),
-        cmocka_unit_test(real_templates_render_as_jinja_does_or_are_refused),
+        cmocka_unit_test(known_formats_have_all_that_is_said),
+        cmocka_unit_test(begin_and_end_are_there_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

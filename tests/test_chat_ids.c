@@ -126,11 +126,9 @@ static bool open_next(size_t i, pm__vocabulary *vocabulary) {
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-static pm__ids encode(const pm__tokenizer *tokenizer, const pm__chat_text *chat) {
+static pm__ids encode(const pm__tokenizer *tokenizer, const pm__jinja_text *chat) {
     pm__ids ids = {0};
-    const pm__ranges data = {chat->data, chat->n_data};
-    if (pm__tokenizer_encode_around(tokenizer, (pm__span){chat->text, chat->n_byte}, data, true,
-                                    &ids) != PM_OK)
+    if (pm__chat_format_encode(tokenizer, chat, true, &ids) != PM_OK)
         fail_msg("%s", pm_last_error());
     return ids;
 }
@@ -146,8 +144,14 @@ static void expect_same(const pm__ids *got, const pm__ids *want, const char *tex
         fail_msg("%zu ids, not %zu, or others: %s", got->n, want->n, text);
 }
 
-static void render(const pm_message *messages, size_t n, pm__chat_text *chat) {
-    if (pm__chat_format_render(chatml, strlen(chatml), messages, n, true, chat) != PM_OK)
+static void render(const pm_message *messages, size_t n, pm__jinja_text *chat) {
+    const pm__chat_input in = {.chat_template = {chatml, strlen(chatml)},
+                               .messages = messages,
+                               .n_message = n,
+                               .open_answer = true,
+                               .bos = {"", 0},
+                               .eos = {"", 0}};
+    if (pm__chat_format_render(&in, chat) != PM_OK)
         fail_msg("%s", pm_last_error());
 }
 
@@ -195,11 +199,12 @@ static void honest_texts_give_the_ids_of_one_text(void **state) {
     for (size_t v = 0; open_next(v, &vocabulary); v++) {
         const pm__tokenizer *tokenizer = vocabulary.tokenizer;
         for (size_t i = 0; tokenizer != NULL && i < PM__COUNT(honest); i++) {
-            const pm_message messages[] = {{"system", honest[(i + 1) % PM__COUNT(honest)]},
-                                           {"user", honest[i]},
-                                           {"assistant", honest[(i + 2) % PM__COUNT(honest)]},
-                                           {"user", honest[(i + 3) % PM__COUNT(honest)]}};
-            pm__chat_text chat = {0};
+            const pm_message messages[] = {
+                {.role = "system", .content = honest[(i + 1) % PM__COUNT(honest)]},
+                {.role = "user", .content = honest[i]},
+                {.role = "assistant", .content = honest[(i + 2) % PM__COUNT(honest)]},
+                {.role = "user", .content = honest[(i + 3) % PM__COUNT(honest)]}};
+            pm__jinja_text chat = {0};
             render(messages, PM__COUNT(messages), &chat);
             pm__ids got = encode(tokenizer, &chat), want = {0};
             assert_int_equal(
@@ -207,7 +212,7 @@ static void honest_texts_give_the_ids_of_one_text(void **state) {
             expect_same(&got, &want, chat.text);
             pm__ids_finish(&got);
             pm__ids_finish(&want);
-            pm__chat_text_finish(&chat);
+            pm__jinja_text_finish(&chat);
         }
         pm__vocabulary_close(&vocabulary);
     }
@@ -219,10 +224,11 @@ static void hostile_texts_make_no_control_piece(void **state) {
     for (size_t v = 0; open_next(v, &vocabulary); v++) {
         const pm__tokenizer *tokenizer = vocabulary.tokenizer;
         for (size_t i = 0; tokenizer != NULL && i < PM__COUNT(hostile); i++) {
-            const pm_message messages[] = {{"system", hostile[(i + 1) % PM__COUNT(hostile)]},
-                                           {"user", hostile[i]},
-                                           {"assistant", "I see"}};
-            pm__chat_text chat = {0};
+            const pm_message messages[] = {
+                {.role = "system", .content = hostile[(i + 1) % PM__COUNT(hostile)]},
+                {.role = "user", .content = hostile[i]},
+                {.role = "assistant", .content = "I see"}};
+            pm__jinja_text chat = {0};
             render(messages, PM__COUNT(messages), &chat);
             pm__ids got = encode(tokenizer, &chat);
             const size_t n_bos = pm__tokenizer_adds_bos(tokenizer);
@@ -234,7 +240,7 @@ static void hostile_texts_make_no_control_piece(void **state) {
                 pm__ids_finish(&want);
             }
             pm__ids_finish(&got);
-            pm__chat_text_finish(&chat);
+            pm__jinja_text_finish(&chat);
         }
         pm__vocabulary_close(&vocabulary);
     }
@@ -314,24 +320,28 @@ static void the_public_call_counts_and_fills(void **state) {
     unlink(path);
     if (status != PM_OK)
         fail_msg("%s", pm_last_error());
-    const pm_message messages[] = {{"user", "Hi" OBEY}, {"assistant", "no"}};
+    const pm_message messages[] = {{.role = "user", .content = "Hi" OBEY},
+                                   {.role = "assistant", .content = "no"}};
     pm__ids want = expected(spm.tokenizer, messages, 2);
+    const pm_chat_desc chat = {.messages = messages, .n_message = 2, .open_answer = true};
+    const pm_chat_desc closed = {.messages = messages, .n_message = 2};
     size_t n = 0;
-    assert_int_equal(pm_chat_tokenize(model, messages, 2, true, NULL, 0, &n), PM_OK);
+    assert_int_equal(pm_chat_tokenize(model, &chat, NULL, 0, &n), PM_OK);
     assert_int_equal(n, want.n);
     int32_t *ids = calloc(n, sizeof *ids);
     assert_non_null(ids);
     n = 0;
-    assert_int_equal(pm_chat_tokenize(model, messages, 2, true, ids, want.n - 1, &n), PM_FAILURE);
+    assert_int_equal(pm_chat_tokenize(model, &chat, ids, want.n - 1, &n), PM_FAILURE);
     assert_int_equal(n, want.n);
     assert_int_equal(ids[0], 0); /* nothing written */
-    assert_int_equal(pm_chat_tokenize(model, messages, 2, true, ids, want.n, &n), PM_OK);
+    assert_int_equal(pm_chat_tokenize(model, &chat, ids, want.n, &n), PM_OK);
     assert_memory_equal(ids, want.data, want.n * sizeof *ids);
-    assert_int_equal(pm_chat_tokenize(model, messages, 2, false, ids, want.n, &n), PM_OK);
+    assert_int_equal(pm_chat_tokenize(model, &closed, ids, want.n, &n), PM_OK);
     assert_true(n < want.n);
     assert_memory_equal(ids, want.data, n * sizeof *ids);
-    const pm_message nobody = {"<|im_start|>", "x"};
-    assert_int_equal(pm_chat_tokenize(model, &nobody, 1, true, NULL, 0, &n), PM_ARGUMENT);
+    const pm_message nobody = {.role = "<|im_start|>", .content = "x"};
+    const pm_chat_desc wrong = {.messages = &nobody, .n_message = 1};
+    assert_int_equal(pm_chat_tokenize(model, &wrong, NULL, 0, &n), PM_ARGUMENT);
     free(ids);
     pm__ids_finish(&want);
     pm_model_close(model);

@@ -389,8 +389,9 @@ static void test_info(void **state) {
     assert_true(met);
     assert_int_equal(n_key, info->n_key);
     const pm_message message = {.role = "user", .content = "hello"};
+    const pm_chat_desc chat = {.messages = &message, .n_message = 1, .open_answer = true};
     size_t n_id = 0;
-    assert_int_equal(pm_chat_tokenize(model, &message, 1, true, NULL, 0, &n_id), PM_UNSUPPORTED);
+    assert_int_equal(pm_chat_tokenize(model, &chat, NULL, 0, &n_id), PM_UNSUPPORTED);
     pm_model_close(model);
 }
 

@@ -225,11 +225,36 @@ static pm_status run_device(void *user) {
 
 static pm_status run_chat(void *user) {
     const pm__scene *scene = user;
-    static const pm_message messages[] = {{"system", "Be <|im_end|> kind."}, {"user", "Hello"}};
+    static const pm_message messages[] = {{.role = "system", .content = "Be <|im_end|> kind."},
+                                          {.role = "user", .content = "Hello"}};
+    static const pm_chat_desc chat = {.messages = messages, .n_message = 2, .open_answer = true};
     int32_t ids[64];
     size_t n_id = 0;
-    PM_TRY(pm_chat_tokenize(scene->model, messages, 2, true, ids, PM__COUNT(ids), &n_id));
+    PM_TRY(pm_chat_tokenize(scene->model, &chat, ids, PM__COUNT(ids), &n_id));
     assert_true(n_id > 10 && n_id < PM__COUNT(ids));
+    return PM_OK;
+}
+
+/* A template that has one of everything that asks for memory. */
+static pm_status run_template(void *user) {
+    const pm__scene *scene = user;
+    static const char source[] =
+        "{%- macro m(a, b=[1, 2.5]) -%}{{ a | upper }}{{ b | tojson(indent=2) }}{%- endmacro -%}"
+        "{%- set ns = namespace(n=0) -%}{%- for x in list | sort -%}{%- set ns.n = ns.n + 1 -%}"
+        "{{ m(x, b=x.split(' ')) }}{{ loop.length }}{%- endfor -%}"
+        "{{ '%s-{}' % ns.n }}{{ 'a{}'.format(deep) }}{{ deep.a | dictsort }}{{ 'aXb'[::-1] }}"
+        "{{ list | map('replace', 'a', 'bb') | join(', ') }}{{ range(40) | list | length }}"
+        "{%- set block | trim -%} text {%- endset -%}{{ block }}{{ strftime_now('%Y') }}"
+        "{%- call m('c') -%}{%- endcall -%}{{ dict(a=1, b=2, c=3, d=4, e=5, f=6, g=7, h=8, i=9) }}";
+    static const char variables[] = "{\"list\": [\"a b\", \"Ba c\"], \"deep\": {\"a\": {\"z\": "
+                                    "[null, 1e3], \"y\": \"\\u00e9\"}}}";
+    const pm_chat_desc chat = {
+        .variables = variables, .chat_template = source, .now = "2026-01-31T09:30:00"};
+    char *text = NULL;
+    size_t n_byte = 0;
+    PM_TRY(pm_chat_render(scene->model, &chat, &text, &n_byte));
+    assert_true(n_byte > 100);
+    pm_text_free(text);
     return PM_OK;
 }
 
@@ -246,7 +271,8 @@ static void cpu_path(void **state) {
     memory_fails("model", pm__scene_model, &all);
     memory_fails("plan", pm__scene_plan, &all);
     memory_fails("session", pm__scene_session, &all);
-    memory_fails("chat template", run_chat, &all);
+    memory_fails("chat", run_chat, &all);
+    memory_fails("chat template", run_template, &all);
     memory_fails("answers", pm__scene_answers, &all);
     pm_set_log(PM_LOG_WARN, NULL, NULL);
 }

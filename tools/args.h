@@ -12,12 +12,14 @@ enum {
     PM__N_OPT
 };
 
-/* What generation takes, and what running on a device takes, in the order of the help. */
+/* What generation, chat templates and running on a device take, in the order of the help. */
 #define PM__OPTS_GENERATE                                                                          \
     PM__OPT_PREDICT, PM__OPT_CTX, PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V, PM__OPT_BATCH,       \
         PM__OPT_THREADS, PM__OPT_SEED, PM__OPT_TEMP, PM__OPT_TOP_K, PM__OPT_TOP_P, PM__OPT_MIN_P,  \
         PM__OPT_REPEAT_PENALTY, PM__OPT_PRESENCE_PENALTY, PM__OPT_FREQUENCY_PENALTY,               \
         PM__OPT_REPEAT_LAST_N, PM__OPT_STOP
+#define PM__OPTS_TEMPLATE                                                                          \
+    PM__OPT_CHAT_TEMPLATE, PM__OPT_CHAT_TEMPLATE_FILE, PM__OPT_CHAT_TEMPLATE_KWARGS
 #define PM__OPTS_DEVICE                                                                            \
     PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,                   \
         PM__OPT_DETERMINISTIC, PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR,            \
@@ -36,6 +38,7 @@ typedef struct pm__options {
     const char *program; /* argv[0] of the process */
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
     const char *cache_type_k, *cache_type_v;
+    const char *chat_template, *chat_template_file, *chat_template_kwargs, *context, *now;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
     uint32_t run_ahead, submit_ms, top, time_limit;
     uint64_t max_vram; /* bytes; 0: not given */

@@ -246,10 +246,10 @@ static int start(chat *c) {
     PM__CHECK(pm__line_reader_create(&c->reader));
     PM__CHECK(pm__cli_open(&c->cli, c->options, PM__NEED_SESSION));
     const pm_model_info *info = pm_model_get_info(c->cli.model);
-    if (!info->chat_template) {
+    if (!info->chat_template && !c->options->chat_template && !c->options->chat_template_file) {
         return pm__cli_error(PM__EXIT_BAD_FILE,
-                             "chat: the model has no chat template; pumice run completes "
-                             "plain text with it");
+                             "chat: the model has no chat template; --chat-template NAME takes a "
+                             "known one, pumice run completes plain text");
     }
     if (c->options->system)
         PM__CHECK(pm__conversation_system(&c->conversation, c->options->system));
@@ -276,8 +276,8 @@ static int run_chat(pm__options *options) {
     return code;
 }
 
-static const unsigned char options_taken[] = {PM__OPT_MODEL, PM__OPT_SYSTEM, PM__OPTS_GENERATE,
-                                              PM__OPTS_DEVICE, PM__OPT_VERBOSE};
+static const unsigned char options_taken[] = {PM__OPT_MODEL,     PM__OPT_SYSTEM,  PM__OPTS_TEMPLATE,
+                                              PM__OPTS_GENERATE, PM__OPTS_DEVICE, PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_chat = {
     options_taken, sizeof options_taken, run_chat,

@@ -38,10 +38,10 @@ static int plain_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_
 }
 
 /* The text as the model is to see it: a conversation of one message, or plain. */
-static int prompt_ids(const pm__cli *cli, const char *text, size_t n_byte, int32_t **ids,
-                      size_t *n_id) {
+static int prompt_ids(pm__cli *cli, const char *text, size_t n_byte, int32_t **ids, size_t *n_id) {
     const pm__options *options = cli->options;
-    if (options->raw || !pm_model_get_info(cli->model)->chat_template)
+    const bool chosen = options->chat_template || options->chat_template_file;
+    if (options->raw || !(chosen || pm_model_get_info(cli->model)->chat_template))
         return plain_ids(cli, text, n_byte, ids, n_id);
     if (options->no_bos || options->parse_special) {
         return pm__cli_error(PM__EXIT_ARGUMENT,
@@ -54,9 +54,10 @@ static int prompt_ids(const pm__cli *cli, const char *text, size_t n_byte, int32
             PM__EXIT_BAD_FILE,
             "run: the text has a zero byte at %zu; chat templates render text only", strlen(text));
     }
-    const pm_message messages[] = {{"system", options->system}, {"user", text}};
+    const pm_message messages[] = {{.role = "system", .content = options->system},
+                                   {.role = "user", .content = text}};
     const size_t first = options->system ? 0 : 1;
-    return pm__cli_tokenize_chat(cli->model, messages + first, 2 - first, ids, n_id);
+    return pm__cli_tokenize_chat(cli, messages + first, 2 - first, ids, n_id);
 }
 
 static void add_answer(cJSON *object, const pm_answer *answer, uint64_t seed) {
@@ -159,9 +160,9 @@ static int run(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {
-    PM__OPT_MODEL,     PM__OPT_PROMPT,  PM__OPT_FILE,       PM__OPT_SYSTEM,        PM__OPT_RAW,
-    PM__OPTS_GENERATE, PM__OPT_ANSWERS, PM__OPT_IGNORE_EOS, PM__OPT_PARSE_SPECIAL, PM__OPT_NO_BOS,
-    PM__OPTS_DEVICE,   PM__OPT_JSON,    PM__OPT_VERBOSE};
+    PM__OPT_MODEL,  PM__OPT_PROMPT,    PM__OPT_FILE,    PM__OPT_SYSTEM,     PM__OPTS_TEMPLATE,
+    PM__OPT_RAW,    PM__OPTS_GENERATE, PM__OPT_ANSWERS, PM__OPT_IGNORE_EOS, PM__OPT_PARSE_SPECIAL,
+    PM__OPT_NO_BOS, PM__OPTS_DEVICE,   PM__OPT_JSON,    PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_run = {options_taken, sizeof options_taken, run,
                                "The text alone goes to standard output, everything else to "

@@ -152,6 +152,7 @@ void pm__cli_close(pm__cli *cli) {
     pm_session_close(cli->session);
     pm_model_close(cli->model);
     pm_device_close(cli->device);
+    free(cli->chat_template);
     *cli = (pm__cli){0};
 }
 
@@ -228,14 +229,12 @@ int pm__cli_read_text(const pm__options *options, bool trim, char **text, size_t
 typedef struct source {
     const pm_model *model;
     const pm_tokenize_desc *text; /* NULL: messages */
-    const pm_message *messages;
-    size_t n_message;
+    const pm_chat_desc *chat;
 } source;
 
 static pm_status tokenize(const source *from, int32_t *ids, size_t capacity, size_t *n_id) {
     return from->text ? pm_tokenize(from->model, from->text, ids, capacity, n_id)
-                      : pm_chat_tokenize(from->model, from->messages, from->n_message, true, ids,
-                                         capacity, n_id);
+                      : pm_chat_tokenize(from->model, from->chat, ids, capacity, n_id);
 }
 
 /* capacity  a first guess that nearly always suffices */
@@ -264,12 +263,71 @@ int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_
     return tokenize_all(&from, desc->n_byte + 8, ids, n_id);
 }
 
-int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, size_t n,
-                          int32_t **ids, size_t *n_id) {
-    const source from = {.model = model, .messages = messages, .n_message = n};
-    size_t capacity = 64;
+/* What names no file stands for itself. */
+static int read_template(pm__cli *cli) {
+    const pm__options *options = cli->options;
+    const char *path = options->chat_template_file;
+    size_t n_byte = 0;
+    if (path && options->chat_template)
+        return pm__cli_error(PM__EXIT_ARGUMENT,
+                             "--chat-template and --chat-template-file are two templates; give "
+                             "one of them");
+    if (!path && options->chat_template && !strstr(options->chat_template, "{{") &&
+        !strstr(options->chat_template, "{%") && access(options->chat_template, R_OK) == 0)
+        path = options->chat_template;
+    if (!path || cli->chat_template)
+        return 0;
+    PM__CHECK(pm__cli_read_file(path, &cli->chat_template, &n_byte));
+    if (strlen(cli->chat_template) == n_byte &&
+        (strstr(cli->chat_template, "{{") || strstr(cli->chat_template, "{%")))
+        return 0;
+    return pm__cli_error(PM__EXIT_BAD_FILE, "%s is no template: %s", path,
+                         strlen(cli->chat_template) == n_byte ? "no {{ and no {% in it"
+                                                              : "a zero byte in it");
+}
+
+static void read_clock(pm__cli *cli) {
+    const time_t seconds = time(NULL);
+    struct tm parts;
+    if (localtime_r(&seconds, &parts))
+        strftime(cli->now, sizeof cli->now, "%Y-%m-%dT%H:%M:%S", &parts);
+}
+
+/* A mistake on the command line is to be told from one in a file. */
+static int check_variables(const char *text) {
+    cJSON *document = text ? cJSON_Parse(text) : NULL;
+    const bool good = !text || cJSON_IsObject(document);
+    cJSON_Delete(document);
+    return good || pm__json_starved()
+               ? 0
+               : pm__cli_error(PM__EXIT_ARGUMENT,
+                               "--chat-template-kwargs: '%.60s' is no JSON object", text);
+}
+
+int pm__cli_chat_desc(pm__cli *cli, pm_chat_desc *out) {
+    const pm__options *options = cli->options;
+    PM__CHECK(check_variables(options->chat_template_kwargs));
+    PM__CHECK(read_template(cli));
+    if (cli->now[0] == '\0')
+        read_clock(cli);
+    *out = (pm_chat_desc){.open_answer = true,
+                          .variables = options->chat_template_kwargs,
+                          .chat_template =
+                              cli->chat_template ? cli->chat_template : options->chat_template,
+                          .now = options->now ? options->now : cli->now};
+    return 0;
+}
+
+int pm__cli_tokenize_chat(pm__cli *cli, const pm_message *messages, size_t n, int32_t **ids,
+                          size_t *n_id) {
+    pm_chat_desc desc;
+    size_t capacity = 256;
+    PM__CHECK(pm__cli_chat_desc(cli, &desc));
+    desc.messages = messages;
+    desc.n_message = n;
     for (size_t i = 0; i < n; i++)
-        capacity += strlen(messages[i].content) + 64; /* of the template */
+        capacity += (messages[i].content ? strlen(messages[i].content) : 0) + 64;
+    const source from = {.model = cli->model, .chat = &desc};
     return tokenize_all(&from, capacity, ids, n_id);
 }
 

@@ -40,6 +40,8 @@ typedef struct pm__cli {
     pm_model *model;
     pm_session *session;
     char model_path[PM__PATH_SIZE]; /* of the opened model */
+    char *chat_template;            /* text of a file; NULL: none was read */
+    char now[32];                   /* of the first prompt, for templates that ask; "": not yet */
 } pm__cli;
 
 typedef enum pm__cli_need {
@@ -65,9 +67,12 @@ int pm__cli_read_file(const char *path, char **text, size_t *n_byte);
 /* ids malloc'ed, at least one element. */
 int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t **ids,
                      size_t *n_id);
-/* The same for messages in the model's chat template, with the answer opened. */
-int pm__cli_tokenize_chat(const pm_model *model, const pm_message *messages, size_t n,
-                          int32_t **ids, size_t *n_id);
+/* What the options say about chat templates, but for messages. Reads the file once, and the clock
+ * once, so that a conversation keeps its beginning. */
+int pm__cli_chat_desc(pm__cli *cli, pm_chat_desc *out);
+/* The same as pm__cli_tokenize for messages in the chat template, with the answer opened. */
+int pm__cli_tokenize_chat(pm__cli *cli, const pm_message *messages, size_t n, int32_t **ids,
+                          size_t *n_id);
 
 /* Fills in a random seed where none was given. */
 void pm__cli_seed(pm__options *options);

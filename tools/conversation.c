@@ -7,10 +7,13 @@
 #include "new_file.h"
 #include "report.h"
 
-static const char *const roles[] = {"system", "user", "assistant"};
+/* As templates know them; the first can only be that of the first message. */
+static const char *const roles[] = {"system",    "user",     "assistant", "tool",
+                                    "developer", "function", "ipython"};
 
 static void free_message(pm_message *message) {
     free((void *)(uintptr_t)message->content); /* role is one of the static names */
+    cJSON_free((void *)(uintptr_t)message->fields);
     *message = (pm_message){0};
 }
 
@@ -57,7 +60,7 @@ int pm__conversation_add(pm__conversation *c, const char *role, const char *cont
     }
     memcpy(copy, content, n_byte);
     copy[n_byte] = '\0';
-    c->messages[c->n++] = (pm_message){known_role(role), copy};
+    c->messages[c->n++] = (pm_message){.role = known_role(role), .content = copy};
     return 0;
 }
 
@@ -94,8 +97,12 @@ static int write_message(FILE *to, const pm_message *message, bool first) {
                              "chat: no memory to save a message of %zu bytes",
                              strlen(message->content));
     }
-    fprintf(to, "%s\n  {\"role\": \"%s\", \"content\": %s}", first ? "" : ",", message->role,
+    fprintf(to, "%s\n  {\"role\": \"%s\", \"content\": %s", first ? "" : ",", message->role,
             quoted);
+    if (message->fields)
+        fprintf(to, ", %s", message->fields + 1); /* from its first member to its last bracket */
+    else
+        fputc('}', to);
     cJSON_free(quoted);
     return 0;
 }
@@ -116,18 +123,38 @@ int pm__conversation_save(const pm__conversation *c, const char *path) {
     return code;
 }
 
+/* What a message has beside its role and content, such as tool_calls, goes to templates as it is.
+ * fields  a JSON object with at least one member, or NULL */
+static int add_fields(pm__conversation *c, const cJSON *message) {
+    cJSON *rest = cJSON_Duplicate(message, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(rest, "role");
+    cJSON_DeleteItemFromObjectCaseSensitive(rest, "content");
+    const bool has_some = rest && rest->child;
+    char *text = has_some ? cJSON_PrintUnformatted(rest) : NULL;
+    cJSON_Delete(rest);
+    if (!rest || (has_some && !text))
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "chat: no memory for the fields of a message");
+    c->messages[c->n - 1].fields = text;
+    return 0;
+}
+
+/* A message that only calls tools may have null as its content, which is kept as "". */
 static int add_from_json(pm__conversation *c, const cJSON *message, const char *path) {
     const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
     const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
     const char *known = cJSON_IsString(role) ? known_role(role->valuestring) : NULL;
-    if (!known || !cJSON_IsString(content) || (known == roles[0] && c->n > 0)) {
+    const bool calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls") &&
+                       (!content || cJSON_IsNull(content));
+    if (!known || !(calls || cJSON_IsString(content)) || (known == roles[0] && c->n > 0)) {
         return pm__cli_error(
             PM__EXIT_BAD_FILE,
-            "%s: message %zu needs a role (user, assistant, or system as the first) and "
-            "a text as content",
+            "%s: message %zu needs a role (user, assistant, tool, developer, function, ipython, or "
+            "system as the first) and a text as content",
             path, c->n + 1);
     }
-    return pm__conversation_add(c, known, content->valuestring, strlen(content->valuestring));
+    const char *text = calls ? "" : content->valuestring;
+    PM__CHECK(pm__conversation_add(c, known, text, strlen(text)));
+    return add_fields(c, message);
 }
 
 int pm__conversation_parse(pm__conversation *c, const char *path, const char *text, size_t n_byte) {
@@ -172,7 +199,7 @@ int pm__conversation_load(pm__conversation *c, const char *path) {
 
 int pm__conversation_prompt(pm__conversation *c, pm__cli *cli, int32_t **ids, size_t *n_id,
                             size_t *n_keep) {
-    PM__CHECK(pm__cli_tokenize_chat(cli->model, c->messages, c->n, ids, n_id));
+    PM__CHECK(pm__cli_tokenize_chat(cli, c->messages, c->n, ids, n_id));
     size_t keep = 0;
     while (keep < c->n_held && keep + 1 < *n_id && c->held[keep] == (*ids)[keep])
         keep++;

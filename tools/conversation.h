@@ -6,7 +6,8 @@
 #include "common.h"
 
 typedef struct pm__conversation {
-    pm_message *messages; /* both texts malloc'ed; a system message can only be the first */
+    pm_message
+        *messages; /* texts malloc'ed, fields by cJSON; a system message can only be the first */
     size_t n, capacity;
     int32_t *held; /* [n_held] ids in sequence 0 of the session */
     size_t n_held;
@@ -22,7 +23,7 @@ void pm__conversation_drop(pm__conversation *c);
 /* Sets, or with "" removes, the system message. */
 int pm__conversation_system(pm__conversation *c, const char *content);
 
-/* [{"role": "...", "content": "..."}, ...]; load replaces all messages, or on failure none. */
+/* [{"role": "...", "content": "...", ...}, ...]; load replaces all messages, or on failure none. */
 int pm__conversation_save(const pm__conversation *c, const char *path);
 int pm__conversation_load(pm__conversation *c, const char *path);
 /* The same for the text of a file [n_byte]; `path` is for the sentences. */

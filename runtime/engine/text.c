@@ -3,7 +3,10 @@
 
 #include "../text/chat_format.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Copies the ids to where the caller wants them. */
 static pm_status give(const pm__ids *list, int32_t *ids, size_t capacity, size_t *n_id) {
@@ -40,19 +43,108 @@ pm_status pm_token_text(const pm_model *model, int32_t id, bool special, const c
     return PM_OK;
 }
 
-pm_status pm_chat_tokenize(const pm_model *model, const pm_message *messages, size_t n,
-                           bool open_answer, int32_t *ids, size_t capacity, size_t *n_id) {
-    const char *source = model->info.chat_template;
-    pm__chat_text chat = {0};
-    PM_TRY(pm__chat_format_render(source, source != NULL ? strlen(source) : 0, messages, n,
-                                  open_answer, &chat));
-    const pm__ranges data = {chat.data, chat.n_data};
+/* ---- chat ------------------------------------------------------------------------------------ */
+
+static pm__jinja_time local_time(void) {
+    const time_t seconds = time(NULL);
+    struct tm parts = {.tm_year = 70, .tm_mday = 1};
+    localtime_r(&seconds, &parts);
+    return (pm__jinja_time){parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                            parts.tm_hour,        parts.tm_min,     parts.tm_sec};
+}
+
+/* tokenizer.chat_template.<name>; false: the model has none. */
+static bool find_named(const pm_model *model, const char *name, pm__span *out) {
+    char key[128];
+    const int n = snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);
+    if (model == NULL || n < 0 || (size_t)n >= sizeof key)
+        return false;
+    const pm__gguf_key *found = pm__gguf_find_key(&model->source.gguf, key);
+    return found != NULL && pm__gguf_string(found, out);
+}
+
+static pm__span span_of(const char *text) {
+    return (pm__span){text, strlen(text)};
+}
+
+/* The model's own, for messages with or without tools. */
+static pm_status own_template(const pm_model *model, const char *variables, pm__span *out) {
+    const bool tools = variables != NULL && strstr(variables, "\"tools\"") != NULL;
+    if (tools && find_named(model, "tool_use", out))
+        return PM_OK;
+    if (model == NULL || model->info.chat_template == NULL)
+        return pm__fail(PM_UNSUPPORTED,
+                        "chat: the model has no chat template; --raw completes plain text, "
+                        "--chat-template names a format");
+    *out = span_of(model->info.chat_template);
+    return PM_OK;
+}
+
+static pm_status choose_template(const pm_model *model, const pm_chat_desc *desc, pm__span *out) {
+    const char *choice = desc->chat_template;
+    if (choice == NULL)
+        return own_template(model, desc->variables, out);
+    if (strstr(choice, "{{") != NULL || strstr(choice, "{%") != NULL) {
+        *out = span_of(choice);
+        return PM_OK;
+    }
+    if (find_named(model, choice, out))
+        return PM_OK;
+    const char *text = pm__chat_format_find(choice);
+    if (text == NULL)
+        return pm__fail(PM_ARGUMENT,
+                        "chat: '%.60s' is no template of the model, no format known by name (%s), "
+                        "and no text of a template",
+                        choice, pm__chat_format_names());
+    *out = span_of(text);
+    return PM_OK;
+}
+
+static pm_status render(const pm_model *model, const pm_chat_desc *desc, pm__jinja_text *out) {
+    pm__chat_input in = {.messages = desc->messages,
+                         .n_message = desc->n_message,
+                         .open_answer = desc->open_answer,
+                         .variables = desc->variables,
+                         .bos = {"", 0},
+                         .eos = {"", 0}};
+    PM_TRY(choose_template(model, desc, &in.chat_template));
+    if (desc->now == NULL)
+        in.now = local_time();
+    else if (!pm__jinja_time_parse(desc->now, &in.now))
+        return pm__fail(PM_ARGUMENT, "chat: '%.40s' is no time such as 2026-01-31T09:30:00",
+                        desc->now);
+    if (model != NULL) {
+        const pm__tokenizer *tokenizer = model->tokenizer;
+        in.bos = pm__tokenizer_piece(tokenizer, pm__tokenizer_bos(tokenizer), true);
+        in.eos = pm__tokenizer_piece(tokenizer, pm__tokenizer_eos(tokenizer), true);
+    }
+    return pm__chat_format_render(&in, out);
+}
+
+pm_status pm_chat_tokenize(const pm_model *model, const pm_chat_desc *desc, int32_t *ids,
+                           size_t capacity, size_t *n_id) {
+    pm__jinja_text text = {0};
     pm__ids list = {0};
-    pm_status status = pm__tokenizer_encode_around(
-        model->tokenizer, (pm__span){chat.text, chat.n_byte}, data, true, &list);
+    PM_TRY(render(model, desc, &text));
+    pm_status status = pm__chat_format_encode(model->tokenizer, &text, desc->open_answer, &list);
     if (status == PM_OK)
         status = give(&list, ids, capacity, n_id);
     pm__ids_finish(&list);
-    pm__chat_text_finish(&chat);
+    pm__jinja_text_finish(&text);
     return status;
+}
+
+pm_status pm_chat_render(const pm_model *model, const pm_chat_desc *desc, char **text,
+                         size_t *n_byte) {
+    pm__jinja_text made = {0};
+    PM_TRY(render(model, desc, &made));
+    *text = made.text;
+    *n_byte = made.n_byte;
+    made.text = NULL;
+    pm__jinja_text_finish(&made);
+    return PM_OK;
+}
+
+void pm_text_free(char *text) {
+    free(text);
 }

@@ -18,17 +18,19 @@ typedef struct spec {
     char align;    /* < > ^ =; '\0': as the kind of value has it */
     char sign;     /* + or blank; '\0': minus alone */
     bool alternate, zero, commas;
+    bool marked;          /* what it is written with */
     int width, precision; /* -1: none */
     char letter;          /* '\0': none */
 } spec;
 
 /* ---- one value ------------------------------------------------------------------------------- */
 
-static pm_status add_fill(pm__j_env *env, pm__j_builder *out, uint32_t fill, size_t n) {
+static pm_status add_fill(pm__j_env *env, pm__j_builder *out, const spec *how, size_t n) {
+    const uint32_t fill = how->fill != 0 ? how->fill : how->zero ? '0' : ' ';
     char bytes[4];
     const size_t size = pm__utf8_encode(fill, bytes);
     for (size_t i = 0; i < n; i++)
-        PM_TRY(pm__j_add_bytes(env, out, bytes, size, false));
+        PM_TRY(pm__j_add_bytes(env, out, bytes, size, how->marked));
     return PM_OK;
 }
 
@@ -37,14 +39,13 @@ static pm_status add_aligned(pm__j_env *env, pm__j_builder *out, const spec *how
                              const pm__j_string *text, size_t n_sign) {
     const size_t n = pm__j_length(text), width = how->width > 0 ? (size_t)how->width : 0;
     const size_t room = width > n ? width - n : 0;
-    const uint32_t fill = how->fill != 0 ? how->fill : how->zero ? '0' : ' ';
     const size_t left = how->align == '<' ? 0 : how->align == '^' ? room / 2 : room;
     const size_t kept = how->align == '=' ? n_sign : 0;
     PM_TRY(pm__j_step(env, text->n + room));
     PM_TRY(pm__j_add_part(env, out, text, 0, kept));
-    PM_TRY(add_fill(env, out, fill, left));
+    PM_TRY(add_fill(env, out, how, left));
     PM_TRY(pm__j_add_part(env, out, text, kept, text->n));
-    return add_fill(env, out, fill, room - left);
+    return add_fill(env, out, how, room - left);
 }
 
 static void add_commas(char *text, size_t size) {
@@ -412,7 +413,9 @@ static pm_status write_field(braces *b, spec how, char conversion, pm__j_value v
 /* Between the braces. */
 static pm_status add_field(braces *b, const char *at, const char *end) {
     pm__j_env *env = b->call->env;
+    size_t hint = 0;
     spec how = {.width = -1, .precision = -1};
+    how.marked = pm__j_is_marked(b->format, (size_t)(at - b->format->data) - 1, &hint);
     char conversion = '\0';
     const char *name_end = at;
     while (name_end < end && *name_end != ':' && *name_end != '!')

@@ -34,7 +34,40 @@ static const char *const end_texts[] = {
      "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
 };
 
-static const char turn_text[] = "<|im_start|>"; /* of the one chat format that is rendered */
+/* What begins a turn, or parts of one, in templates of the field. */
+static const char *const turn_texts[] = {
+    "<|im_start|>",
+    "<|im_sep|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|header_start|>",
+    "<|header_end|>",
+    "<start_of_turn>",
+    "<|turn>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|START_OF_TURN_TOKEN|>",
+    "<|USER_TOKEN|>",
+    "<|CHATBOT_TOKEN|>",
+    "<|SYSTEM_TOKEN|>",
+    "<|start_of_role|>",
+    "<|end_of_role|>",
+    ("<\xef\xbd\x9c"
+     "User\xef\xbd\x9c>"),
+    ("<\xef\xbd\x9c"
+     "Assistant\xef\xbd\x9c>"),
+};
+
+static bool is_turn(pm__span text) {
+    bool found = false;
+    for (size_t i = 0; i < PM__COUNT(turn_texts); i++)
+        found = found || pm__text_is(text, turn_texts[i]);
+    return found;
+}
 
 /* Of vocabularies whose answers have parts: <|end|> closes a part where others close the answer. */
 static bool has_parts(const pm__tokenizer *tokenizer) {
@@ -52,7 +85,7 @@ static bool has_parts(const pm__tokenizer *tokenizer) {
 void pm__specials_mark_turns(pm__tokenizer *tokenizer) {
     const bool ends_by_end = !has_parts(tokenizer);
     for (uint32_t i = 0; i < tokenizer->n_vocab; i++) {
-        if (pm__text_is(tokenizer->texts[i], turn_text))
+        if (is_turn(tokenizer->texts[i]))
             tokenizer->kinds[i] = PM__PIECE_CONTROL;
         for (size_t k = 0; k < PM__COUNT(end_texts); k++) {
             if (!pm__text_is(tokenizer->texts[i], end_texts[k]))

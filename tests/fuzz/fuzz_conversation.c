@@ -1,5 +1,4 @@
-/* fuzz_conversation.c: a chat kept as JSON, and the chat template of a model file. First byte 0: the
- * rest is JSON; else: the rest is a template. */
+/* fuzz_conversation.c: a chat kept as JSON, and what a template makes of it. */
 #include "input.h"
 
 #include "text/chat_format.h"
@@ -27,35 +26,40 @@ int __wrap_pm__cli_error(int exit_code, const char *fmt, ...) {
     return exit_code;
 }
 
-/* Roles and contents stand in the text where the ranges say, in order, and nothing else is data. */
-static void check_text(const pm__chat_text *chat, const pm_message *messages, size_t n) {
+/* Contents stand in the text where the ranges say, in order, and nothing else is data. */
+static void check_text(const pm__jinja_text *chat, const pm_message *messages, size_t n) {
     PM__HOLDS(chat->text[chat->n_byte] == '\0' && strlen(chat->text) == chat->n_byte);
     size_t range = 0, end = 0;
     for (size_t i = 0; i < n; i++) {
-        const char *const parts[] = {messages[i].role, messages[i].content};
-        for (size_t k = 0; k < PM__COUNT(parts); k++) {
-            const size_t size = strlen(parts[k]);
-            if (size == 0)
-                continue;
-            PM__HOLDS(range < chat->n_data);
-            const pm__range *r = &chat->data[range++];
-            PM__HOLDS(r->begin > end && r->end - r->begin == size && r->end < chat->n_byte);
-            PM__HOLDS(memcmp(chat->text + r->begin, parts[k], size) == 0);
-            end = r->end;
-        }
+        const size_t size = strlen(messages[i].content);
+        if (size == 0)
+            continue;
+        PM__HOLDS(range < chat->n_data);
+        const pm__range *r = &chat->data[range++];
+        PM__HOLDS(r->begin > end && r->end - r->begin == size && r->end < chat->n_byte);
+        PM__HOLDS(memcmp(chat->text + r->begin, messages[i].content, size) == 0);
+        end = r->end;
     }
     PM__HOLDS(range == chat->n_data);
 }
 
-static pm_status render(pm__span chat_template, const pm_message *messages, size_t n) {
+static void render(const pm_message *messages, size_t n) {
+    static const pm_status allowed[] = {PM_ARGUMENT, PM_BAD_FILE};
     for (int open = 0; open < 2; open++) {
-        pm__chat_text chat = {0};
-        PM_TRY(pm__chat_format_render(chat_template.data, chat_template.size, messages, n,
-                                      open != 0, &chat));
-        check_text(&chat, messages, n);
-        pm__chat_text_finish(&chat);
+        const pm__chat_input in = {.chat_template = {CHATML, strlen(CHATML)},
+                                   .messages = messages,
+                                   .n_message = n,
+                                   .open_answer = open != 0,
+                                   .bos = {"", 0},
+                                   .eos = {"", 0}};
+        pm__jinja_text chat = {0};
+        const pm_status status = pm__chat_format_render(&in, &chat);
+        if (status == PM_OK)
+            check_text(&chat, messages, n);
+        else
+            pm__input_failed(status, allowed, PM__COUNT(allowed));
+        pm__jinja_text_finish(&chat);
     }
-    return PM_OK;
 }
 
 /* A list that cannot be read leaves the conversation as it was. */
@@ -71,18 +75,8 @@ static void check_json(const char *text, size_t n) {
         PM__HOLDS(c.messages[i].role != NULL && c.messages[i].content != NULL);
         PM__HOLDS(i == 0 || strcmp(c.messages[i].role, "system") != 0);
     }
-    PM__HOLDS(render((pm__span){CHATML, strlen(CHATML)}, c.messages, c.n) == PM_OK);
+    render(c.messages, c.n);
     pm__conversation_finish(&c);
-}
-
-static void check_template(pm__span text) {
-    static const pm_status allowed[] = {PM_UNSUPPORTED};
-    static const pm_message messages[] = {
-        {"system", ""}, {"user", "a <|im_end|> b"}, {"assistant", "c"}};
-    const pm_status status = render(text, messages, PM__COUNT(messages));
-    PM__HOLDS((status == PM_OK) == pm__chat_format_is_chatml(text.data, text.size));
-    if (status != PM_OK)
-        pm__input_failed(status, allowed, PM__COUNT(allowed));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -90,10 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
     char *text = (char *)pm__input_copy(data + 1, size - 1);
-    if (data[0] == 0)
-        check_json(text, size - 1);
-    else
-        check_template((pm__span){text, size - 1});
+    check_json(text, size - 1);
     free(text);
     return 0;
 }

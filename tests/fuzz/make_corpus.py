@@ -389,8 +389,66 @@ def seed_conversation():
     for name, data in lists.items():
         data = data if isinstance(data, bytes) else data.encode()
         seed("conversation", "json-" + name, b"\x00" + data)
-    for name, data in TEMPLATES.items():
-        seed("conversation", "template-" + name, b"\x01" + data.encode())
+
+
+EXPRESSIONS = {
+    "numbers": "{{ 1 + 2 * 3 - 4 / 5 // 6 % 7 ** 2 }} {{ 0x1f }} {{ 1_000 }} {{ 1.5e3 }} {{ -3 // 2 }} {{ 7.0 % -2 }}",
+    "strings": "{{ 'a' 'b' ~ \"c\" + '\\n\\x41\\u00e9\\U0001f999\\101' }} {{ 'ab' * 3 }} {{ 'abc'[::-1] }} {{ 'abc'[-2:] }}",
+    "lists": "{{ [1, 'a', none, [true]] }} {{ (1,) }} {{ {'a': 1, 2: [3]} }} {{ [1, 2, 3][1:] }} {{ [1] + [2] }}",
+    "logic": "{{ 1 < 2 <= 3 }} {{ 'a' in 'abc' and not 1 in [2] or x }} {{ 'y' if x is defined else 'n' }} {{ 1 if 0 }}",
+    "items": "{{ messages[0].content[0] }} {{ messages[-1]['role'] }} {{ messages.0.role }} {{ a.b }} {{ messages[9] }}",
+    "calls": "{{ range(3) | list }} {{ dict(a=1, **{'b': 2}) }} {{ cycler(1, 2).next() }} {{ joiner('|')() }}"
+             "{{ namespace(a=1).a }} {{ strftime_now('%A %d %B %Y %H:%M:%S %j %U %-d') }}",
+    "raise": "{{ raise_exception('no: ' ~ messages) }}", "unknown": "{{ 1 | nothing }}", "undefined": "{{ a.b.c }}",
+    "forbidden": "{{ messages.append(1) }}", "python": "{{ ''.__class__.__mro__ }}",
+    "text-filters": "{{ ' aB-c ' | trim | upper | lower | title | capitalize | replace('a', 'b', 1) | indent(2, true) | "
+                    "center(9) | truncate(4, true, '') | wordcount | string | length }}",
+    "list-filters": "{{ [3, 1, 2, 1] | unique | sort(reverse=true) | batch(2, 0) | list | first | last }} {{ [1, 2] | sum }}"
+                    "{{ [1, 2] | map('string') | join('-') }} {{ messages | map(attribute='role') | list }}",
+    "choosing": "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ [1, 2] | reject('odd') | list }}"
+                "{{ [0, 1] | select | list }}{{ messages | rejectattr('name') | list }}{{ messages | groupby('role') }}",
+    "number-filters": "{{ '1_0' | int + ' 2.5 ' | float + -1.5 | abs + 2.675 | round(2, 'floor') }}{{ '0x1f' | int(0, 16) }}",
+    "json": "{{ messages | tojson(indent=2) }}{{ {'b': 1, 'a': '\\u2028<'} | tojson(sort_keys=true, ensure_ascii=true, "
+            "separators=(',', ':')) }}",
+    "escapes": "{{ '<a>' | e + '<' }}{{ '<' | safe + '<' }}{{ 'a b' | urlencode }}{{ {'z': 1, 'y': 2} | dictsort }}",
+    "tests": "{{ 1 is odd }}{{ 4 is divisibleby 2 }}{{ x is not defined }}{{ [] is sequence }}{{ 'a' is in 'abc' }}"
+             "{{ 1.0 is float }}{{ none is none }}{{ 'a' is lower }}{{ 1 is eq 1 }}{{ messages is mapping }}",
+    "methods": "{{ 'a,b'.split(',') }}{{ ' x '.strip() }}{{ 'a b c'.rsplit(None, 1) }}{{ 'ab'.startswith(('a', 'b')) }}"
+               "{{ 'a\\nb'.splitlines() }}{{ 'abab'.rfind('ab') }}{{ 'a'.join(['x', 'y']) }}{{ '7'.zfill(3) }}",
+    "dicts": "{{ messages[0].items() | list }}{{ messages[0].get('x', 1) }}{{ messages[0].keys() }}{{ {}.values() }}",
+    "percent": "{{ '%5.2f|%-4s|%03d|%x|%%|%(a)s' % (1.5, 'a', 7, 255) }}{{ '%(a)r' % {'a': 'b'} }}{{ '%*d' | format(3, 1) }}",
+    "braces": "{{ '{} {0!r:>5} {a.b[0]:^+8,.2f} {{}}'.format(1, a={'b': [2]}) }}", "large": "{{ 9223372036854775807 + 1 }}",
+}
+
+STATEMENTS = {
+    "for": "{% for m in messages if m.role != 'x' %}{{ loop.index }}{{ loop.last }}{{ loop.nextitem }}{{ loop.length }}"
+           "{{ loop.cycle(1, 2) }}{{ loop.changed(m) }}{% else %}none{% endfor %}",
+    "unpack": "{% for k, v in messages[0] | items %}{{ k }}={{ v }}{% endfor %}{% set a, b = 1, 2 %}{{ a }}{{ b }}",
+    "recursive": "{% for x in [1, [2, [3]]] recursive %}{{ loop(x) if x is iterable else x }}{{ loop.depth }}{% endfor %}",
+    "leave": "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% elif i > 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+    "set": "{% set ns = namespace(a=1) %}{% for i in [1] %}{% set ns.a = i + 1 %}{% endfor %}{{ ns.a }}"
+           "{% set b | upper %}x{% endset %}{{ b }}",
+    "macro": "{% macro f(a, b=2, *c) %}{% endmacro %}", "macros":
+    "{% macro f(a, b=a) %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{{ caller() }}{% endmacro %}{% call f(1, c=3) %}x{% endcall %}",
+    "endless": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "with": "{% with a=1, b=2 %}{{ a + b }}{% endwith %}",
+    "filter": "{% filter upper | trim %} a {% endfilter %}", "generation": "{% generation %}a{% endgeneration %}",
+    "raw": "{% raw -%} {{ a }} {%- endraw %}", "spaces": " {%- if 1 -%} a {%+ endif %}\n  {#- c -#}\n{{- 1 -}}\n",
+    "include": "{% include 'a' %}", "work": "{% for i in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}",
+    "double": "{% set ns = namespace(a='ab') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a }}",
+    "nested": "{{ " + "[" * 300 + "]" * 300 + " }}", "values": "{% set ns = namespace(a=[]) %}{% for i in range(999) %}"
+    "{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}", "no-end": "{% if 1 %}", "wrong-end": "{% for a in b %}{% endif %}",
+}
+
+
+def seed_template():
+    for name, data in {**TEMPLATES, **EXPRESSIONS, **STATEMENTS}.items():
+        seed("template", name, data.encode())
+    contexts = {"values": '{"a":[1,-2.50,1e3,true,false,null,"\\u00e9\\n\\"",{}]}', "none": "", "list": "[]",
+                "cut": '{"a":"', "twice": '{"a":1,"a":2}', "large": '{"a":123456789012345678901234567890}',
+                "deep": '{"a":' + "[" * 250 + "]" * 250 + "}", "broken": b'{"a":"\xff\\ud83e\\ud800"}'}
+    for name, data in contexts.items():
+        data = data if isinstance(data, bytes) else data.encode()
+        seed("template", "context-" + name, b"{{ a }}{{ a | tojson }}{{ a | string | length }}\0" + data)
 
 
 # ---- records of checks, events of a check, what is typed -----------------------------------------
@@ -491,7 +549,7 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: make_corpus.py [--check]")
     for make in (seed_gguf, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
-                 seed_conversation, seed_record, seed_events, seed_typed):
+                 seed_conversation, seed_template, seed_record, seed_events, seed_typed):
         make()
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     wrong = []
