@@ -219,10 +219,10 @@ typedef struct pm_chat_desc {
     bool open_answer;      /* begin the assistant's turn */
     const char *variables; /* the text of a JSON object of what else templates look at: tools,
                               documents, enable_thinking, reasoning_effort ... NULL: nothing */
-    /* NULL: the model's own, of several tool_use if there are tools, else its default. Else the
-     * name of one of the model's, or of a format of the field (chatml, llama3, gemma ...), or the
-     * text of a template, which has {{ or {% in it. */
-    const char *chat_template;
+    /* Both NULL: the model's own, of several tool_use if there are tools, else its default. */
+    const char *chat_template; /* the text of one */
+    const char *template_name; /* of one of the model's, or a format of the field: chatml, llama3,
+                                  gemma ... */
     const char *now; /* "2026-01-31T09:30:00", for templates that ask; NULL: the clock's */
 } pm_chat_desc;
 
@@ -235,7 +235,7 @@ typedef struct pm_chat_desc {
 PM_API pm_status pm_chat_tokenize(const pm_model *model, const pm_chat_desc *desc, int32_t *ids,
                                   size_t capacity, size_t *n_id);
 /* The text that is turned into ids there.
- * model  may be NULL where desc->chat_template is no NULL; there are no BOS and EOS then
+ * model  may be NULL, there are no BOS and EOS then
  * text   out, [n_byte] and a zero, to be freed with pm_text_free */
 PM_API pm_status pm_chat_render(const pm_model *model, const pm_chat_desc *desc, char **text,
                                 size_t *n_byte);

@@ -263,27 +263,27 @@ int pm__cli_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_
     return tokenize_all(&from, desc->n_byte + 8, ids, n_id);
 }
 
-/* What names no file stands for itself. */
+/* A text has tags in it; what names no file is a name. */
+static bool is_text(const char *template) {
+    return strstr(template, "{{") || strstr(template, "{%") || strstr(template, "{#");
+}
+
 static int read_template(pm__cli *cli) {
     const pm__options *options = cli->options;
-    const char *path = options->chat_template_file;
+    const char *choice = options->chat_template, *path = options->chat_template_file;
     size_t n_byte = 0;
-    if (path && options->chat_template)
-        return pm__cli_error(PM__EXIT_ARGUMENT,
-                             "--chat-template and --chat-template-file are two templates; give "
-                             "one of them");
-    if (!path && options->chat_template && !strstr(options->chat_template, "{{") &&
-        !strstr(options->chat_template, "{%") && access(options->chat_template, R_OK) == 0)
-        path = options->chat_template;
+    if (path && choice)
+        return pm__cli_error(PM__EXIT_ARGUMENT, "a chat template and a file with one are given; "
+                                                "one of them will do");
+    if (choice && !is_text(choice) && access(choice, R_OK) == 0)
+        path = choice;
     if (!path || cli->chat_template)
         return 0;
     PM__CHECK(pm__cli_read_file(path, &cli->chat_template, &n_byte));
-    if (strlen(cli->chat_template) == n_byte &&
-        (strstr(cli->chat_template, "{{") || strstr(cli->chat_template, "{%")))
-        return 0;
-    return pm__cli_error(PM__EXIT_BAD_FILE, "%s is no template: %s", path,
-                         strlen(cli->chat_template) == n_byte ? "no {{ and no {% in it"
-                                                              : "a zero byte in it");
+    return strlen(cli->chat_template) == n_byte
+               ? 0
+               : pm__cli_error(PM__EXIT_BAD_FILE, "%s is no chat template: a zero byte at %zu",
+                               path, strlen(cli->chat_template));
 }
 
 static void read_clock(pm__cli *cli) {
@@ -312,9 +312,12 @@ int pm__cli_chat_desc(pm__cli *cli, pm_chat_desc *out) {
         read_clock(cli);
     *out = (pm_chat_desc){.open_answer = true,
                           .variables = options->chat_template_kwargs,
-                          .chat_template =
-                              cli->chat_template ? cli->chat_template : options->chat_template,
+                          .chat_template = cli->chat_template,
                           .now = options->now ? options->now : cli->now};
+    if (!cli->chat_template && options->chat_template && is_text(options->chat_template))
+        out->chat_template = options->chat_template;
+    else if (!cli->chat_template)
+        out->template_name = options->chat_template;
     return 0;
 }
 

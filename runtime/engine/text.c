@@ -81,21 +81,19 @@ static pm_status own_template(const pm_model *model, const char *variables, pm__
 }
 
 static pm_status choose_template(const pm_model *model, const pm_chat_desc *desc, pm__span *out) {
-    const char *choice = desc->chat_template;
-    if (choice == NULL)
+    const char *name = desc->template_name;
+    const char *text = desc->chat_template;
+    if (text == NULL && name == NULL)
         return own_template(model, desc->variables, out);
-    if (strstr(choice, "{{") != NULL || strstr(choice, "{%") != NULL) {
-        *out = span_of(choice);
+    if (text == NULL && find_named(model, name, out))
         return PM_OK;
-    }
-    if (find_named(model, choice, out))
-        return PM_OK;
-    const char *text = pm__chat_format_find(choice);
+    if (text == NULL)
+        text = pm__chat_format_find(name);
     if (text == NULL)
         return pm__fail(PM_ARGUMENT,
-                        "chat: '%.60s' is no template of the model, no format known by name (%s), "
-                        "and no text of a template",
-                        choice, pm__chat_format_names());
+                        "chat: '%.60s' is no template of the model, and no format known by name "
+                        "(%s)",
+                        name, pm__chat_format_names());
     *out = span_of(text);
     return PM_OK;
 }

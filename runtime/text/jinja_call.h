@@ -93,8 +93,10 @@ pm_status pm__j_binary(pm__j_env *env, pm__j_sign sign, pm__j_value a, pm__j_val
 /* Items [begin, end) by step of n, as Python counts; MISSING: left out. */
 pm_status pm__j_slice(pm__j_env *env, pm__j_value value, const pm__j_value bounds[3],
                       pm__j_value *out);
-/* value["a.b.0"], as filters take attributes. */
-pm_status pm__j_path(pm__j_env *env, pm__j_value value, pm__j_value path, pm__j_value *out);
+/* value["a.b.0"], as filters take attributes.
+ * missing  what stands for each part that is not there; NULL: undefined */
+pm_status pm__j_path(pm__j_env *env, pm__j_value value, pm__j_value path,
+                     const pm__j_value *missing, pm__j_value *out);
 /* Python's "..." % value, and "...".format(...). */
 pm_status pm__j_percent(pm__j_env *env, const pm__j_string *format, pm__j_value value,
                         pm__j_value *out);

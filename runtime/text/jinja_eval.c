@@ -131,8 +131,6 @@ pm_status pm__j_item(pm__j_env *env, pm__j_value value, pm__j_value key, pm__j_v
     }
     if (key.kind == PM__J_STRING)
         return pm__j_attribute(env, value, key.u.string, out);
-    if (key.kind == PM__J_UNDEFINED)
-        return pm__j_fail_undefined(env, key);
     return undefined_item(env, value, key, out);
 }
 
@@ -224,10 +222,15 @@ static pm_status eval_slice(pm__j_env *env, const pm__j_node *node, pm__j_value 
     return pm__j_slice(env, value, bounds, out);
 }
 
-pm_status pm__j_path(pm__j_env *env, pm__j_value value, pm__j_value path, pm__j_value *out) {
+pm_status pm__j_path(pm__j_env *env, pm__j_value value, pm__j_value path,
+                     const pm__j_value *missing, pm__j_value *out) {
     *out = value;
-    if (path.kind != PM__J_STRING)
-        return pm__j_item(env, value, path, out);
+    if (path.kind != PM__J_STRING) {
+        PM_TRY(pm__j_item(env, value, path, out));
+        if (missing != NULL && out->kind == PM__J_UNDEFINED)
+            *out = *missing;
+        return PM_OK;
+    }
     const pm__j_string *text = path.u.string;
     for (size_t at = 0; at <= text->n;) {
         const char *dot = memchr(text->data + at, '.', text->n - at);
@@ -240,6 +243,8 @@ pm_status pm__j_path(pm__j_env *env, pm__j_value value, pm__j_value path, pm__j_
             index = index * 10 + (text->data[i++] - '0');
         PM_TRY(pm__j_step(env, end - at));
         PM_TRY(pm__j_item(env, *out, i == end && i > at ? pm__j_int(index) : key, out));
+        if (missing != NULL && out->kind == PM__J_UNDEFINED)
+            *out = *missing;
         at = end + 1;
     }
     return PM_OK;

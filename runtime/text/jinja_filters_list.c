@@ -162,7 +162,7 @@ pm_status pm__j_filter_join(pm__j_call *call) {
     for (size_t i = 0; i < items.n; i++) {
         pm__j_value item = items.items[i];
         if (pm__j_given(call, 1))
-            PM_TRY(pm__j_path(call->env, item, call->a[1], &item));
+            PM_TRY(pm__j_path(call->env, item, call->a[1], NULL, &item));
         if (i > 0)
             PM_TRY(pm__j_add_string(call->env, &made, separator));
         PM_TRY(pm__j_step(call->env, 0));
@@ -201,7 +201,7 @@ static pm_status choose(pm__j_call *call, bool by_path, bool wants) {
     for (size_t i = 0; i < items.n; i++) {
         pm__j_value looked_at = items.items[i], result;
         if (by_path)
-            PM_TRY(pm__j_path(call->env, looked_at, call->items[0], &looked_at));
+            PM_TRY(pm__j_path(call->env, looked_at, call->items[0], NULL, &looked_at));
         result = looked_at;
         if (call->n > by_path)
             PM_TRY(apply(call, true, by_path, looked_at, &result));
@@ -249,9 +249,7 @@ pm_status pm__j_filter_map(pm__j_call *call) {
         if (call->n > 0)
             PM_TRY(apply(call, false, 0, items.items[i], &result));
         else
-            PM_TRY(pm__j_path(call->env, items.items[i], *path, &result));
-        if (call->n == 0 && missing != NULL && result.kind == PM__J_UNDEFINED)
-            result = *missing;
+            PM_TRY(pm__j_path(call->env, items.items[i], *path, missing, &result));
         PM_TRY(push(call, result));
     }
     return PM_OK;
@@ -264,7 +262,7 @@ pm_status pm__j_filter_sum(pm__j_call *call) {
     for (size_t i = 0; i < items.n; i++) {
         pm__j_value item = items.items[i];
         if (pm__j_given(call, 0))
-            PM_TRY(pm__j_path(call->env, item, call->a[0], &item));
+            PM_TRY(pm__j_path(call->env, item, call->a[0], NULL, &item));
         PM_TRY(pm__j_step(call->env, 0));
         PM_TRY(pm__j_binary(call->env, PM__J_ADD, call->out, item, &call->out));
     }
@@ -282,7 +280,7 @@ static pm_status key_of(pm__j_call *call, pm__j_value item, pm__j_value path, bo
                         pm__j_value *out) {
     *out = item;
     if (path.kind != PM__J_MISSING && path.kind != PM__J_NONE)
-        PM_TRY(pm__j_path(call->env, item, path, out));
+        PM_TRY(pm__j_path(call->env, item, path, NULL, out));
     if (!case_counts && out->kind == PM__J_STRING)
         PM_TRY(pm__j_lower(call->env, out->u.string, out));
     return PM_OK;

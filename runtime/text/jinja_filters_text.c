@@ -48,6 +48,14 @@ pm_status pm__j_filter_capitalize(pm__j_call *call) {
     return pm__j_method_capitalize(call);
 }
 
+/* The first in upper case, and not, as capitalize has it, in title case. */
+static size_t to_word(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
+    bool *inside = user;
+    const bool was = *inside;
+    *inside = true;
+    return was ? pm__j_to_lower(code, out) : pm__j_to_upper(code, out);
+}
+
 /* Words begin after blanks, hyphens and opening brackets. */
 pm_status pm__j_filter_title(pm__j_call *call) {
     const pm__j_string *text;
@@ -58,9 +66,11 @@ pm_status pm__j_filter_title(pm__j_call *call) {
         uint32_t code = ' ';
         const size_t n = at < text->n ? pm__utf8_decode(text->data + at, text->n - at, &code) : 1;
         if (pm__j_is_space(code) || (code < 128 && strchr("-({[<", (int)code) != NULL)) {
-            PM_TRY(pm__j_part(call->env, text, begin, at, &call->self));
-            PM_TRY(pm__j_method_capitalize(call));
-            PM_TRY(pm__j_add_string(call->env, &made, call->out.u.string));
+            pm__j_value word;
+            bool inside = false;
+            PM_TRY(pm__j_part(call->env, text, begin, at, &word));
+            PM_TRY(pm__j_map_codes(call->env, word.u.string, to_word, &inside, &word));
+            PM_TRY(pm__j_add_string(call->env, &made, word.u.string));
             begin = at + n;
             PM_TRY(pm__j_add_part(call->env, &made, text, at, begin < text->n ? begin : text->n));
         }
@@ -134,19 +144,21 @@ pm_status pm__j_filter_indent(pm__j_call *call) {
     return indent_lines(call, text, with.u.string);
 }
 
+/* Also the method, which may have a character to fill with. */
 pm_status pm__j_filter_center(pm__j_call *call) {
-    const pm__j_string *text;
+    static const pm__j_string blank = {.data = " ", .n = 1};
+    const pm__j_string *text, *with;
     int64_t width;
     PM_TRY(self_text(call, &text));
     PM_TRY(pm__j_need_int(call, 0, 80, &width));
+    PM_TRY(pm__j_need_string(call, 1, &blank, &with));
     const int64_t n = (int64_t)pm__j_length(text);
     const int64_t room = width > n ? width - n : 0, left = room / 2 + (room & width & 1);
     pm__j_builder made = {0};
     for (int64_t i = 0; i < room; i++) {
         if (i == left)
             PM_TRY(pm__j_add_string(call->env, &made, text));
-        PM_TRY(pm__j_step(call->env, 0));
-        PM_TRY(pm__j_add_word(call->env, &made, " "));
+        PM_TRY(pm__j_add_string(call->env, &made, with));
     }
     if (left == room)
         PM_TRY(pm__j_add_string(call->env, &made, text));

@@ -64,26 +64,22 @@ static bool is_cased(uint32_t code) {
 /* user: whether the character before it is of a word. */
 static size_t to_title(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
     bool *inside = user;
-    out[0] = (uint32_t)(*inside ? utf8proc_tolower((utf8proc_int32_t)code)
-                                : utf8proc_totitle((utf8proc_int32_t)code));
+    const bool was = *inside;
     *inside = is_cased(code);
-    return 1;
+    return was ? pm__j_to_lower(code, out) : pm__j_to_title(code, out);
 }
 
 /* The first alone in title case. */
 static size_t to_capital(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
     bool *inside = user;
-    out[0] = (uint32_t)(*inside ? utf8proc_tolower((utf8proc_int32_t)code)
-                                : utf8proc_totitle((utf8proc_int32_t)code));
+    const bool was = *inside;
     *inside = true;
-    return 1;
+    return was ? pm__j_to_lower(code, out) : pm__j_to_title(code, out);
 }
 
 static size_t to_other_case(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
     (void)user;
-    out[0] = (uint32_t)(is_upper(code) ? utf8proc_tolower((utf8proc_int32_t)code)
-                                       : utf8proc_toupper((utf8proc_int32_t)code));
-    return 1;
+    return is_upper(code) ? pm__j_to_lower(code, out) : pm__j_to_upper(code, out);
 }
 
 pm_status pm__j_method_title(pm__j_call *call) {
@@ -383,27 +379,17 @@ static pm_status split_words_back(pm__j_call *call, size_t most) {
     const pm__j_string *text = self_of(call);
     PM_TRY(split_words(call, SIZE_MAX));
     pm__j_list *list = call->out.u.list;
-    if (list->n <= most || list->n == 0)
+    if (list->n <= most)
         return PM_OK;
-    const size_t n_cut = list->n - most; /* words that stay together, at the left */
-    const pm__j_string *first = list->items[0].u.string, *last = list->items[n_cut - 1].u.string;
-    pm__j_value whole;
-    if (text->n_mark > 0) { /* parts with marks of their own are copies: find them by length */
-        size_t end = text->n;
-        for (size_t i = list->n; i > n_cut; i--) {
-            size_t at;
-            PM_TRY(find_last(call->env, text, list->items[i - 1].u.string, 0, end, &at));
-            end = at;
-        }
-        const pm__j_string left = {
-            .data = text->data, .n = end, .marks = text->marks, .n_mark = text->n_mark};
-        PM_TRY(pm__j_strip(call->env, &left, NULL, false, true, &whole));
-    } else {
-        PM_TRY(pm__j_part(call->env, text, (size_t)(first->data - text->data),
-                          (size_t)(last->data - text->data) + last->n, &whole));
-    }
-    list->items[0] = whole;
-    memmove(list->items + 1, list->items + n_cut, most * sizeof *list->items);
+    const size_t n_left = list->n - most; /* words that stay together */
+    size_t end = text->n;
+    for (size_t i = list->n; i > n_left; i--)
+        PM_TRY(find_last(call->env, text, list->items[i - 1].u.string, 0, end, &end));
+    pm__j_value left;
+    PM_TRY(pm__j_part(call->env, text, 0, end, &left));
+    PM_TRY(pm__j_strip(call->env, left.u.string, NULL, false, true, &left));
+    list->items[0] = left;
+    memmove(list->items + 1, list->items + n_left, most * sizeof *list->items);
     list->n = most + 1;
     return PM_OK;
 }
@@ -550,6 +536,10 @@ pm_status pm__j_method_rjust(pm__j_call *call) {
     return fill(call, true, with);
 }
 
+pm_status pm__j_method_center(pm__j_call *call) {
+    return pm__j_filter_center(call);
+}
+
 /* Zeros go behind a sign. */
 pm_status pm__j_method_zfill(pm__j_call *call) {
     static const pm__j_string zero = {.data = "0", .n = 1};
@@ -585,6 +575,7 @@ pm_status pm__j_method_get(pm__j_call *call) {
 static pm_status view(pm__j_call *call, bool keys, bool values) {
     const pm__j_dict *dict = call->self.u.dict;
     PM_TRY(pm__j_new_list(call->env, PM__J_VIEW, dict->n, &call->out));
+    call->out.u.list->view = !keys ? "dict_values" : values ? "dict_items" : "dict_keys";
     for (size_t i = 0; i < dict->n; i++) {
         const pm__j_entry *entry = &dict->entries[i];
         pm__j_value item = keys ? entry->key : entry->value;

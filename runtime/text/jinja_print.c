@@ -160,10 +160,12 @@ static pm_status repr_items(pm__j_env *env, pm__j_builder *out, const pm__j_list
 
 static pm_status repr_list(pm__j_env *env, pm__j_builder *out, pm__j_value value) {
     const pm__j_list *list = value.u.list;
-    const bool tuple = value.kind == PM__J_TUPLE;
-    PM_TRY(pm__j_add_word(env, out, tuple ? "(" : "["));
+    const bool tuple = value.kind == PM__J_TUPLE, view = value.kind == PM__J_VIEW;
+    if (view)
+        PM_TRY(pm__j_add_word(env, out, list->view));
+    PM_TRY(pm__j_add_word(env, out, tuple ? "(" : view ? "([" : "["));
     PM_TRY(repr_items(env, out, list));
-    return pm__j_add_word(env, out, !tuple ? "]" : list->n == 1 ? ",)" : ")");
+    return pm__j_add_word(env, out, view ? "])" : !tuple ? "]" : list->n == 1 ? ",)" : ")");
 }
 
 static pm_status repr_dict(pm__j_env *env, pm__j_builder *out, const pm__j_dict *dict) {
@@ -198,6 +200,10 @@ static pm_status add_repr(pm__j_env *env, pm__j_builder *out, pm__j_value value)
         return repr_list(env, out, value);
     case PM__J_DICT:
         return repr_dict(env, out, value.u.dict);
+    case PM__J_NAMESPACE:
+        PM_TRY(pm__j_add_word(env, out, "<Namespace "));
+        PM_TRY(repr_dict(env, out, value.u.dict));
+        return pm__j_add_word(env, out, ">");
     default:
         PM_TRY(pm__j_add_word(env, out, "<"));
         PM_TRY(pm__j_add_word(env, out, pm__j_type_name(value)));

@@ -312,17 +312,66 @@ pm_status pm__j_map_codes(pm__j_env *env, const pm__j_string *text, pm__j_change
     return pm__j_built(env, &made, out);
 }
 
+typedef struct case_row {
+    uint32_t code, upper[PM__J_MOST_CASE], title[PM__J_MOST_CASE];
+} case_row;
+
+static const case_row *find_row(uint32_t code) {
+    static const case_row rows[] = {
+#define PM_JINJA_CASE(code, u0, u1, u2, t0, t1, t2) {code, {u0, u1, u2}, {t0, t1, t2}},
+#include "jinja_case.def"
+#undef PM_JINJA_CASE
+    };
+    size_t begin = 0, end = PM__COUNT(rows);
+    while (begin < end) {
+        const size_t middle = begin + (end - begin) / 2;
+        if (rows[middle].code < code)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin < PM__COUNT(rows) && rows[begin].code == code ? &rows[begin] : NULL;
+}
+
+static size_t copy_codes(const uint32_t from[PM__J_MOST_CASE], uint32_t out[PM__J_MOST_CASE]) {
+    size_t n = 0;
+    while (n < PM__J_MOST_CASE && from[n] != 0) {
+        out[n] = from[n];
+        n++;
+    }
+    return n;
+}
+
+size_t pm__j_to_upper(uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
+    const case_row *row = code >= 0x80 ? find_row(code) : NULL;
+    if (row != NULL)
+        return copy_codes(row->upper, out);
+    out[0] = (uint32_t)utf8proc_toupper((utf8proc_int32_t)code);
+    return 1;
+}
+
+size_t pm__j_to_title(uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
+    const case_row *row = code >= 0x80 ? find_row(code) : NULL;
+    if (row != NULL)
+        return copy_codes(row->title, out);
+    out[0] = (uint32_t)utf8proc_totitle((utf8proc_int32_t)code);
+    return 1;
+}
+
+size_t pm__j_to_lower(uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
+    out[0] = code == 0x130 ? 'i' : (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+    out[1] = 0x307; /* the dot that a capital i with a dot keeps */
+    return code == 0x130 ? 2 : 1;
+}
+
 static size_t to_upper(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
     (void)user;
-    out[0] = code == 0xdf ? 'S' : (uint32_t)utf8proc_toupper((utf8proc_int32_t)code);
-    out[1] = 'S';
-    return code == 0xdf ? 2 : 1;
+    return pm__j_to_upper(code, out);
 }
 
 static size_t to_lower(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]) {
     (void)user;
-    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
-    return 1;
+    return pm__j_to_lower(code, out);
 }
 
 pm_status pm__j_upper(pm__j_env *env, const pm__j_string *text, pm__j_value *out) {

@@ -68,8 +68,9 @@ typedef struct pm__j_value {
 struct pm__j_list {
     pm__j_value *items;
     size_t n, capacity;
-    bool used;  /* of a generator: gone through */
-    bool group; /* a tuple of groupby, whose parts have names */
+    bool used;        /* of a generator: gone through */
+    const char *view; /* of a view: "dict_items" */
+    bool group;       /* a tuple of groupby, whose parts have names */
 };
 
 typedef struct pm__j_entry {
@@ -217,6 +218,10 @@ enum { PM__J_MOST_CASE = 3 };
 typedef size_t (*pm__j_change)(void *user, uint32_t code, uint32_t out[PM__J_MOST_CASE]);
 pm_status pm__j_map_codes(pm__j_env *env, const pm__j_string *text, pm__j_change change, void *user,
                           pm__j_value *out);
+/* One character in another case; gives how many it becomes. */
+size_t pm__j_to_upper(uint32_t code, uint32_t out[PM__J_MOST_CASE]);
+size_t pm__j_to_title(uint32_t code, uint32_t out[PM__J_MOST_CASE]);
+size_t pm__j_to_lower(uint32_t code, uint32_t out[PM__J_MOST_CASE]);
 pm_status pm__j_upper(pm__j_env *env, const pm__j_string *text, pm__j_value *out);
 pm_status pm__j_lower(pm__j_env *env, const pm__j_string *text, pm__j_value *out);
 /* At most `most` times; SIZE_MAX: all. */
