@@ -457,8 +457,8 @@ typedef struct pm_quantized {
 } pm_quantized;
 
 typedef struct pm_quantize_desc {
-    const char *path;    /* as in pm_model_desc */
-    const char *type;    /* "Q4_K_M": a name that pm_quantize_type lists; NULL: all stay as they are */
+    const char *path; /* as in pm_model_desc */
+    const char *type; /* "Q4_K_M": a name that pm_quantize_type lists; NULL: all stay as they are */
     const char *imatrix; /* file of importances, as pm_imatrix writes it; NULL: none */
     /* Types ("Q6_K") instead of those of the mix: for the matrix that gives the logits, for
      * token_embd.weight; NULL: the mix's. */
