@@ -333,7 +333,9 @@ typedef pm_status (*pm_logits_fn)(void *user, size_t i, const float *logits);
 PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids,
                                      size_t n, pm_logits_fn each, void *user);
 
-/* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer. */
+/* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer.
+ * cost  none; of a model that carries states from token to token (Mamba and others) the tokens that
+ *       stay are evaluated again by the next call */
 PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
 
 /* ---- embeddings ------------------------------------------------------------------------------ */
@@ -387,7 +389,8 @@ typedef struct pm_generate_desc {
     const char *const *stop; /* [n_stop] texts that end an answer and are not part of it */
     size_t n_stop;
     bool ignore_eos;
-    uint32_t run_ahead; /* steps submitted before the host reads a token; 0: 4, 1: none ahead */
+    uint32_t run_ahead; /* steps submitted before the host reads a token; 0: 4, 1: none ahead, which
+                           a model with states always does */
     pm_text_fn on_text; /* may be NULL */
     void *user;
 } pm_generate_desc;
