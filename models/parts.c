@@ -71,7 +71,7 @@ pm__norm pm__load_norm_or_none(pm__model_def *def, pm__norm_kind kind, uint32_t 
 }
 
 pm__t pm__build_norm(pm__graph *g, const char *name, pm__t x, const pm__norm *norm) {
-    if (norm->weight == NULL)
+    if (norm->weight == NULL && !norm->bare)
         return x;
     const uint32_t head_dim = norm->head_dim != 0 || x == NULL ? norm->head_dim : x->n_col;
     if (norm->kind == PM__NORM_RMS)
@@ -320,6 +320,7 @@ pm__t pm__build_attention(pm__graph *g, const pm__heads *h, const pm__attention_
                                      .scale = h->scale,
                                      .window = h->window,
                                      .bidirectional = h->bidirectional,
+                                     .chunked = h->chunked,
                                      .softcap = h->softcap,
                                      .max_alibi_bias = h->max_alibi_bias,
                                      .sinks = a->sinks};

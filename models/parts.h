@@ -18,6 +18,7 @@ typedef struct pm__norm {
     pm__norm_kind kind;
     float eps;
     uint32_t head_dim; /* columns that are normed together; 0: a whole row */
+    bool bare;         /* RMS, without a weight */
     pm__t weight, bias;
 } pm__norm;
 
@@ -27,7 +28,7 @@ pm__norm pm__load_norm(pm__model_def *def, pm__norm_kind kind, uint32_t n, const
 /* Without a weight where the file has none. */
 pm__norm pm__load_norm_or_none(pm__model_def *def, pm__norm_kind kind, uint32_t n, const char *fmt,
                                ...) PM__PRINTF(4, 5);
-/* x itself for a norm without a weight. */
+/* x itself for a norm without a weight that is not bare. */
 pm__t pm__build_norm(pm__graph *g, const char *name, pm__t x, const pm__norm *norm);
 
 /* ---- rotations ------------------------------------------------------------------------------- */
@@ -64,7 +65,7 @@ typedef struct pm__heads {
     float softcap, max_alibi_bias; /* 0: none */
     float clamp;                   /* of queries, keys and values; 0: none */
     uint32_t window;               /* 0: all positions before */
-    bool bidirectional;
+    bool bidirectional, chunked;
     pm__qk_norm qk_norm;
     bool norm_after_rotation;
     bool gated; /* attn_q has a gate behind each head, whose sigmoid the head's output is times */

@@ -5,7 +5,8 @@
  *         extra: sinks [n_head] or biases [buckets, n_head] f32
  *         sizes of heads even; query head h reads key head h / (n_head / n_head_kv)
  * grid    x: heads; y: rows
- * defines K_<TYPE>, V_<TYPE>, TIER_SUBGROUP, SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL
+ * defines K_<TYPE>, V_<TYPE>, TIER_SUBGROUP, SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL,
+ *         CHUNKED
  *         spec 0 WG_SIZE (at least 64, and at least the chunks of a head's values), 1 HEAD_DIM,
  *         2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX, 5 K_N_CHUNK, 6 K_N_SCALE, 7 V_N_CHUNK, 8 V_N_SCALE,
  *         9 HEAD_DIM_V, 10 WINDOW (0: none), 11 N_BUCKET   accum f32
@@ -117,6 +118,9 @@ void main() {
     uint end = mine_pos + 1, before = WINDOW - 1;
 #endif
     uint begin = WINDOW != 0 && mine_pos > before ? mine_pos - before : 0;
+#ifdef CHUNKED
+    begin = mine_pos - mine_pos % WINDOW;
+#endif
     uint table = rows[r].seq * ((N_CTX + PM_PAGE - 1) / PM_PAGE);
 
     /* Chunks that hold the head; it begins k_skip and v_skip elements into the first of them. */

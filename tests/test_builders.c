@@ -51,7 +51,8 @@ static void test_shapes(void **state) {
                      3 * N_HEAD);
     assert_int_equal(pm__concat(g, "c", f.x, f.x, N_HEAD)->n_col, 2 * N_COL);
     assert_int_equal(pm__concat_one(g, "c", f.x, f.column, N_HEAD)->n_col, N_COL + N_HEAD);
-    assert_int_equal(pm__temper(g, "t", f.x, &(pm__temper_desc){0.1f, 9})->n_col, N_COL);
+    assert_int_equal(
+        pm__temper(g, "t", f.x, &(pm__temper_desc){.scale = 0.1f, .original = 9})->n_col, N_COL);
     pm__t cache = pm__cache(g, "k", PM__TYPE_F32, HEAD_DIM);
     const pm__attention_desc desc = {
         .n_head = N_HEAD, .n_head_kv = 1, .head_dim = HEAD_DIM, .head_dim_v = 2};
@@ -96,10 +97,10 @@ static pm__t empty_clamp(fixture *f) {
     return pm__clamp(&f->g, "bad", f->x, 1, 0);
 }
 static pm__t temper_of_nothing(fixture *f) {
-    return pm__temper(&f->g, "bad", f->x, &(pm__temper_desc){1, 0});
+    return pm__temper(&f->g, "bad", f->x, &(pm__temper_desc){.scale = 1});
 }
 static pm__t temper_late(fixture *f) {
-    return pm__temper(&f->g, "bad", f->out, &(pm__temper_desc){1, 1});
+    return pm__temper(&f->g, "bad", f->out, &(pm__temper_desc){.scale = 1, .original = 1});
 }
 static pm__t slice_past(fixture *f) {
     return pm__slice(&f->g, "bad", f->x, &(pm__slice_desc){N_HEAD, HEAD_DIM, 2, 3});

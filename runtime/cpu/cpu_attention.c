@@ -124,6 +124,8 @@ static void find_range(view *head, const struct pm_step_row *row) {
     const bool both = head->node->params.attention.bidirectional;
     const uint32_t before = window == 0 ? UINT32_MAX : both ? window / 2 : window - 1;
     head->first = row->pos > before ? row->pos - before : 0;
+    if (head->node->params.attention.chunked)
+        head->first = row->pos - row->pos % window;
     head->last = row->pos;
     if (both)
         head->last = row->n_pos - 1 - row->pos > before ? row->pos + before : row->n_pos - 1;

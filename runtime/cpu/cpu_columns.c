@@ -122,8 +122,9 @@ void pm__cpu_temper(const pm__node *node, const pm__cpu_args *args, int n_thread
     (void)n_thread;
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
     const uint32_t n = node->out->n_col, original = node->params.temper.original;
+    const uint32_t ahead = node->params.temper.ahead;
     for (uint32_t r = 0; r < args->n_row; r++) {
-        const uint32_t turns = rows[r].pos / original;
+        const uint32_t turns = (rows[r].pos + ahead) / original;
         const double scale = 1 + (double)node->params.temper.scale * log1p(turns);
         const float *x = (const float *)args->in[0] + (size_t)r * n;
         float *y = (float *)args->out + (size_t)r * n;

@@ -110,7 +110,7 @@ typedef struct attention_case {
 /* What some models do beside that. */
 typedef struct attention_extra {
     uint32_t head_dim_v, window;
-    bool bidirectional, sinks, shared; /* shared: values are in the cache of keys */
+    bool bidirectional, chunked, sinks, shared; /* shared: values are in the cache of keys */
     float softcap, max_alibi_bias;
     uint32_t n_bucket;
 } attention_extra;
@@ -121,15 +121,15 @@ static pm__t value_cache(pm__check_case *c, const pm__attention_desc *desc, pm__
 }
 
 static void name_extra(const attention_extra *e, char *out, size_t n) {
-    snprintf(out, n, "%s%s%s/v%u/w%u/cap%g/alibi%g/b%u", e->bidirectional ? "/both" : "",
-             e->sinks ? "/sinks" : "", e->shared ? "/shared" : "", e->head_dim_v, e->window,
-             (double)e->softcap, (double)e->max_alibi_bias, e->n_bucket);
+    snprintf(out, n, "%s%s%s%s/v%u/w%u/cap%g/alibi%g/b%u", e->bidirectional ? "/both" : "",
+             e->chunked ? "/chunks" : "", e->sinks ? "/sinks" : "", e->shared ? "/shared" : "",
+             e->head_dim_v, e->window, (double)e->softcap, (double)e->max_alibi_bias, e->n_bucket);
 }
 
 static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_type,
                                  const attention_case *a, const attention_extra *e) {
     pm__check_case c;
-    char extra[64] = "";
+    char extra[96] = "";
     pm__case_init(&c, a->n_row, 1);
     c.limits.n_ctx = a->n_ctx;
     if (a->n_ctx >= PM__CASE_DEPTH)
@@ -147,6 +147,7 @@ static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_t
         desc.head_dim_v = e->head_dim_v != 0 ? e->head_dim_v : a->head_dim;
         desc.window = e->window;
         desc.bidirectional = e->bidirectional;
+        desc.chunked = e->chunked;
         desc.softcap = e->softcap;
         desc.max_alibi_bias = e->max_alibi_bias;
         if (e->sinks)
@@ -178,6 +179,7 @@ static void cases_attention_extras(pm__case_list *l, pm__type type) {
         {{32, 6, 2, 300, 299, 5, 1, true, false}, {.window = 70}, true},
         {{10, 3, 1, 97, 96, 33, 1, false, false}, {.window = 7}, false},
         {{32, 3, 3, 97, 5, 2, 1, false, false}, {.window = 1}, true},
+        {{32, 4, 2, 300, 299, 33, 1, true, false}, {.window = 45, .chunked = true}, true},
         {{64, 4, 2, 129, 100, 7, 1, true, false}, {.bidirectional = true}, true},
         {{18, 2, 1, 300, 200, 33, 1, false, false}, {.bidirectional = true, .window = 12}, false},
         {{32, 5, 1, 129, 128, 5, 30, true, false}, {.softcap = 5}, true},

@@ -117,7 +117,7 @@ static void case_temper(pm__case_list *l, int n_ctx, const shape *at) {
     columns_init(&c, at);
     c.limits.n_ctx = (uint32_t)n_ctx;
     c.last_pos = c.limits.n_ctx - 1;
-    const pm__temper_desc desc = {.scale = 0.1f, .original = 13};
+    const pm__temper_desc desc = {.scale = 0.1f, .original = 13, .ahead = 1};
     pm__temper(&c.graph, "temper", pm__case_activation(&c, "x", PM__ROWS_BATCH, at->n_col), &desc);
     pm__case_give(l, &c, "ctx%d/%u/rows%u", n_ctx, at->n_col, c.n_row);
 }

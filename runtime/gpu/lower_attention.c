@@ -123,6 +123,8 @@ static void define_shape(pm__draft *d) {
         pm__define(d, "ALIBI");
     if (node->params.attention.bidirectional)
         pm__define(d, "BIDIRECTIONAL");
+    if (node->params.attention.chunked)
+        pm__define(d, "CHUNKED");
     if (node->in[5] != NULL)
         pm__bind_option(d, node->in[5], "SINKS");
     if (node->in[6] != NULL)

@@ -118,6 +118,7 @@ pm_status pm__lower_temper(pm__draft *d) {
     const struct pm_push_temper words = {d->node->params.temper.scale};
     lower_columns(d);
     pm__spec(d, d->node->params.temper.original);
+    pm__spec(d, d->node->params.temper.ahead);
     pm__push(d, &words, sizeof words);
     return PM_OK;
 }

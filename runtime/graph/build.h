@@ -55,6 +55,7 @@ typedef struct pm__attention_desc {
     float scale;
     uint32_t head_dim_v;  /* of values; 0: as keys */
     uint32_t window;      /* a row sees the last so many positions, itself included; 0: all */
+    bool chunked;         /* the window does not slide: a row sees those of its own, up to itself */
     bool bidirectional;   /* also those after it, up to the last of the step; window: half of it on
                             either side */
     float softcap;        /* scores: cap * tanh(score / cap); 0: none */
@@ -83,8 +84,9 @@ pm__t pm__mul(pm__graph *g, const char *name, pm__t a, pm__t b);
 typedef struct pm__temper_desc {
     float scale;
     uint32_t original;
+    uint32_t ahead; /* positions count from it */
 } pm__temper_desc;
-/* y = x * (1 + scale * ln(floor(position / original) + 1)) */
+/* y = x * (1 + scale * ln(floor((position + ahead) / original) + 1)) */
 pm__t pm__temper(pm__graph *g, const char *name, pm__t x, const pm__temper_desc *desc);
 
 typedef struct pm__slice_desc {

@@ -105,6 +105,9 @@ static bool caches_fit(pm__graph *g, const char *name, const pm__node *node, uin
 }
 
 static bool extras_fit(pm__graph *g, const char *name, const pm__attention_desc *d) {
+    if (d->chunked && (d->window == 0 || d->bidirectional))
+        return pm__build_fail(g, name, "chunks of %u positions%s", d->window,
+                              d->bidirectional ? " in both directions" : "");
     if (d->sinks != NULL && !pm__build_is_weight(g, name, d->sinks, 1, d->n_head))
         return false;
     if (d->rel_bias != NULL && !pm__build_is_weight(g, name, d->rel_bias, 0, d->n_head))
@@ -136,6 +139,7 @@ pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
     node.params.attention.scale = desc->scale;
     node.params.attention.window = desc->window;
     node.params.attention.bidirectional = desc->bidirectional;
+    node.params.attention.chunked = desc->chunked;
     node.params.attention.softcap = desc->softcap;
     node.params.attention.max_alibi_bias = desc->max_alibi_bias;
     if (!caches_fit(g, name, &node, desc->n_head_kv))

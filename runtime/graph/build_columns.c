@@ -80,6 +80,7 @@ pm__t pm__temper(pm__graph *g, const char *name, pm__t x, const pm__temper_desc 
         .op = PM__OP_TEMPER, .name = name, .in = {x, pm__build_step(g, PM__STEP_ROWS)}};
     node.params.temper.scale = desc->scale;
     node.params.temper.original = desc->original;
+    node.params.temper.ahead = desc->ahead;
     return pm__build_node(g, &node, x->rows, x->n_col);
 }
 

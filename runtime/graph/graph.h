@@ -114,7 +114,7 @@ typedef union pm__op_params {
         uint32_t n_head, n_head_kv, head_dim, head_dim_v;
         float scale;
         uint32_t window; /* 0: none */
-        bool bidirectional;
+        bool bidirectional, chunked;
         float softcap, max_alibi_bias; /* 0: none */
     } attention;
     struct {
@@ -126,7 +126,7 @@ typedef union pm__op_params {
     } glu;
     struct {
         float scale;
-        uint32_t original;
+        uint32_t original, ahead;
     } temper;
     struct {
         uint32_t n_group, stride, first, n;
