@@ -137,6 +137,9 @@ typedef struct pm_model_desc {
      * safetensors and a tokenizer, as models are published on Hugging Face. */
     const char *path;
     bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
+    /* Metadata, and whether all the rest could be used: what stands in the way is no failure but
+     * pm_model_info.fault. No session possible. */
+    bool info_only;
     bool no_weights; /* all but placing the weights: for pm_session_plan */
     /* A session that is to follow: OUT_OF_MEMORY before a weight is read if the two do not fit. */
     const struct pm_session_desc *session;
@@ -144,7 +147,7 @@ typedef struct pm_model_desc {
     void *user;
 } pm_model_desc;
 
-/* device  may be NULL with vocab_only
+/* device  may be NULL with vocab_only or info_only
  * errors  BAD_FILE, UNSUPPORTED (names the key or tensor), OUT_OF_MEMORY, DEVICE_LOST, CANCELLED */
 PM_API pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out);
 PM_API void pm_model_close(pm_model *model);
@@ -164,9 +167,11 @@ typedef struct pm_model_info {
     /* What that is, such as "byte-level BPE", and the pre-tokenizer it uses; "" if there is none. */
     const char *tokenizer_kind, *pre_tokenizer;
     const char *chat_template; /* text of the default one, or NULL */
-    const char *container;     /* "GGUF", "Hugging Face folder" */
-    uint32_t version;          /* of a GGUF file */
-    uint32_t n_file;           /* of which the model is made */
+    /* With info_only: why it cannot be used, naming key or tensor; "" if it can be. */
+    const char *fault;
+    const char *container; /* "GGUF", "Hugging Face folder" */
+    uint32_t version;      /* of a GGUF file */
+    uint32_t n_file;       /* of which the model is made */
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
     uint32_t n_ctx_train, n_vocab, n_embd, n_layer;
     int32_t bos, eos, eot; /* -1: none */

@@ -73,6 +73,53 @@ def test_types():
     check(result.code == BAD_FILE and "give the folder" in result.err, "a file of it", result)
 
 
+def test_templates():
+    folder, _, _ = folder_of("qwen2")
+    named = [
+        {"name": "default", "template": "{{ 'D' }}"},
+        {"name": "tool_use", "template": "{{ 'T' }}"},
+    ]
+    write_json(folder, "tokenizer_config.json", {"chat_template": named})
+
+    def templates():
+        keys = json.loads(pumice("info", "--json", "-m", folder).out)["keys"]
+        prefix = "tokenizer.chat_template"
+        return {key[len(prefix) :]: text for key, text in keys.items() if key.startswith(prefix)}
+
+    check(templates() == {"": "\"{{ 'D' }}\"", ".tool_use": "\"{{ 'T' }}\""}, templates())
+    path = os.path.join(folder, "chat_template.jinja")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("{{ 'F' }}")
+    check(templates() == {"": "\"{{ 'F' }}\"", ".tool_use": "\"{{ 'T' }}\""}, templates())
+    os.remove(path)
+    write_json(folder, "tokenizer_config.json", {"chat_template": named[1:] * 2})
+    result = pumice("info", "-m", folder)
+    check(result.code == BAD_FILE and "is there twice" in result.err, "two of a name", result)
+
+
+def test_info():
+    def shown(*parts):
+        model = need(os.path.join(SHARED, *parts))
+        result = pumice("info", "--json", "-m", model)
+        check(result.code == OK, model, result)
+        return json.loads(result.out)
+
+    folder = shown("models", "real", "stories260K-hf")
+    check(folder["usable"] and folder["container"] == "Hugging Face folder", folder["why"])
+    check(folder["version"] == 0 and folder["n_file"] == 1, "no version of GGUF")
+    for name, word in (
+        ("gguf-model-head-count-7.gguf", "llama.attention.head_count"),
+        ("gguf-model-bos-out-of-range.gguf", "tokenizer.ggml.bos_token_id"),
+        ("gguf-model-embd-65-shape-mismatch.gguf", "llama.embedding_length, 65"),
+    ):
+        damaged = shown("models", "malformed", name)
+        check(not damaged["usable"] and word in damaged["why"], f"{name}: {damaged['why']}")
+    bare = shown("models", "vocab", "ggml-vocab-gpt-2.gguf")
+    check("only a vocabulary" in bare["why"] and bare["n_vocab"] > 50000, bare["why"])
+    text = pumice("info", "-m", os.path.join(SHARED, "models", "real", "stories260K-f16.gguf"))
+    check(re.search(rb"^can be used +yes$", text.out, re.M), "in words", text)
+
+
 # ---- folders made here ---------------------------------------------------------------------------
 
 USUAL = {

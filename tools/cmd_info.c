@@ -57,6 +57,9 @@ static int print_json(const pm_model *model, bool with_tensors) {
     cJSON *document = cJSON_CreateObject();
     add_text(document, "architecture", info->architecture);
     add_text(document, "name", info->name);
+    cJSON_AddBoolToObject(document, "usable", info->fault[0] == '\0');
+    add_text(document, "why", info->fault);
+    add_text(document, "container", info->container);
     add_text(document, "tokenizer", info->tokenizer);
     add_text(document, "tokenizer_kind", info->tokenizer_kind);
     add_text(document, "pre_tokenizer", info->pre_tokenizer);
@@ -65,6 +68,7 @@ static int print_json(const pm_model *model, bool with_tensors) {
         const char *name;
         double value;
     } numbers[] = {{"version", info->version},
+                   {"n_file", info->n_file},
                    {"file_bytes", (double)info->file_bytes},
                    {"n_parameter", (double)info->n_parameter},
                    {"n_tensor", (double)info->n_tensor},
@@ -120,16 +124,34 @@ static void print_value(const char *name, const char *value) {
     printf("%-40s %s\n", name, plain);
 }
 
+static void print_file(const pm_model_info *info) {
+    printf("%-40s %s", "file", info->container);
+    if (info->version > 0)
+        printf(" version %" PRIu32, info->version);
+    if (info->n_file > 1)
+        printf(" in %" PRIu32 " files", info->n_file);
+    printf(", %s, %" PRIu64 " parameters in %" PRIu64 " tensors\n",
+           pm__report_bytes(info->file_bytes), info->n_parameter, info->n_tensor);
+}
+
+/* The sentence names what is in the file, and is plain. */
+static void print_use(const pm_model_info *info) {
+    const char *why = info->fault[0]  ? info->fault
+                      : info->encoder ? "yes, for embeddings: it reads texts and writes none"
+                                      : "yes";
+    printf("%-40s %s%s\n", "can be used", info->fault[0] ? "no: " : "", why);
+}
+
 static void print_text(const pm_model *model, bool with_tensors) {
     const pm_model_info *info = pm_model_get_info(model);
     print_value("architecture", info->architecture[0] ? info->architecture : "(none)");
     print_value("name", info->name);
+    print_use(info);
     print_value("tokenizer", info->tokenizer[0] ? info->tokenizer : "(none)");
     print_value("kind of tokenizer", info->tokenizer_kind);
     print_value("pre-tokenizer", info->pre_tokenizer[0] ? info->pre_tokenizer : "(none)");
     print_value("chat template", info->chat_template ? "yes" : "no");
-    printf("%-40s version %" PRIu32 ", %s, %" PRIu64 " parameters in %" PRIu64 " tensors\n", "file",
-           info->version, pm__report_bytes(info->file_bytes), info->n_parameter, info->n_tensor);
+    print_file(info);
     printf("%-40s context %" PRIu32 ", vocabulary %" PRIu32 ", width %" PRIu32 ", layers %" PRIu32
            "\n",
            "sizes", info->n_ctx_train, info->n_vocab, info->n_embd, info->n_layer);
@@ -152,7 +174,7 @@ static void print_text(const pm_model *model, bool with_tensors) {
 
 static int info(pm__options *options) {
     pm__cli cli = {0};
-    int code = pm__cli_open(&cli, options, PM__NEED_VOCAB);
+    int code = pm__cli_open(&cli, options, PM__NEED_INFO);
     if (code == 0 && options->json)
         code = print_json(cli.model, options->tensors);
     else if (code == 0)

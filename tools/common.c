@@ -91,6 +91,7 @@ static int open_model(pm__cli *cli, pm__cli_need need) {
     pm__progress progress = {0};
     const pm_session_desc session = pm__cli_session_desc(cli->options);
     const pm_model_desc desc = {.path = cli->model_path,
+                                .info_only = need == PM__NEED_INFO,
                                 .vocab_only = need == PM__NEED_VOCAB,
                                 .no_weights = need == PM__NEED_PLAN,
                                 .session = need == PM__NEED_SESSION ? &session : NULL,
@@ -129,7 +130,7 @@ static int interrupted(void) {
 
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
     cli->options = options;
-    if (need != PM__NEED_VOCAB) {
+    if (need != PM__NEED_VOCAB && need != PM__NEED_INFO) {
         PM__CHECK(pm__cli_open_device(cli, options));
         pm__report_device(pm_device_get_info(cli->device));
         PM__CHECK(interrupted());

@@ -45,6 +45,7 @@ typedef struct pm__cli {
 } pm__cli;
 
 typedef enum pm__cli_need {
+    PM__NEED_INFO,   /* metadata, whether or not the model can be used; no device */
     PM__NEED_VOCAB,  /* metadata and tokenizer, no device */
     PM__NEED_DEVICE, /* a device alone */
     PM__NEED_PLAN,   /* a device and a model without weights */

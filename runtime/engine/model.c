@@ -44,6 +44,8 @@ static uint64_t count_parameters(const pm__gguf *gguf) {
 static pm_status read_info(pm_model *model) {
     pm_model_info *info = &model->info;
     const pm__gguf *gguf = &model->source.gguf;
+    info->fault = info->tokenizer_kind = info->pre_tokenizer = "";
+    info->bos = info->eos = info->eot = -1;
     PM_TRY(read_string(model, "general.architecture", "", &info->architecture));
     PM_TRY(read_string(model, "general.name", "", &info->name));
     PM_TRY(read_string(model, "tokenizer.ggml.model", "", &info->tokenizer));
@@ -126,9 +128,32 @@ static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {
     return status;
 }
 
+/* Keeps the sentence of what stands in the way. */
+static pm_status keep_fault(pm_model *model, pm_status status) {
+    if (status != PM_BAD_FILE && status != PM_UNSUPPORTED)
+        return status;
+    if (model->info.fault[0] == '\0')
+        model->info.fault =
+            pm__arena_string(&model->arena, pm_last_error(), strlen(pm_last_error()));
+    return model->info.fault != NULL ? PM_OK : PM_OUT_OF_MEMORY;
+}
+
+static pm_status look_at(pm_model *model) {
+    const pm_status status = read_vocabulary(model);
+    PM_TRY(keep_fault(model, status));
+    if (status != PM_OK)
+        return PM_OK;
+    if (model->source.gguf.n_tensor > 0)
+        return keep_fault(model, read_architecture(model));
+    model->info.fault = "model: there are no tensors, only a vocabulary";
+    return PM_OK;
+}
+
 static pm_status load(pm_model *model, const pm_model_desc *desc) {
     PM_TRY(pm__source_init(&model->source, desc->path));
     PM_TRY(read_info(model));
+    if (desc->info_only)
+        return look_at(model);
     PM_TRY(read_vocabulary(model));
     if (desc->vocab_only)
         return PM_OK;
@@ -141,8 +166,9 @@ static pm_status load(pm_model *model, const pm_model_desc *desc) {
 pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out) {
     if (desc == NULL || desc->path == NULL)
         return pm__fail(PM_ARGUMENT, "model: no path given");
-    if (device == NULL && !desc->vocab_only)
-        return pm__fail(PM_ARGUMENT, "model: no device given; only vocab_only works without one");
+    if (device == NULL && !desc->vocab_only && !desc->info_only)
+        return pm__fail(PM_ARGUMENT, "model: no device given; only vocab_only and info_only work "
+                                     "without one");
     pm_model *model = calloc(1, sizeof *model);
     if (model == NULL)
         return pm__fail_memory("model", sizeof *model);

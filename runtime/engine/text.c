@@ -20,9 +20,17 @@ static pm_status give(const pm__ids *list, int32_t *ids, size_t capacity, size_t
     return PM_OK;
 }
 
+/* With info_only there may be none. */
+static pm_status check_tokenizer(const pm_model *model) {
+    return model->tokenizer != NULL ? PM_OK
+                                    : pm__fail(PM_ARGUMENT, "model: it was opened with info_only, "
+                                                            "and has no tokenizer");
+}
+
 pm_status pm_tokenize(const pm_model *model, const pm_tokenize_desc *desc, int32_t *ids,
                       size_t capacity, size_t *n_id) {
     pm__ids list = {0};
+    PM_TRY(check_tokenizer(model));
     pm_status status =
         pm__tokenizer_encode(model->tokenizer, desc->text != NULL ? desc->text : "", desc->n_byte,
                              desc->add_special, desc->parse_special, &list);
@@ -112,6 +120,7 @@ static pm_status render(const pm_model *model, const pm_chat_desc *desc, pm__jin
         return pm__fail(PM_ARGUMENT, "chat: '%.40s' is no time such as 2026-01-31T09:30:00",
                         desc->now);
     if (model != NULL) {
+        PM_TRY(check_tokenizer(model));
         const pm__tokenizer *tokenizer = model->tokenizer;
         in.bos = pm__tokenizer_piece(tokenizer, pm__tokenizer_bos(tokenizer), true);
         in.eos = pm__tokenizer_piece(tokenizer, pm__tokenizer_eos(tokenizer), true);

@@ -184,7 +184,7 @@ static pm_status find_arch(pm__model_def *def) {
     pm__span name;
     if (key == NULL || !pm__gguf_string(key, &name))
         return pm__fail(PM_BAD_FILE, "model: the file does not name its general.architecture");
-    char known[256] = "";
+    char known[768] = "";
     size_t used = 0;
     for (size_t i = 0; i < PM__COUNT(archs); i++) {
         if (strlen(archs[i]->name) == name.size &&

@@ -202,33 +202,45 @@ static void add_keys(pm__hf *hf, pm__hf_vocab *vocab) {
         pm__keys_bool(keys, "tokenizer.ggml.add_space_prefix", vocab->adds_space);
 }
 
-/* A text, or a list of named ones, of which the default is meant. */
-static const char *listed_template(const cJSON *value) {
+/* The key of a template: that of the default has no name behind it. */
+static void add_named(pm__hf *hf, const char *name, pm__span text) {
+    char key[128];
+    const int n = strcmp(name, "default") == 0
+                      ? snprintf(key, sizeof key, "tokenizer.chat_template")
+                      : snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);
+    if (n > 0 && (size_t)n < sizeof key)
+        pm__keys_span(&hf->keys, key, text);
+}
+
+static pm_status add_file(pm__hf *hf, const char *path) {
+    pm__file_map map;
+    PM_TRY(pm__file_map_init(&map, path));
+    add_named(hf, "default", (pm__span){map.data != NULL ? (const char *)map.data : "", map.size});
+    pm__file_map_finish(&map);
+    return PM_OK;
+}
+
+static pm__span span_of(const cJSON *text) {
+    return (pm__span){text->valuestring, strlen(text->valuestring)};
+}
+
+/* chat_template is a text, or a list of named ones; a file of its own stands for the default. */
+static pm_status add_templates(pm__hf *hf) {
+    char path[PM__HF_MOST_PATH];
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(hf->tokenizer_config, "chat_template");
     const cJSON *entry;
-    if (cJSON_IsString(value))
-        return value->valuestring;
+    const bool has_file = pm__hf_path(hf, "chat_template.jinja", path) && access(path, F_OK) == 0;
+    if (has_file)
+        PM_TRY(add_file(hf, path));
+    else if (cJSON_IsString(value))
+        add_named(hf, "default", span_of(value));
     cJSON_ArrayForEach(entry, value) {
         const cJSON *name = cJSON_GetObjectItemCaseSensitive(entry, "name");
         const cJSON *text = cJSON_GetObjectItemCaseSensitive(entry, "template");
         if (cJSON_IsString(name) && cJSON_IsString(text) &&
-            strcmp(name->valuestring, "default") == 0)
-            return text->valuestring;
+            !(has_file && strcmp(name->valuestring, "default") == 0))
+            add_named(hf, name->valuestring, span_of(text));
     }
-    return NULL;
-}
-
-static pm_status add_template(pm__hf *hf) {
-    char path[PM__HF_MOST_PATH];
-    const char *text =
-        listed_template(cJSON_GetObjectItemCaseSensitive(hf->tokenizer_config, "chat_template"));
-    if (pm__hf_path(hf, "chat_template.jinja", path) && access(path, F_OK) == 0) {
-        pm__file_map map;
-        PM_TRY(pm__file_map_init(&map, path));
-        pm__keys_span(&hf->keys, "tokenizer.chat_template",
-                      (pm__span){map.data != NULL ? (const char *)map.data : "", map.size});
-        pm__file_map_finish(&map);
-    } else if (text != NULL)
-        pm__keys_text(&hf->keys, "tokenizer.chat_template", text);
     return PM_OK;
 }
 
@@ -263,7 +275,7 @@ static pm_status read_all(pm__hf *hf, tokenizer_files *files) {
     PM_TRY(fill(&files->vocab, n_row));
     add_keys(hf, &files->vocab);
     PM_TRY(hf->keys.status);
-    return add_template(hf);
+    return add_templates(hf);
 }
 
 pm_status pm__hf_tokenizer(pm__hf *hf) {
