@@ -90,6 +90,7 @@ static void write_spm(pm__writer *out, int32_t marker_kind) {
     pm__write_i32s(out, KEY("token_type"), kinds, N_SPM);
     pm__write_f32s(out, KEY("scores"), scores, N_SPM);
     pm__write_text(out, "tokenizer.chat_template", chatml);
+    pm__write_text(out, "tokenizer.chat_template.tool_use", "{{ tools[0] }}|{{ bos_token }}");
 }
 
 /* Control, user-defined or normal: the markers of turns cannot be typed whatever the file says. */
@@ -305,14 +306,12 @@ static void pieces_at_the_border(void **state) {
 
 /* ---- the public call ------------------------------------------------------------------------- */
 
-static void the_public_call_counts_and_fills(void **state) {
-    (void)state;
-    pm__vocabulary spm;
-    open_written(&spm, PM__PIECE_CONTROL);
+/* The vocabulary as a file that is opened; unlinked at once. */
+static pm_model *open_model(const pm__vocabulary *spm) {
     char path[] = "/tmp/pumice-chat-XXXXXX";
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, spm.written.data, spm.written.size), spm.written.size);
+    assert_int_equal(write(fd, spm->written.data, spm->written.size), spm->written.size);
     close(fd);
     const pm_model_desc desc = {.path = path, .vocab_only = true};
     pm_model *model = NULL;
@@ -320,6 +319,14 @@ static void the_public_call_counts_and_fills(void **state) {
     unlink(path);
     if (status != PM_OK)
         fail_msg("%s", pm_last_error());
+    return model;
+}
+
+static void the_public_call_counts_and_fills(void **state) {
+    (void)state;
+    pm__vocabulary spm;
+    open_written(&spm, PM__PIECE_CONTROL);
+    pm_model *model = open_model(&spm);
     const pm_message messages[] = {{.role = "user", .content = "Hi" OBEY},
                                    {.role = "assistant", .content = "no"}};
     pm__ids want = expected(spm.tokenizer, messages, 2);
@@ -348,6 +355,48 @@ static void the_public_call_counts_and_fills(void **state) {
     pm__vocabulary_close(&spm);
 }
 
+static void expect_text(const pm_model *model, const pm_chat_desc *chat, const char *want) {
+    char *text = NULL;
+    size_t n = 0;
+    if (pm_chat_render(model, chat, &text, &n) != PM_OK)
+        fail_msg("%s", pm_last_error());
+    assert_string_equal(text, want);
+    assert_int_equal(n, strlen(want));
+    pm_text_free(text);
+}
+
+static void templates_are_chosen_by_tools_and_name(void **state) {
+    (void)state;
+    static const char tools[] = "{\"tools\": [\"T\"]}";
+    const pm_message hi = {.role = "user", .content = "Hi"};
+    pm__vocabulary spm;
+    open_written(&spm, PM__PIECE_CONTROL);
+    pm_model *model = open_model(&spm);
+    pm_chat_desc chat = {.messages = &hi, .n_message = 1};
+    expect_text(model, &chat, "<|im_start|>user\nHi<|im_end|>\n");
+    chat.variables = tools;
+    expect_text(model, &chat, "T|<s>");
+    chat.template_name = "chatml";
+    expect_text(model, &chat, "<|im_start|>user\nHi<|im_end|>\n");
+    chat.template_name = "tool_use";
+    expect_text(model, &chat, "T|<s>");
+    chat.chat_template = "{{ strftime_now('%Y') }}{{ eos_token }}";
+    chat.now = "2026-01-31T09:30:00";
+    expect_text(model, &chat, "2026</s>");
+    expect_text(NULL, &chat, "2026");
+    chat.now = "noon";
+    char *text = NULL;
+    size_t n = 0;
+    assert_int_equal(pm_chat_render(model, &chat, &text, &n), PM_ARGUMENT);
+    chat = (pm_chat_desc){.messages = &hi, .n_message = 1, .template_name = "none such"};
+    assert_int_equal(pm_chat_render(model, &chat, &text, &n), PM_ARGUMENT);
+    assert_non_null(strstr(pm_last_error(), "chatml, "));
+    chat.template_name = NULL;
+    assert_int_equal(pm_chat_render(NULL, &chat, &text, &n), PM_UNSUPPORTED);
+    pm_model_close(model);
+    pm__vocabulary_close(&spm);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(honest_texts_give_the_ids_of_one_text),
@@ -355,6 +404,7 @@ int main(void) {
         cmocka_unit_test(one_byte_of_data_is_enough),
         cmocka_unit_test(pieces_at_the_border),
         cmocka_unit_test(the_public_call_counts_and_fills),
+        cmocka_unit_test(templates_are_chosen_by_tools_and_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
