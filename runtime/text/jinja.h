@@ -32,7 +32,7 @@ void pm__jinja_destroy(pm__jinja *jinja);
 
 /* Zero: the default of the field. */
 typedef struct pm__jinja_limits {
-    uint64_t n_step;     /* nodes run and, 64 to a step, bytes looked at; 20 million */
+    uint64_t n_step;     /* nodes run and, 16 to a step, bytes looked at; 20 million */
     uint32_t depth;      /* of nested expressions, statements, calls and values; 800 */
     size_t output_bytes; /* 32 MiB */
     size_t memory_bytes; /* 256 MiB */

@@ -13,7 +13,7 @@ static pm_status eval_variable(pm__j_env *env, const pm__j_node *node, pm__j_val
     for (const pm__j_scope *scope = env->scope; scope != NULL && found == NULL;
          scope = scope->parent, n_scope++)
         found = pm__j_get(env, &scope->names, name);
-    PM_TRY(pm__j_step(env, 16 * n_scope));
+    PM_TRY(pm__j_step(env, n_scope * (16 + node->name->n)));
     if (found == NULL)
         found = pm__j_get(env, &env->variables, name);
     const pm__j_row *global = found == NULL ? pm__j_find_global(node->name) : NULL;
@@ -79,7 +79,7 @@ pm_status pm__j_attribute(pm__j_env *env, pm__j_value value, const pm__j_string 
         return PM_OK;
     const pm__j_value *item = NULL;
     if (value.kind == PM__J_DICT || value.kind == PM__J_NAMESPACE)
-        item = pm__j_get(env, value.u.dict, pm__j_text(name));
+        PM_TRY(pm__j_look_up(env, value.u.dict, pm__j_text(name), &item));
     *out = item != NULL ? *item : pm__j_undefined(value.kind, name);
     return PM_OK;
 }
@@ -113,7 +113,8 @@ pm_status pm__j_item(pm__j_env *env, pm__j_value value, pm__j_value key, pm__j_v
         return pm__j_fail_undefined(env, value);
     const bool is_index = key.kind == PM__J_INT || key.kind == PM__J_BOOL;
     if (value.kind == PM__J_DICT) {
-        const pm__j_value *found = pm__j_get(env, value.u.dict, key);
+        const pm__j_value *found;
+        PM_TRY(pm__j_look_up(env, value.u.dict, key, &found));
         if (found != NULL) {
             *out = *found;
             return PM_OK;

@@ -394,7 +394,9 @@ pm_status pm__j_filter_unique(pm__j_call *call) {
     PM_TRY(pm__j_new_dict(call->env, &seen));
     PM_TRY(new_list(call, PM__J_GENERATOR));
     for (size_t i = 0; i < n; i++) {
-        if (pm__j_get(call->env, seen.u.dict, all[i].key) != NULL)
+        const pm__j_value *found;
+        PM_TRY(pm__j_look_up(call->env, seen.u.dict, all[i].key, &found));
+        if (found != NULL)
             continue;
         PM_TRY(pm__j_put(call->env, seen.u.dict, all[i].key, pm__j_none()));
         PM_TRY(push(call, all[i].item));

@@ -11,6 +11,7 @@
 #include "../base/utf8.h"
 
 enum { MOST_WIDTH = 10000, MOST_PRECISION = 100, NUMBER_SIZE = 512 };
+enum { FIELD_COST = 4096 }; /* as bytes looked at: a float has many digits */
 
 /* What stands between % or : and the letter. */
 typedef struct spec {
@@ -195,7 +196,8 @@ static pm_status read_key(percent *p, pm__j_value *out, bool *named) {
         return pm__j_fail(p->env, "%%(name) needs a dict");
     pm__j_value key;
     PM_TRY(pm__j_part(p->env, p->format, p->at + 1, (size_t)(close - data), &key));
-    const pm__j_value *found = pm__j_get(p->env, p->values.u.dict, key);
+    const pm__j_value *found;
+    PM_TRY(pm__j_look_up(p->env, p->values.u.dict, key, &found));
     if (found == NULL)
         return pm__j_fail(p->env, "%%(name) of a name that is not in the dict");
     *out = *found;
@@ -271,6 +273,7 @@ pm_status pm__j_percent(pm__j_env *env, const pm__j_string *format, pm__j_value 
         spec how = {.width = -1, .precision = -1};
         pm__j_value one;
         bool named;
+        PM_TRY(pm__j_step(env, FIELD_COST));
         PM_TRY(read_key(&p, &one, &named));
         PM_TRY(read_spec(&p, &how));
         if (how.letter == '%') {
@@ -430,6 +433,7 @@ static pm_status add_field(braces *b, const char *at, const char *end) {
     if (rest < end)
         PM_TRY(parse_spec(env, rest + 1, end, &how));
     pm__j_value value;
+    PM_TRY(pm__j_step(env, FIELD_COST + 16 * b->call->n_named));
     PM_TRY(field_value(b, at, name_end, &value));
     return write_field(b, how, conversion, value);
 }

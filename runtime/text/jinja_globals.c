@@ -205,6 +205,7 @@ pm_status pm__j_strftime(pm__j_env *env, const pm__j_string *format, pm__j_value
             continue;
         const size_t minus = format->data[at + 1] == '-' && at + 2 < format->n;
         const int n = directive(&env->now, format->data[at + 1 + minus], text, sizeof text);
+        PM_TRY(pm__j_step(env, sizeof text));
         if (n > 0) {
             PM_TRY(pm__j_add_part(env, &made, format, plain, at));
             PM_TRY(pm__j_add_word(env, &made, minus ? without_zero(text) : text));

@@ -565,7 +565,8 @@ pm_status pm__j_method_format(pm__j_call *call) {
 /* ---- dicts and lists ------------------------------------------------------------------------- */
 
 pm_status pm__j_method_get(pm__j_call *call) {
-    const pm__j_value *found = pm__j_get(call->env, call->self.u.dict, call->a[0]);
+    const pm__j_value *found;
+    PM_TRY(pm__j_look_up(call->env, call->self.u.dict, call->a[0], &found));
     call->out = found != NULL                      ? *found
                 : call->a[1].kind == PM__J_MISSING ? pm__j_none()
                                                    : call->a[1];

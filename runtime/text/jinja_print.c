@@ -58,7 +58,9 @@ void pm__j_float_text(double value, char out[PM__J_FLOAT_SIZE]) {
 }
 
 static pm_status add_number(pm__j_env *env, pm__j_builder *out, pm__j_value value) {
+    enum { FLOAT_COST = 2048 }; /* as bytes looked at */
     char text[PM__J_FLOAT_SIZE];
+    PM_TRY(pm__j_step(env, value.kind == PM__J_FLOAT ? FLOAT_COST : 0));
     if (value.kind == PM__J_FLOAT)
         pm__j_float_text(value.u.real, text);
     else
@@ -121,6 +123,7 @@ typedef struct quoting {
 static pm_status add_quoted(pm__j_env *env, pm__j_builder *out, const pm__j_string *text,
                             const quoting *how) {
     size_t hint = 0, plain = 0, at = 0;
+    PM_TRY(pm__j_step(env, 2 * text->n));
     PM_TRY(pm__j_add_bytes(env, out, &how->quote, 1, false));
     while (at < text->n) {
         char escape[16];

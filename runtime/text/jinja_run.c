@@ -246,6 +246,7 @@ static pm_status set_others(pm__j_call *call, const pm__j_macro *macro, size_t n
     for (size_t i = 0; i < call->n_named; i++) {
         const pm__j_parameter *at = macro->node->parameters;
         const pm__j_string *name = call->named[i].name;
+        PM_TRY(pm__j_step(env, 16 * n_parameter));
         while (at != NULL &&
                (at->name->n != name->n || memcmp(at->name->data, name->data, name->n) != 0))
             at = at->next;
@@ -264,6 +265,7 @@ static pm_status set_parameters(pm__j_call *call, const pm__j_macro *macro) {
     size_t i = 0;
     for (const pm__j_parameter *at = macro->node->parameters; at != NULL; at = at->next, i++) {
         const pm__j_named *named = find_named(call, at->name);
+        PM_TRY(pm__j_step(env, 16 * call->n_named));
         pm__j_value value = pm__j_undefined(PM__J_MISSING, at->name);
         if (i < call->n)
             value = call->items[i];

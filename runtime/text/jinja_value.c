@@ -47,8 +47,10 @@ pm_status pm__j_fail_undefined(const pm__j_env *env, pm__j_value value) {
                       n, name->data);
 }
 
+enum { BYTES_OF_STEP = 16 };
+
 pm_status pm__j_step(pm__j_env *env, size_t n_byte) {
-    env->n_step += 1 + n_byte / 64;
+    env->n_step += 1 + n_byte / BYTES_OF_STEP;
     if (env->n_step > env->limits.n_step)
         return pm__j_fail(env, "it has not ended after %llu steps",
                           (unsigned long long)env->limits.n_step);
@@ -199,10 +201,16 @@ pm_status pm__j_new_dict(pm__j_env *env, pm__j_value *out) {
     return PM_OK;
 }
 
+/* What is looked at to find a key. */
+static size_t key_bytes(pm__j_value key) {
+    return key.kind == PM__J_STRING ? key.u.string->n : 0;
+}
+
 pm_status pm__j_put(pm__j_env *env, pm__j_dict *dict, pm__j_value key, pm__j_value value) {
     if (!can_be_key(key))
         return pm__j_fail(env, "a %s cannot be a key", pm__j_type_name(key));
     uint64_t code = 0;
+    PM_TRY(pm__j_step(env, key_bytes(key)));
     pm__j_entry *entry = find_entry(env, dict, key, &code);
     if (entry != NULL) {
         entry->value = value;
@@ -229,6 +237,12 @@ const pm__j_value *pm__j_get(const pm__j_env *env, const pm__j_dict *dict, pm__j
     uint64_t code;
     const pm__j_entry *entry = find_entry(env, dict, key, &code);
     return entry != NULL ? &entry->value : NULL;
+}
+
+pm_status pm__j_look_up(pm__j_env *env, const pm__j_dict *dict, pm__j_value key,
+                        const pm__j_value **out) {
+    *out = pm__j_get(env, dict, key);
+    return pm__j_step(env, key_bytes(key));
 }
 
 const pm__j_value *pm__j_get_name(const pm__j_env *env, const pm__j_dict *dict, const char *name) {
@@ -333,7 +347,8 @@ static pm_status equal_lists(pm__j_env *env, const pm__j_list *a, const pm__j_li
 static pm_status equal_dicts(pm__j_env *env, const pm__j_dict *a, const pm__j_dict *b, bool *out) {
     *out = a->n == b->n;
     for (size_t i = 0; *out && i < a->n; i++) {
-        const pm__j_value *other = pm__j_get(env, b, a->entries[i].key);
+        const pm__j_value *other;
+        PM_TRY(pm__j_look_up(env, b, a->entries[i].key, &other));
         *out = other != NULL;
         if (other != NULL)
             PM_TRY(pm__j_equal(env, a->entries[i].value, *other, out));
@@ -425,7 +440,9 @@ pm_status pm__j_contains(pm__j_env *env, pm__j_value set, pm__j_value item, bool
         return PM_OK;
     }
     if (set.kind == PM__J_DICT) {
-        *out = pm__j_get(env, set.u.dict, item) != NULL;
+        const pm__j_value *found;
+        PM_TRY(pm__j_look_up(env, set.u.dict, item, &found));
+        *out = found != NULL;
         return PM_OK;
     }
     pm__j_list items;

@@ -178,6 +178,9 @@ pm_status pm__j_put(pm__j_env *env, pm__j_dict *dict, pm__j_value key, pm__j_val
 pm_status pm__j_put_name(pm__j_env *env, pm__j_dict *dict, const char *name, pm__j_value value);
 /* NULL: not there. */
 const pm__j_value *pm__j_get(const pm__j_env *env, const pm__j_dict *dict, pm__j_value key);
+/* The same, as a step of the template. */
+pm_status pm__j_look_up(pm__j_env *env, const pm__j_dict *dict, pm__j_value key,
+                        const pm__j_value **out);
 const pm__j_value *pm__j_get_name(const pm__j_env *env, const pm__j_dict *dict, const char *name);
 /* errors  BAD_FILE: no JSON; all strings are marked */
 pm_status pm__j_read_json(pm__j_env *env, const char *what, const char *text, size_t n,
