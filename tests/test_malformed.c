@@ -81,6 +81,28 @@ static void test_malformed(void **state) {
     printf("%u files, at most %ld MB resident\n", n, usage.ru_maxrss / 1024);
 }
 
+/* What is wrong with a type is said with its name. */
+static void test_types(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *sentence;
+    } files[] = {
+        {"models/malformed/gguf-q4_k-row-64.gguf",
+         "tensor 'a': rows of 64 are no multiple of the 256 elements of a Q4_K block"},
+        {"models/malformed/gguf-type-4-removed.gguf",
+         "tensor 'a': tensor type Q4_2 (4) was removed from the format; get a newer file"},
+        {"models/malformed/gguf-type-9999.gguf", "tensor type 9999 is unknown"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *path = pm__reference_path(files[i].file);
+        if (path == NULL)
+            skip();
+        assert_int_equal(try_file(path, true), PM_BAD_FILE);
+        if (strstr(pm_last_error(), files[i].sentence) == NULL)
+            fail_msg("%s: %s", files[i].file, pm_last_error());
+    }
+}
+
 static void test_no_file(void **state) {
     (void)state;
     assert_int_equal(try_file("/nonexistent/model.gguf", false), PM_BAD_FILE);
@@ -126,6 +148,7 @@ static void test_cut_and_flipped(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_types),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_cut_and_flipped),
     };
