@@ -205,6 +205,9 @@ static void add_keys(pm__hf *hf, pm__hf_vocab *vocab) {
 /* The key of a template: that of the default has no name behind it. */
 static void add_named(pm__hf *hf, const char *name, pm__span text) {
     char key[128];
+    for (const char *c = name; *c != '\0'; c++)
+        if (*c < '!' || *c > '~')
+            return; /* no name that anybody could ask for */
     const int n = strcmp(name, "default") == 0
                       ? snprintf(key, sizeof key, "tokenizer.chat_template")
                       : snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);

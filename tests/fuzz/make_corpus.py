@@ -545,11 +545,199 @@ def seed_typed():
             seed("typed", f"lines-{name}-{times}", bytes([1, times]) + words.encode())
 
 
+def safetensors(header, data=b""):
+    if not isinstance(header, bytes):
+        header = json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def seed_safetensors():
+    def add(name, data):
+        seed("safetensors", name, data)
+
+    one = {"a": entry("F32", [2, 2], 0, 16)}
+    add("none", b"")
+    add("empty", safetensors({}))
+    add("one", safetensors(one, bytes(16)))
+    add("padded", safetensors(json.dumps(one).encode() + b"    ", bytes(16)))
+    add("metadata", safetensors({"__metadata__": {"format": "pt"}, **one}, bytes(16)))
+    add("metadata-number", safetensors({"__metadata__": {"x": 1}}))
+    types = ("F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL C64 F8_E4M3 F8_E5M2 F8_E8M0 "
+             "F6_E3M2 F6_E2M3 F4").split()
+    for kind in types:
+        add("type-" + kind, safetensors({"x": entry(kind, [4], 0, 16)}, bytes(32)))
+    add("scalar", safetensors({"x": entry("F32", [], 0, 4)}, bytes(4)))
+    add("zero", safetensors({"x": entry("F32", [0, 3], 0, 0)}))
+    two = {"b": entry("I8", [3], 2, 5), "a": entry("I8", [2], 0, 2)}
+    add("two", safetensors(two, bytes(5)))
+    add("hole", safetensors({**two, "b": entry("I8", [2], 3, 5)}, bytes(5)))
+    add("overlap", safetensors({**two, "b": entry("I8", [4], 1, 5)}, bytes(5)))
+    add("behind", safetensors(two, bytes(6)))
+    add("cut", safetensors(two, bytes(4)))
+    add("float", safetensors(b'{"a":{"dtype":"I8","shape":[2.0],"data_offsets":[0,2]}}', bytes(2)))
+    add("twice", safetensors(b'{"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0]},'
+                             b'"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0]}}'))
+    add("overflow", safetensors({"a": entry("F64", [2**31, 2**31, 2**31], 0, 0)}))
+    add("nine", safetensors({"a": entry("I8", [1] * 9, 0, 1)}, bytes(1)))
+    add("control", safetensors({"a\x07": entry("I8", [0], 0, 0)}))
+    add("deep", safetensors(b'{"a":' + b"[" * 800))
+    add("long", struct.pack("<Q", 2**63) + b"{}")
+
+
+def parts(*files):
+    """Input of the target split: all but the last with their lengths."""
+    return b"".join(struct.pack("<H", len(f)) + f for f in files)
+
+
+def part(at, of, n, tensors=(), data=b"", **kinds):
+    numbers = (("no", U16, at), ("count", U16, of), ("tensors.count", I32, n))
+    keys = [key("split." + name, kinds.get(name, kind), x) for name, kind, x in numbers]
+    return gguf(keys, tensors, data)
+
+
+def seed_split():
+    def add(name, first, *files):
+        seed("split", name, bytes([first]) + parts(*files))
+
+    a, b = [tensor("a", [3], 0, 0)], [tensor("b", [2, 2], 0, 0)]
+    good = [part(0, 2, 2, a, bytes(12)), part(1, 2, 2, b, bytes(16))]
+    add("one", 0, gguf())
+    add("one-of-one", 0, part(0, 1, 1, a, bytes(12)))
+    add("two", 1, *good)
+    add("later", 1 + 4, *good)
+    add("three", 2, part(0, 3, 1), part(1, 3, 1, a, bytes(12)), part(2, 3, 1))
+    add("swapped", 1, *good[::-1])
+    add("twice", 1, good[0], part(1, 2, 2, a, bytes(12)))
+    add("count", 1, good[0], part(1, 3, 2, b, bytes(16)))
+    add("tensors", 1, part(0, 2, 3, a, bytes(12)), part(1, 2, 3, b, bytes(16)))
+    add("foreign", 1, good[0], gguf((), b, bytes(16)))
+    add("cut", 1, good[0], good[1][:-9])
+    add("empty", 1, good[0], b"")
+    add("many", 0, part(0, 65535, 1))
+    add("text", 1, part("x", 2, 2, a, bytes(12), no=STRING), good[1])
+    add("float", 1, part(0, 2.0, 2, a, bytes(12), count=F32), good[1])
+
+
+def spm(*pieces, rest=b""):
+    out = b""
+    for text_, score, kind in pieces:
+        body = b"\x0a" + bytes([len(text_)]) + text_ + b"\x15" + struct.pack("<f", score)
+        body += bytes([0x18, kind])
+        out += b"\x0a" + bytes([len(body)]) + body
+    return out + rest
+
+
+def seed_folder():
+    config, tokenizer, model, tokenizer_config, weights, index = range(6)
+
+    def add(name, which, data, family=0):
+        if not isinstance(data, bytes):
+            data = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+        seed("folder", name, bytes([which, family]) + data)
+
+    base = {"model_type": "llama", "hidden_size": 4, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 3,
+            "max_position_embeddings": 16, "rms_norm_eps": 1e-5}
+    for family in range(4):
+        add(f"family-{family}", tokenizer_config, {}, family)
+    add("config", config, base)
+    for name, more in (
+        ("turned", {"head_dim": 2, "rope_theta": 1e6}), ("tied", {"tie_word_embeddings": True}),
+        ("untied", {"tie_word_embeddings": False}), ("unknown", {"model_type": "?"}),
+        ("quantised", {"quantization_config": {"quant_method": "x"}}),
+        ("text", {"text_config": {**base, "model_type": "qwen2"}}), ("layers", {"num_hidden_layers": -1}),
+        ("heads", {"num_attention_heads": 3}), ("large", {"hidden_size": 1e300}),
+        ("linear", {"rope_scaling": {"type": "linear", "factor": 2}}),
+        ("llama3", {"rope_scaling": {"rope_type": "llama3", "factor": 8}}),
+        ("yarn", {"rope_scaling": {"rope_type": "yarn", "factor": 4.5}}),
+        ("longrope", {"rope_scaling": {"type": "longrope", "long_factor": [1], "short_factor": [2]}}),
+        ("dynamic", {"model_type": "hunyuan_v1_dense", "rope_scaling": {"type": "dynamic", "alpha": 9}}),
+        ("parameters", {"rope_parameters": {"full_attention": {"rope_theta": 7}, "sliding_attention": {}}}),
+        ("window", {"model_type": "gemma3_text", "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("scalar", {"model_type": "gemma2", "query_pre_attn_scalar": 3}),
+        ("experts", {"model_type": "mixtral", "num_local_experts": 4096}),
+        ("none", {"model_type": "smollm3", "no_rope_layers": [1, 0]}),
+    ):
+        add("config-" + name, config, {**base, **more})
+    words = {"a": 0, "b": 1, "ab": 2}
+    bpe = {"type": "BPE", "vocab": words, "merges": ["a b"]}
+    level = {"type": "ByteLevel"}
+    digits = {"type": "Digits", "individual_digits": True}
+    around = {"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "b"}}]}
+    added = [{"id": 4, "content": "<s>", "special": True}, {"id": 3, "content": "u"}]
+    for name, document in (
+        ("bytes", {"model": bpe, "pre_tokenizer": level}),
+        ("pairs", {"model": {**bpe, "merges": [["a", "b"]]}, "pre_tokenizer": level}),
+        ("pair", {"model": {**bpe, "merges": [["a"]]}, "pre_tokenizer": level}),
+        ("digits", {"model": bpe, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, level]}}),
+        ("split", {"model": bpe, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Isolated"}, level]}}),
+        ("string", {"model": bpe, "decoder": level, "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}}}),
+        ("added", {"model": bpe, "pre_tokenizer": level, "added_tokens": added, "post_processor": around}),
+        ("nfc", {"model": bpe, "pre_tokenizer": level, "normalizer": {"type": "NFC"}}),
+        ("lower", {"model": bpe, "pre_tokenizer": level, "normalizer": {"type": "Lowercase"}}),
+        ("marked", {"model": {"type": "BPE", "byte_fallback": True, "unk_token": "?", "vocab": {
+            "\u2581": 0, "a": 1, "\u2581a": 2, "<0x0A>": 3, "?": 4}, "merges": ["\u2581 a"]},
+            "normalizer": {"type": "Sequence", "normalizers": [
+                {"type": "Prepend", "prepend": "\u2581"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+            "added_tokens": added}),
+        ("meta", {"model": {"type": "BPE", "byte_fallback": True, "vocab": words, "merges": []},
+                  "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "never"}}),
+        ("words", {"model": {"type": "WordPiece"}}), ("same", {"model": {**bpe, "vocab": {"a": 0, "b": 0}}}),
+        ("far", {"model": {**bpe, "vocab": {"a": 4000000}}}), ("blank", {"model": {
+            "type": "BPE", "byte_fallback": True, "vocab": words, "merges": ["ab"]}}),
+    ):
+        add("tokenizer-" + name, tokenizer, document)
+    pieces = [(b"<unk>", 0, 2), (b"<s>", 0, 3), (b"</s>", 0, 3), (b"\xe2\x96\x81a", -1.5, 1), (b"<0x00>", 0, 6)]
+    add("spm", model, spm(*pieces))
+    add("spm-ids", model, spm(*pieces, rest=b"\x12\x08\x18\x02\xc0\x02\x02\xc8\x02\x01\x1a\x02\x18\x00"))
+    add("spm-words", model, spm(*pieces, rest=b"\x12\x02\x18\x03"))
+    add("spm-kind", model, spm((b"x", 0, 7)))
+    add("spm-nan", model, spm((b"x", float("nan"), 1)))
+    add("spm-cut", model, spm(*pieces)[:-3])
+    add("spm-fixed", model, spm(*pieces, rest=b"\x09" + bytes(8) + b"\x0d" + bytes(4)))
+    add("spm-group", model, b"\x0b")
+    add("spm-none", model, b"")
+    for name, document in (
+        ("special", {"bos_token": "a", "eos_token": {"content": "b"}, "add_bos_token": True}),
+        ("template", {"chat_template": "{{ x }}"}), ("decoder", {"added_tokens_decoder": {"3": {"content": "z", "special": True}}}),
+        ("templates", {"chat_template": [{"name": "default", "template": "a"}, {"name": "t\n", "template": "b"}]}),
+    ):
+        add("words-" + name, tokenizer_config, document)
+    add("decoder-spm", 6, parts(json.dumps(base).encode(), b"", spm(*pieces), json.dumps(
+        {"added_tokens_decoder": {"3": {"content": "z", "special": True}, "9": {"content": "y"}}}).encode()))
+    q = "model.layers.0.self_attn.q_proj.weight"
+    for name, tensors, size in (
+        ("q", {q: entry("BF16", [4, 4], 0, 32)}, 32), ("odd", {q: entry("F32", [3, 4], 0, 48)}, 48),
+        ("vector", {"model.norm.weight": entry("F16", [4], 0, 8)}, 8), ("f8", {q: entry("F8_E4M3", [4, 4], 0, 16)}, 16),
+        ("scalar", {q: entry("F32", [], 0, 4)}, 4), ("zero", {q: entry("F32", [0, 4], 0, 0)}, 0),
+        ("stranger", {"model.layers.0.x": entry("F32", [1], 0, 4)}, 4), ("vision", {"visual.x": entry("F32", [1], 0, 4)}, 4),
+        ("integers", {q: entry("I32", [4, 4], 0, 64)}, 64), ("shifted", {"vision_tower.a": entry("I8", [1], 0, 1), q: entry("F32", [4, 4], 1, 65)}, 65),
+    ):
+        add("weights-" + name, weights, safetensors(tensors, bytes(range(size))))
+    expert = "model.layers.0.block_sparse_moe.experts.%d.w1.weight"
+    for name, ids in (("experts", (0, 1)), ("lacking", (0,)), ("many", (0, 1, 2))):
+        tensors = {expert % e: entry("F16", [3, 2], 12 * i, 12 * i + 12) for i, e in enumerate(ids)}
+        add("weights-" + name, weights, safetensors(tensors, bytes(12 * len(ids))), 1)
+    add("weights-transposed", weights, safetensors({"transformer.h.0.mlp.c_fc.weight": entry("F16", [4, 3], 0, 24)}, bytes(range(24))), 3)
+    embedding = "model.embed_tokens.weight"
+    for name, files in (("index", {embedding: "model.safetensors"}), ("index-absent", {embedding: "x.safetensors"}),
+                        ("index-path", {embedding: "../x.safetensors"}), ("index-name", {"x": "model.safetensors"})):
+        add(name, index, {"weight_map": files})
+
+
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: make_corpus.py [--check]")
     for make in (seed_gguf, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
-                 seed_conversation, seed_template, seed_record, seed_events, seed_typed):
+                 seed_conversation, seed_template, seed_record, seed_events, seed_typed,
+                 seed_safetensors, seed_split, seed_folder):
         make()
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     wrong = []
