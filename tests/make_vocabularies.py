@@ -123,23 +123,6 @@ def c_vocabulary(name, v):
     return out, row
 
 
-STRUCT = """\
-/* A vocabulary, and the ids it gives for each of small_texts, -1 after each text's. */
-typedef struct small_vocabulary {
-    const char *model;
-    const char *const *pieces;
-    const int32_t *kinds;
-    const float *scores;
-    const char *const *merges;
-    const int8_t *charsmap;
-    const int32_t *ids;
-    size_t n, n_merge, n_charsmap;
-    int32_t unknown;
-    bool space, merges_blanks, lowers, strips;
-} small_vocabulary;
-"""
-
-
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: make_vocabularies.py TEXT")
@@ -154,15 +137,15 @@ def main():
     vocabularies["wordpiece_accents"] = wordpiece(sys.argv[1], True, False)
     vocabularies["gemma4"] = gemma4(sys.argv[1])
     out = ["/* small_vocabularies.h: made by make_vocabularies.py. */", "#ifndef PM_TESTS_SMALL_VOCABULARIES_H",
-           "#define PM_TESTS_SMALL_VOCABULARIES_H", "", "#include <stdbool.h>", "#include <stddef.h>",
-           "#include <stdint.h>", "", STRUCT, "/* clang-format off */"]
+           "#define PM_TESTS_SMALL_VOCABULARIES_H", "", '#include "tests/vocabulary.h"', "",
+           "/* clang-format off */"]
     out += ["static const char *const small_texts[] = {"] + [f"    {c_text(t)}," for t in TEXTS] + ["};"]
     rows = []
     for name, vocabulary in vocabularies.items():
         lines, row = c_vocabulary(name, vocabulary)
         out += lines
         rows.append(row)
-    out += ["static const small_vocabulary small_vocabularies[] = {"] + rows + ["};", "/* clang-format on */", "",
+    out += ["static const pm__small_vocabulary small_vocabularies[] = {"] + rows + ["};", "/* clang-format on */", "",
                                                                              "#endif", ""]
     with open(os.path.join(HERE, "small_vocabularies.h"), "w", encoding="ascii") as file:
         file.write("\n".join(out))

@@ -18,25 +18,6 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-static void write_small(pm__writer *out, const small_vocabulary *v) {
-    pm__write_text(out, KEY("model"), v->model);
-    pm__write_texts(out, KEY("tokens"), v->pieces, v->n);
-    pm__write_i32s(out, KEY("token_type"), v->kinds, v->n);
-    pm__write_u32(out, KEY("unknown_token_id"), (uint32_t)v->unknown);
-    if (strcmp(v->model, "t5") == 0) {
-        pm__write_f32s(out, KEY("scores"), v->scores, v->n);
-        pm__write_i8s(out, KEY("precompiled_charsmap"), v->charsmap, v->n_charsmap);
-        pm__write_bool(out, KEY("add_space_prefix"), v->space);
-        pm__write_bool(out, KEY("remove_extra_whitespaces"), v->merges_blanks);
-    } else if (strcmp(v->model, "bert") == 0) {
-        pm__write_bool(out, KEY("normalizer.lowercase"), v->lowers);
-        pm__write_bool(out, KEY("normalizer.strip_accents"), v->strips);
-    } else {
-        pm__write_texts(out, KEY("merges"), v->merges, v->n_merge);
-        pm__write_u32(out, KEY("bos_token_id"), 1);
-    }
-}
-
 static void open_written(pm__vocabulary *vocabulary, pm__writer *out) {
     if (pm__vocabulary_open_written(vocabulary, out) != PM_OK)
         fail_msg("%s", pm_last_error());
@@ -72,7 +53,7 @@ static void small_vocabularies_give_the_reference_ids(void **state) {
     for (size_t i = 0; i < PM__COUNT(small_vocabularies); i++) {
         pm__vocabulary vocabulary;
         pm__writer out = {0};
-        write_small(&out, &small_vocabularies[i]);
+        pm__write_small(&out, &small_vocabularies[i]);
         open_written(&vocabulary, &out);
         const int32_t *want = small_vocabularies[i].ids;
         for (size_t k = 0; k < PM__COUNT(small_texts); k++)
@@ -151,11 +132,11 @@ static void broken_escapes_are_refused(void **state) {
 /* ---- what stands around a text --------------------------------------------------------------- */
 
 /* Ids of a text with special ones around it. */
-static void expect_around(const small_vocabulary *v, void (*add)(pm__writer *out), int32_t first,
-                          int32_t last) {
+static void expect_around(const pm__small_vocabulary *v, void (*add)(pm__writer *out),
+                          int32_t first, int32_t last) {
     pm__vocabulary vocabulary;
     pm__writer out = {0};
-    write_small(&out, v);
+    pm__write_small(&out, v);
     add(&out);
     open_written(&vocabulary, &out);
     pm__ids ids = encode(&vocabulary, "a", 1, true), plain = encode(&vocabulary, "a", 1, false);
@@ -170,7 +151,7 @@ static void expect_around(const small_vocabulary *v, void (*add)(pm__writer *out
     pm__vocabulary_close(&vocabulary);
 }
 
-static const small_vocabulary *find_small(const char *model) {
+static const pm__small_vocabulary *find_small(const char *model) {
     for (size_t i = 0; i < PM__COUNT(small_vocabularies); i++)
         if (strcmp(small_vocabularies[i].model, model) == 0)
             return &small_vocabularies[i];
@@ -210,7 +191,7 @@ static void add_no_eos(pm__writer *out) {
 
 static void special_ids_stand_where_the_kind_has_them(void **state) {
     (void)state;
-    const small_vocabulary *bert = find_small("bert"), *t5 = find_small("t5");
+    const pm__small_vocabulary *bert = find_small("bert"), *t5 = find_small("t5");
     expect_around(bert, add_nothing, 101, 102); /* BERT's own where the file names none */
     expect_around(bert, add_cls, 2, 3);
     expect_around(bert, add_bos_and_cls, 5, 3);
@@ -309,7 +290,7 @@ static void ids_become_text(void **state) {
     for (size_t i = 0; i < PM__COUNT(cases); i++) {
         pm__vocabulary vocabulary;
         pm__writer out = {0};
-        write_small(&out, find_small(cases[i].model));
+        pm__write_small(&out, find_small(cases[i].model));
         if (strcmp(cases[i].model, "bert") == 0)
             add_cls(&out);
         open_written(&vocabulary, &out);
@@ -346,7 +327,7 @@ static void a_word_of_a_megabyte_takes_linear_steps(void **state) {
     pm__vocabulary vocabulary;
     pm__writer out = {0};
     for (size_t i = 0; i < PM__COUNT(models); i++) {
-        write_small(&out, find_small(models[i]));
+        pm__write_small(&out, find_small(models[i]));
         open_written(&vocabulary, &out);
         for (size_t k = 0; k < PM__COUNT(patterns); k++)
             check_long(vocabulary.tokenizer, patterns[k]);
@@ -434,18 +415,18 @@ static void wrong_charsmaps_are_refused(void **state) {
 /* A table may say anything at any place: what it says is text, or an error. */
 static void damaged_charsmaps_do_no_harm(void **state) {
     (void)state;
-    const small_vocabulary *t5 = find_small("t5");
+    const pm__small_vocabulary *t5 = find_small("t5");
     int8_t *charsmap = malloc(t5->n_charsmap);
     assert_non_null(charsmap);
     size_t n_refused = 0;
     for (size_t at = 4; at < t5->n_charsmap - 1; at++) {
         memcpy(charsmap, t5->charsmap, t5->n_charsmap);
         charsmap[at] = (int8_t)~charsmap[at];
-        small_vocabulary damaged = *t5;
+        pm__small_vocabulary damaged = *t5;
         damaged.charsmap = charsmap;
         pm__vocabulary vocabulary;
         pm__writer out = {0};
-        write_small(&out, &damaged);
+        pm__write_small(&out, &damaged);
         open_written(&vocabulary, &out);
         pm__ids ids = {0};
         const pm_status status = pm__tokenizer_encode(vocabulary.tokenizer, small_texts[5],

@@ -85,6 +85,25 @@ void pm__write_i8s(pm__writer *out, const char *key, const int8_t *values, size_
     put(out, values, n);
 }
 
+void pm__write_small(pm__writer *out, const pm__small_vocabulary *v) {
+    pm__write_text(out, "tokenizer.ggml.model", v->model);
+    pm__write_texts(out, "tokenizer.ggml.tokens", v->pieces, v->n);
+    pm__write_i32s(out, "tokenizer.ggml.token_type", v->kinds, v->n);
+    pm__write_u32(out, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unknown);
+    if (strcmp(v->model, "t5") == 0) {
+        pm__write_f32s(out, "tokenizer.ggml.scores", v->scores, v->n);
+        pm__write_i8s(out, "tokenizer.ggml.precompiled_charsmap", v->charsmap, v->n_charsmap);
+        pm__write_bool(out, "tokenizer.ggml.add_space_prefix", v->space);
+        pm__write_bool(out, "tokenizer.ggml.remove_extra_whitespaces", v->merges_blanks);
+    } else if (strcmp(v->model, "bert") == 0) {
+        pm__write_bool(out, "tokenizer.ggml.normalizer.lowercase", v->lowers);
+        pm__write_bool(out, "tokenizer.ggml.normalizer.strip_accents", v->strips);
+    } else {
+        pm__write_texts(out, "tokenizer.ggml.merges", v->merges, v->n_merge);
+        pm__write_u32(out, "tokenizer.ggml.bos_token_id", 1);
+    }
+}
+
 static pm_status open_bytes(pm__vocabulary *vocabulary, const uint8_t *data, size_t size) {
     pm_status status = pm__gguf_init(&vocabulary->gguf, data, size);
     vocabulary->has_gguf = status == PM_OK;

@@ -20,6 +20,23 @@ void pm__write_i32s(pm__writer *out, const char *key, const int32_t *values, siz
 void pm__write_f32s(pm__writer *out, const char *key, const float *values, size_t n);
 void pm__write_i8s(pm__writer *out, const char *key, const int8_t *values, size_t n);
 
+/* A vocabulary of small_vocabularies.h, and the ids it gives for each of small_texts there, -1 after
+ * each text's. */
+typedef struct pm__small_vocabulary {
+    const char *model;
+    const char *const *pieces;
+    const int32_t *kinds;
+    const float *scores;
+    const char *const *merges;
+    const int8_t *charsmap;
+    const int32_t *ids;
+    size_t n, n_merge, n_charsmap;
+    int32_t unknown;
+    bool space, merges_blanks, lowers, strips;
+} pm__small_vocabulary;
+
+void pm__write_small(pm__writer *out, const pm__small_vocabulary *v);
+
 /* A tokenizer with what it reads from. Zeroed is closed. */
 typedef struct pm__vocabulary {
     pm__writer written;
