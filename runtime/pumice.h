@@ -492,6 +492,23 @@ PM_API pm_status pm_quantize(const pm_quantize_desc *desc);
 /* The i-th type that can be asked for; false past the last. */
 PM_API bool pm_quantize_type(size_t i, const char **name, const char **what);
 
+typedef struct pm_imatrix_desc {
+    const char *text;
+    size_t n_byte;
+    const char *dataset;     /* a name for it in the file; NULL: "" */
+    uint32_t n_ctx;          /* tokens of a chunk; 0: 512, at most what the model was trained for */
+    uint32_t n_chunk;        /* chunks at most; 0: all. Tokens that fill no chunk are left out */
+    pm_write_fn write;       /* called once all is known */
+    pm_progress_fn progress; /* may be NULL */
+    void *user;
+} pm_imatrix_desc;
+
+/* Evaluates a text and writes, as a GGUF file, the sum of squares of what each column of each weight
+ * matrix was multiplied by: for pm_quantize. No session of the model may be in use meanwhile.
+ * errors  ARGUMENT (the model is not on the CPU path, the text is empty), FAILURE (write() was),
+ *         CANCELLED, OUT_OF_MEMORY */
+PM_API pm_status pm_imatrix(pm_model *model, const pm_imatrix_desc *desc);
+
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 typedef enum pm_check_level {

@@ -112,6 +112,82 @@ def test_overrides():
     check(types["token_embd.weight"] == "F16", f"embedding: {types}")
 
 
+def test_mixes_are_those_of_the_field():
+    """The same types as in files that llama.cpp made of the same model."""
+    for mix in ("Q4_K_M", "Q6_K", "Q4_0", "Q8_0", "IQ4_XS", "TQ2_0"):
+        theirs = tensor_types(need(os.path.join(REAL, f"bitllama-3M-{mix}.gguf")))
+        ours = pumice("quantize", "--dry-run", need(TERNARY), "nowhere", mix).out.decode()
+        types = dict(re.findall(r"^(\S+) .* -> (\S+) ", ours, re.M))
+        check(types == theirs, f"{mix}: {set(types.items()) ^ set(theirs.items())}")
+
+
+def test_rows_too_short_for_blocks_of_256():
+    """64, 96 and 172 columns: smaller blocks of more bits, or 16 bits."""
+    out = scratch("short.gguf")
+    for model in (STORIES, os.path.join(REAL, "babyllama-tok105-f32.gguf")):
+        result = pumice("quantize", "--force", need(model), out, "Q4_K_M")
+        check(result.code == OK and "became Q5_0 instead of Q4_K" in result.err, model, result)
+        check(on_cpu("run", "--raw", "-n", "4", "-p", "a", model=out).code == OK, "it runs")
+    types = tensor_types(quantized("short.gguf", STORIES, "Q2_K"))
+    check(types["blk.1.ffn_up.weight"] == "IQ4_NL", f"64 columns: {types}")
+    check(types["blk.1.ffn_down.weight"] == "F16", f"172 columns: {types}")
+
+
+def imatrix_of(model, name, *arguments):
+    out = scratch(name)
+    text = os.path.join(SHARED, "models", "text", "wikitext-2-raw.test.txt")
+    result = pumice(
+        "imatrix",
+        "--force",
+        "-m",
+        need(model),
+        "-f",
+        text,
+        "-o",
+        out,
+        "-c",
+        "64",
+        "--chunks",
+        "2",
+        *arguments,
+    )
+    check(result.code == OK and not result.out, "imatrix", result)
+    return out
+
+
+def test_importances():
+    importances = imatrix_of(TERNARY, "t.imatrix")
+    plain = quantized("plain.gguf", TERNARY, "Q4_K_S")
+    out = quantized("weighted.gguf", TERNARY, "Q4_K_S", "--imatrix", importances)
+    with open(plain, "rb") as a, open(out, "rb") as b:
+        check(a.read()[-100000:] != b.read()[-100000:], "other levels are chosen")
+    shown = pumice("info", "-m", out).out.decode()
+    check(re.search(r"quantize.imatrix.entries_count +\d+\n", shown), "what was used is kept")
+    check(re.search(r"quantize.imatrix.chunks_count +2\n", shown), "what was used is kept")
+    listed = pumice("quantize", "--dry-run", TERNARY, "x", "Q4_K_S", "--imatrix", importances)
+    check("by importance" in listed.out.decode(), "said", listed)
+    wrong = pumice("quantize", need(STORIES), scratch("w.gguf"), "Q8_0", "--imatrix", importances)
+    sentence = check_refusal(wrong, [BAD_FILE], "of another model")
+    check("another model" in sentence, sentence)
+
+
+def test_imatrix_refusals():
+    out = scratch("r.imatrix")
+
+    def refused(codes, part, *arguments):
+        sentence = check_refusal(pumice("imatrix", "-p", "Once upon", *arguments), codes, arguments)
+        check(part in sentence, sentence)
+
+    refused([USAGE], "-o FILE", "-m", need(STORIES))
+    refused([USAGE], "CPU path", "-m", STORIES, "-o", out, "--device", "0")
+    refused([BAD_FILE], "nothing", "-m", os.path.join(SHARED, "nothing.gguf"), "-o", out)
+    refused([FAILURE], "cannot be written", "-m", STORIES, "-o", scratch("no/such/folder"))
+    check(not os.path.exists(out), "nothing is written")
+    with open(out, "w", encoding="utf-8") as file:
+        file.write("mine")
+    refused([FAILURE], "--force", "-m", STORIES, "-o", out)
+
+
 def test_dry_run_writes_nothing():
     out = scratch("dry.gguf")
     result = pumice("quantize", "--dry-run", need(STORIES), out, "Q8_0")

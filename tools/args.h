@@ -40,11 +40,11 @@ typedef struct pm__options {
     const char *cache_type_k, *cache_type_v;
     const char *chat_template, *chat_template_file, *chat_template_kwargs, *context, *now;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
-    uint32_t run_ahead, submit_ms, top, time_limit;
+    uint32_t run_ahead, submit_ms, top, time_limit, n_chunk;
     uint64_t max_vram; /* bytes; 0: not given */
     pm_sampling sampling;
     pm__texts stop, tensor_types;
-    const char *imatrix, *output_type, *embedding_type, *outtype, *tensor_type, *tokenizer;
+    const char *imatrix, *output_type, *embedding_type, *outtype, *output, *tensor_type, *tokenizer;
     uint32_t n_layer, n_ctx_train;
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, embeddings, no_normalise, ignore_eos, parse_special, no_bos, ids, decode, tensors,

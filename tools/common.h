@@ -49,6 +49,7 @@ typedef enum pm__cli_need {
     PM__NEED_VOCAB,  /* metadata and tokenizer, no device */
     PM__NEED_DEVICE, /* a device alone */
     PM__NEED_PLAN,   /* a device and a model without weights */
+    PM__NEED_MODEL,  /* a device and a model */
     PM__NEED_SESSION /* all */
 } pm__cli_need;
 

@@ -24,6 +24,8 @@ typedef struct cpu_device {
     int n_thread;
     uint64_t most_bytes; /* of weights and contexts together; 0: no limit */
     uint64_t taken;      /* by contexts */
+    pm__cpu_watch_fn watch;
+    void *watch_user;
     char name[128], driver[96];
 } cpu_device;
 
@@ -429,10 +431,13 @@ static pm_status submit(void *context) {
     for (uint32_t i = 0; i < c->n_row; i++)
         PM_TRY(check_row(c, &rows[i]));
     head->step = c->n_submitted;
+    const cpu_device *device = c->weights->device;
     for (uint32_t i = 0; i < c->g->n_node; i++) {
         c->args[i].n_row = c->n_row;
         c->args[i].n_out = c->n_out;
-        pm__cpu_run(&c->g->nodes[i], &c->args[i], c->weights->device->n_thread);
+        if (device->watch != NULL)
+            device->watch(device->watch_user, &c->g->nodes[i], &c->args[i]);
+        pm__cpu_run(&c->g->nodes[i], &c->args[i], device->n_thread);
     }
     c->n_submitted++;
     c->loaded = c->sample && c->n_out == c->n_row;
@@ -483,6 +488,11 @@ static const pm__backend backend = {
     .collect = collect,
     .read_logits = read_logits,
 };
+
+void pm__cpu_watch(void *device, pm__cpu_watch_fn fn, void *user) {
+    ((cpu_device *)device)->watch = fn;
+    ((cpu_device *)device)->watch_user = user;
+}
 
 pm_status pm__cpu_open(uint32_t n_thread, uint64_t most_bytes, pm__device_handle *out) {
     cpu_device *device = calloc(1, sizeof *device);

@@ -23,4 +23,9 @@ typedef struct pm__cpu_args {
 
 void pm__cpu_run_node(const pm__node *node, const pm__cpu_args *args);
 
+/* Called before each node of a step, on the thread that runs it; NULL: nobody watches.
+ * device  of pm__cpu_open */
+typedef void (*pm__cpu_watch_fn)(void *user, const pm__node *node, const pm__cpu_args *args);
+void pm__cpu_watch(void *device, pm__cpu_watch_fn fn, void *user);
+
 #endif

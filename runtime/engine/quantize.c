@@ -1,5 +1,6 @@
 /* quantize.c: a model's matrices in other types. Rows are read, encoded and written a few megabytes
  * at a time; nothing else is held. */
+#include "../format/quantize.h"
 #include "../base/checked.h"
 #include "../base/threads.h"
 #include "../format/gguf_write.h"
@@ -46,17 +47,12 @@ typedef struct quantizing {
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
-static bool can_encode(pm__type type) {
-    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_BF16 ||
-           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_0;
-}
-
 static pm_status find_type(const char *name, pm__type *out) {
     *out = PM__TYPE_COUNT;
     if (name == NULL)
         return PM_OK;
     for (pm__type type = 0; type < PM__TYPE_COUNT; type++)
-        if (can_encode(type) && strcasecmp(pm__type_get(type)->name, name) == 0)
+        if (pm__type_can_quantize(type) && strcasecmp(pm__type_get(type)->name, name) == 0)
             *out = type;
     return *out != PM__TYPE_COUNT
                ? PM_OK
@@ -66,7 +62,7 @@ static pm_status find_type(const char *name, pm__type *out) {
 
 bool pm_quantize_type(size_t i, const char **name, const char **what) {
     for (size_t k = 0; pm__mix_get(k) != NULL; k++)
-        if (can_encode(pm__mix_get(k)->type) && i-- == 0) {
+        if (pm__type_can_quantize(pm__mix_get(k)->type) && i-- == 0) {
             *name = pm__mix_get(k)->name;
             *what = pm__mix_get(k)->what;
             return true;
@@ -76,7 +72,7 @@ bool pm_quantize_type(size_t i, const char **name, const char **what) {
 
 static pm_status find_mix(const char *name, const pm__mix_info **out) {
     *out = pm__mix_find(name);
-    if (*out == NULL || !can_encode((*out)->type))
+    if (*out == NULL || !pm__type_can_quantize((*out)->type))
         return pm__fail(PM_ARGUMENT,
                         "quantize: '%s' is no type that can be written; pumice help quantize lists "
                         "them",
@@ -148,7 +144,7 @@ static bool is_number(pm__type type) {
 }
 
 static pm_status check_change(const quantizing *q, const pm__gguf_tensor *tensor, pm__type to) {
-    if (!can_encode(to))
+    if (!pm__type_can_quantize(to))
         return pm__fail(PM_UNSUPPORTED,
                         "quantize: tensor '%s' would become %s, which cannot be "
                         "written yet",
@@ -205,25 +201,25 @@ typedef struct slab {
     uint64_t from_bytes, to_bytes;
 } slab;
 
-/* Whether all of x are numbers that the type can hold. */
+/* F16 has no infinity of its own making: what is larger than it can hold is refused. */
 static bool fits(pm__type type, const float *x, uint32_t n) {
-    const float most = type == PM__TYPE_F16 ? 65519.0f : INFINITY;
-    bool good = true;
-    for (uint32_t i = 0; i < n; i++)
-        good = good && isfinite(x[i]) && fabsf(x[i]) <= most;
-    return good;
+    for (uint32_t i = 0; i < n && type == PM__TYPE_F16; i++)
+        if (fabsf(x[i]) >= 65520.0f)
+            return false;
+    return true;
 }
 
 static void encode_row(void *user, size_t i) {
     const slab *s = user;
     const uint32_t n_col = (uint32_t)s->tensor->shape[0];
+    const uint64_t row = s->first + i;
+    const float *importances = NULL;
     float *x = s->q->rows + i * n_col;
-    uint8_t *out = s->q->encoded + i * s->to_bytes;
-    pm__type_decode(s->tensor->type, pm__gguf_row(s->tensor, s->first + i, s->from_bytes), n_col,
-                    x);
-    s->q->bad[i] = !fits(s->to, x, n_col);
-    if (!s->q->bad[i])
-        pm__type_encode(s->to, x, n_col, out);
+    if (s->importances != NULL)
+        importances = s->importances->values + row / s->tensor->shape[1] * n_col;
+    pm__type_decode(s->tensor->type, pm__gguf_row(s->tensor, row, s->from_bytes), n_col, x);
+    s->q->bad[i] = !fits(s->to, x, n_col) || !pm__type_quantize(s->to, x, importances, n_col,
+                                                                s->q->encoded + i * s->to_bytes);
 }
 
 static pm_status check_rows(const slab *s, uint64_t n) {

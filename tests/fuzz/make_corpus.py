@@ -730,12 +730,67 @@ def seed_folder():
     for name, files in (("index", {embedding: "model.safetensors"}), ("index-absent", {embedding: "x.safetensors"}),
                         ("index-path", {embedding: "../x.safetensors"}), ("index-name", {"x": "model.safetensors"})):
         add(name, index, {"weight_map": files})
+# ---- importance matrices ---------------------------------------------------------------------------
+
+
+def floats(*x):
+    return struct.pack(f"<{len(x)}f", *x)
+
+
+def importances(name, calls, x):
+    name = name.encode() if isinstance(name, str) else name
+    return struct.pack("<i", len(name)) + name + struct.pack("<ii", calls, len(x)) + floats(*x)
+
+
+def imatrix_file(sums="a.weight.in_sum2", counts="a.weight.counts", kind="imatrix", of=0, shape=(3, 2),
+                 count_shape=(1, 2), values=(4, 0, 1, 2, 2, 2), count=(2, 0)):
+    data = floats(*values)
+    data += bytes(-len(data) % 32) + floats(*count)
+    return gguf([key("general.type", STRING, kind), key("imatrix.chunk_count", U32, 3),
+                 array("imatrix.datasets", STRING, ["text"])],
+                [tensor(sums, shape, of, 0), tensor(counts, count_shape, 0, 32)],
+                data + bytes(-len(data) % 32))
+
+
+def seed_imatrix():
+    def add(name, data):
+        seed("imatrix", name, data)
+
+    def old(*entries, n=None, rest=b""):
+        return struct.pack("<i", len(entries) if n is None else n) + b"".join(entries) + rest
+
+    one = importances("blk.0.attn_q.weight", 2, [1, 0, 2.5])
+    add("empty", b"")
+    add("old", old(one, importances("b", 0, [7])))
+    add("old-chunks", old(one, rest=struct.pack("<i", 5)))
+    add("old-dataset", old(one, rest=struct.pack("<ii", 5, 4) + b"text"))
+    add("old-dataset-cut", old(one, rest=struct.pack("<ii", 5, 9) + b"text"))
+    add("old-cut", old(one)[:-2])
+    add("old-none", old())
+    add("old-many", old(one, n=2**31 - 1))
+    add("old-negative", old(one, n=-1))
+    add("old-twice", old(one, one))
+    add("old-no-name", old(importances("", 1, [1, 1])))
+    add("old-zero-in-name", old(importances(b"a\0b", 1, [1, 1])))
+    add("old-control-name", old(importances(b"a\x1b[2J\xff", 1, [1]), importances(b"a\x1b[2J\xff", 1, [1])))
+    add("old-no-values", old(importances("abcdefgh", 1, [])))
+    add("old-not-finite", old(importances("a", 1, [float("inf")])))
+    add("old-below-zero", old(importances("a", -1, [1])))
+    add("gguf", imatrix_file())
+    add("gguf-model", imatrix_file(kind="model"))
+    add("gguf-no-counts", imatrix_file(counts="b.weight.counts"))
+    add("gguf-no-sums", imatrix_file(sums="a.weight.in_sum"))
+    add("gguf-name-of-end", imatrix_file(sums=".in_sum2", counts=".counts"))
+    add("gguf-few-counts", imatrix_file(count_shape=(1,)))
+    add("gguf-f16", imatrix_file(of=1))
+    add("gguf-below-zero", imatrix_file(values=(-1, 0, 0, 0, 0, 0)))
+    add("gguf-nan", imatrix_file(count=(float("nan"), 1)))
 
 
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: make_corpus.py [--check]")
-    for make in (seed_gguf, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
+    for make in (seed_gguf, seed_imatrix, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
                  seed_conversation, seed_template, seed_record, seed_events, seed_typed,
                  seed_safetensors, seed_split, seed_folder):
         make()
