@@ -730,6 +730,8 @@ def seed_folder():
     for name, files in (("index", {embedding: "model.safetensors"}), ("index-absent", {embedding: "x.safetensors"}),
                         ("index-path", {embedding: "../x.safetensors"}), ("index-name", {"x": "model.safetensors"})):
         add(name, index, {"weight_map": files})
+
+
 # ---- importance matrices ---------------------------------------------------------------------------
 
 
