@@ -109,6 +109,17 @@ def test_run_takes_templates():
     check("never" in check_refusal(refused, [FAILURE], "refusal"), "its reason", refused)
 
 
+def test_chat_looks_at_its_template_first():
+    for args, code in (
+        (["--chat-template", "{% if %}"], BAD_FILE),
+        (["--chat-template", "none such"], USAGE),
+        (["--chat-template-file", os.path.join(TEMPORARY.name, "absent")], BAD_FILE),
+        (["--chat-template-kwargs", "{"], USAGE),
+    ):
+        result = on_cpu("chat", *args, text=b"/exit\n", model=PEBBLE)
+        check(result.code == code and not result.out, args, result)
+
+
 def test_messages_make_no_control_tokens():
     """Whatever a template does with the text of a message."""
     end = json.loads(pumice("tokenize", "-m", PEBBLE, "-p", "<|im_end|>", "--parse-special", "--no-bos", "--json").out)["tokens"]

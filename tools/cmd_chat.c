@@ -242,6 +242,21 @@ static int loop(chat *c) {
     return 0;
 }
 
+/* A template that cannot be read is found before the first message. What it refuses may depend on the
+ * messages. */
+static int check_template(chat *c) {
+    const pm_message message = {.role = "user", .content = "x"};
+    pm_chat_desc desc;
+    char *text = NULL;
+    size_t n_byte = 0;
+    PM__CHECK(pm__cli_chat_desc(&c->cli, &desc));
+    desc.messages = &message;
+    desc.n_message = 1;
+    const pm_status status = pm_chat_render(c->cli.model, &desc, &text, &n_byte);
+    pm_text_free(text);
+    return status == PM_FAILURE ? 0 : pm__cli_status(status);
+}
+
 static int start(chat *c) {
     PM__CHECK(pm__line_reader_create(&c->reader));
     PM__CHECK(pm__cli_open(&c->cli, c->options, PM__NEED_SESSION));
@@ -251,6 +266,7 @@ static int start(chat *c) {
                              "chat: the model has no chat template; --chat-template NAME takes a "
                              "known one, pumice run completes plain text");
     }
+    PM__CHECK(check_template(c));
     if (c->options->system)
         PM__CHECK(pm__conversation_system(&c->conversation, c->options->system));
     fprintf(stderr, "pumice: %s, context %" PRIu32 ", seed %" PRIu64 "%s\n",

@@ -2,7 +2,6 @@
 #include "jinja_value.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +171,17 @@ bool pm__j_parse_real(const char *text, size_t n, double *out) {
     return n > 0 && end == copy + n;
 }
 
+/* Digits, perhaps behind a minus; false: more than 64 bits have. */
+static bool parse_whole(const char *at, const char *end, int64_t *out) {
+    const int sign = *at == '-' ? -1 : 1;
+    *out = 0;
+    for (at += *at == '-'; at < end; at++)
+        if (__builtin_mul_overflow(*out, 10, out) ||
+            __builtin_add_overflow(*out, sign * (*at - '0'), out))
+            return false;
+    return true;
+}
+
 /* Whole numbers beyond 64 bits become floats. */
 static pm_status read_number(reader *in, pm__j_value *out) {
     bool whole;
@@ -180,12 +190,10 @@ static pm_status read_number(reader *in, pm__j_value *out) {
     if (end == NULL || end - in->at > MOST_NUMBER)
         return bad(in, end == NULL ? "no value" : "a number that is too long");
     in->at = end;
-    if (whole) {
-        errno = 0;
-        const long long value = strtoll(text, NULL, 10); /* stops at the end: no digit follows */
+    int64_t value;
+    if (whole && parse_whole(text, end, &value)) {
         *out = pm__j_int(value);
-        if (errno == 0)
-            return PM_OK;
+        return PM_OK;
     }
     if (!pm__j_parse_real(text, (size_t)(end - text), &real))
         return bad(in, "no number");

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes what Jinja2 makes of the templates of jinja_cases.def into that file; --check says whether it is
-fresh. To add a case, add PM_CASE("<template>", NULL) and run this. Needs Python's jinja2, 3.1 or newer.
+# ctest: quick
+"""Says whether jinja_cases.def has what Jinja2 makes of its templates; --write makes it so. To add a
+case, add PM_CASE("<template>", NULL) and run it. Needs Python's jinja2, 3.1 or newer.
 
 Jinja2 is set up as transformers does it, over the variables that test_jinja.c has, too.
 """
@@ -10,8 +11,12 @@ import os
 import re
 import sys
 
-import jinja2
-from jinja2 import ext, nodes, sandbox
+try:
+    import jinja2
+    from jinja2 import ext, nodes, sandbox
+except ImportError:
+    print("test_jinja_cases: skipped, Python has no jinja2")
+    sys.exit(77)
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jinja_cases.def")
 CASE = re.compile(r'PM_CASE\(("(?:[^"\\]|\\.)*"), (?:NULL|"(?:[^"\\]|\\.)*")\)')
@@ -86,11 +91,15 @@ def main():
         return f"PM_CASE({match[1]}, {wanted})"
 
     fresh = CASE.sub(fill, text)
-    if sys.argv[1:] != ["--check"]:
+    writes = sys.argv[1:] == ["--write"]
+    if writes:
         with open(PATH, "w", encoding="ascii") as file:
             file.write(fresh)
+    for old, new in zip(CASE.finditer(text), CASE.finditer(fresh)):
+        if old[0] != new[0]:
+            print(f"{old[0]}\n  is {new[0]}")
     print(f"{len(CASE.findall(text))} cases, {'the same' if fresh == text else 'not the same'}")
-    sys.exit(sys.argv[1:] == ["--check"] and fresh != text)
+    sys.exit(fresh != text and not writes)
 
 
 if __name__ == "__main__":
