@@ -113,6 +113,9 @@ static pm_status parse_name(pm__j_parser *p, const pm__j_node **out) {
     if (node == NULL)
         return PM_OUT_OF_MEMORY;
     *out = node;
+    p->extras |= (uint8_t)((pm__j_is_name(p, "varargs") ? PM__J_VARARGS : 0) |
+                           (pm__j_is_name(p, "kwargs") ? PM__J_KWARGS : 0) |
+                           (pm__j_is_name(p, "caller") ? PM__J_CALLER : 0));
     return pm__j_expect_name(p, &node->name);
 }
 

@@ -72,10 +72,14 @@ static pm_status parse_set(pm__j_parser *p, pm__j_node *node) {
 }
 
 /* A loop around a macro is not one that its body can leave. */
-static pm_status parse_apart(pm__j_parser *p, const char *until, const pm__j_node **body) {
+static pm_status parse_apart(pm__j_parser *p, const char *until, pm__j_node *node) {
     const uint32_t n_loop = p->n_loop;
+    const uint8_t extras = p->extras;
     p->n_loop = 0;
-    PM_TRY(parse_closed(p, until, body));
+    p->extras = 0;
+    PM_TRY(parse_closed(p, until, &node->items));
+    node->sign = p->extras;
+    p->extras |= extras;
     p->n_loop = n_loop;
     return PM_OK;
 }
@@ -83,7 +87,7 @@ static pm_status parse_apart(pm__j_parser *p, const char *until, const pm__j_nod
 static pm_status parse_macro(pm__j_parser *p, pm__j_node *node) {
     PM_TRY(pm__j_expect_name(p, &node->name));
     PM_TRY(pm__j_parse_parameters(p, &node->parameters));
-    return parse_apart(p, "endmacro", &node->items);
+    return parse_apart(p, "endmacro", node);
 }
 
 static pm_status parse_call(pm__j_parser *p, pm__j_node *node) {
@@ -94,7 +98,7 @@ static pm_status parse_call(pm__j_parser *p, pm__j_node *node) {
     PM_TRY(pm__j_parse_expression(p, &node->a));
     if (node->a->kind != PM__J_CALL)
         return pm__j_bad(node->line, "a call block without a call");
-    return parse_apart(p, "endcall", &node->items);
+    return parse_apart(p, "endcall", node);
 }
 
 static pm_status parse_filter_block(pm__j_parser *p, pm__j_node *node) {

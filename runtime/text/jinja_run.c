@@ -233,30 +233,59 @@ static const pm__j_named *find_named(const pm__j_call *call, const pm__j_string 
     return NULL;
 }
 
-/* What has no parameter: `varargs`, `kwargs` and the caller of a call block. */
-static pm_status set_others(pm__j_call *call, const pm__j_macro *macro, size_t n_parameter) {
-    static const pm__j_string names[] = {
-        {.data = "varargs", .n = 7}, {.data = "kwargs", .n = 6}, {.data = "caller", .n = 6}};
+static bool same(const pm__j_string *a, const pm__j_string *b) {
+    return a->n == b->n && memcmp(a->data, b->data, a->n) == 0;
+}
+
+static pm_status fail_argument(const pm__j_call *call, const pm__j_macro *macro,
+                               const pm__j_string *name) {
+    const pm__j_string *own = macro->node->name;
+    return pm__j_fail(call->env, "macro '%.*s' has no parameter '%.*s'",
+                      own->n < 40 ? (int)own->n : 40, own->data, name->n < 40 ? (int)name->n : 40,
+                      name->data);
+}
+
+/* kwargs, and the caller of a call block: what is given by a name that no parameter has. */
+static pm_status set_named(pm__j_call *call, const pm__j_macro *macro, size_t n_parameter) {
+    static const pm__j_string kwargs = {.data = "kwargs", .n = 6},
+                              caller = {.data = "caller", .n = 6};
     pm__j_env *env = call->env;
-    pm__j_value rest, more;
-    PM_TRY(pm__j_new_list(env, PM__J_TUPLE, 0, &rest));
+    const uint8_t extras = macro->node->sign;
+    pm__j_value more;
     PM_TRY(pm__j_new_dict(env, &more));
-    for (size_t i = n_parameter; i < call->n; i++)
-        PM_TRY(pm__j_push(env, rest.u.list, call->items[i]));
     for (size_t i = 0; i < call->n_named; i++) {
         const pm__j_parameter *at = macro->node->parameters;
         const pm__j_string *name = call->named[i].name;
         PM_TRY(pm__j_step(env, 16 * n_parameter));
-        while (at != NULL &&
-               (at->name->n != name->n || memcmp(at->name->data, name->data, name->n) != 0))
+        while (at != NULL && !same(at->name, name))
             at = at->next;
-        if (at == NULL && is_word(name, "caller"))
-            PM_TRY(set_name(env, &names[2], call->named[i].value));
-        else if (at == NULL)
+        if (at != NULL)
+            continue;
+        const bool is_caller = same(name, &caller) && (extras & PM__J_CALLER) != 0;
+        if (!is_caller && (extras & PM__J_KWARGS) == 0)
+            return fail_argument(call, macro, name);
+        if (is_caller)
+            PM_TRY(set_name(env, &caller, call->named[i].value));
+        else
             PM_TRY(pm__j_put(env, more.u.dict, pm__j_text(name), call->named[i].value));
     }
-    PM_TRY(set_name(env, &names[0], rest));
-    return set_name(env, &names[1], more);
+    return (extras & PM__J_KWARGS) != 0 ? set_name(env, &kwargs, more) : PM_OK;
+}
+
+/* varargs: what is given by place beyond the parameters. */
+static pm_status set_others(pm__j_call *call, const pm__j_macro *macro, size_t n_parameter) {
+    static const pm__j_string varargs = {.data = "varargs", .n = 7};
+    pm__j_value rest;
+    if ((macro->node->sign & PM__J_VARARGS) == 0)
+        return call->n > n_parameter
+                   ? pm__j_fail(call->env, "macro '%.*s' takes %zu values, not %zu",
+                                macro->node->name->n < 40 ? (int)macro->node->name->n : 40,
+                                macro->node->name->data, n_parameter, call->n)
+                   : PM_OK;
+    PM_TRY(pm__j_new_list(call->env, PM__J_TUPLE, 0, &rest));
+    for (size_t i = n_parameter; i < call->n; i++)
+        PM_TRY(pm__j_push(call->env, rest.u.list, call->items[i]));
+    return set_name(call->env, &varargs, rest);
 }
 
 /* Defaults are looked at in order, and see the parameters before them. */
@@ -267,6 +296,9 @@ static pm_status set_parameters(pm__j_call *call, const pm__j_macro *macro) {
         const pm__j_named *named = find_named(call, at->name);
         PM_TRY(pm__j_step(env, 16 * call->n_named));
         pm__j_value value = pm__j_undefined(PM__J_MISSING, at->name);
+        if (i < call->n && named != NULL)
+            return pm__j_fail(env, "a macro is given '%.*s' twice",
+                              at->name->n < 40 ? (int)at->name->n : 40, at->name->data);
         if (i < call->n)
             value = call->items[i];
         else if (named != NULL)
@@ -275,7 +307,8 @@ static pm_status set_parameters(pm__j_call *call, const pm__j_macro *macro) {
             PM_TRY(pm__j_eval(env, at->value, &value));
         PM_TRY(set_name(env, at->name, value));
     }
-    return set_others(call, macro, i);
+    PM_TRY(set_others(call, macro, i));
+    return set_named(call, macro, i);
 }
 
 pm_status pm__j_call_macro(pm__j_call *call, const pm__j_macro *macro) {

@@ -29,12 +29,16 @@ typedef struct pm__j_token {
     double real;
 } pm__j_token;
 
+/* What a macro takes beside its parameters, by naming it. */
+enum { PM__J_VARARGS = 1, PM__J_KWARGS = 2, PM__J_CALLER = 4 };
+
 /* A template that is being read. */
 typedef struct pm__j_parser {
     pm__jinja *jinja;
     pm__j_token *tokens; /* malloc'ed */
     size_t n, capacity, at;
     uint32_t depth, n_loop; /* of loops around */
+    uint8_t extras;         /* PM__J_VARARGS ... that the macro's body names */
 } pm__j_parser;
 
 /* BAD_FILE: "template, line 12: ..." */
@@ -120,7 +124,8 @@ typedef struct pm__j_parameter {
 
 struct pm__j_node {
     uint8_t kind; /* pm__j_node_kind */
-    uint8_t sign; /* pm__j_sign, of a binary operator or of an operand that is compared */
+    uint8_t sign; /* pm__j_sign, of a binary operator or of an operand that is compared; of a macro
+                     PM__J_VARARGS ... */
     bool flag;    /* of a test: negated; of a for: recursive; of a call block's macro: is one */
     uint32_t line;
     const pm__j_node *next; /* in a list of statements, items or operands */
