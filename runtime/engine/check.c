@@ -190,7 +190,8 @@ static bool take_case(void *user, pm__check_case *the_case) {
 
 static bool run_kernels(check *c) {
     usage used = {.kernels = ~(uint64_t)0};
-    memset(used.types, true, sizeof used.types);
+    for (int type = 0; type < PM__TYPE_COUNT; type++)
+        used.types[type] = c->desc->level != PM_CHECK_QUICK || pm__case_is_common((pm__type)type);
     if (c->desc->used_only)
         used = usage_of(c->device, c->gpu, c->model);
     bool any = false;

@@ -51,6 +51,11 @@ void pm__case_give(pm__case_list *l, pm__check_case *c, const char *fmt, ...) {
     pm__graph_finish(&c->graph);
 }
 
+bool pm__case_is_common(pm__type type) {
+    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
+           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_K;
+}
+
 bool pm__case_takes_type(const pm__case_list *l, int type) {
     return l->filter->types[type];
 }

@@ -42,6 +42,10 @@ typedef struct pm__case_filter {
     void *user;
 } pm__case_filter;
 
+/* Types that most files have, tried in every shape at any level. Kernels over other types differ from
+ * these only in how they read a chunk: some shapes show that, and a deep check tries all. */
+bool pm__case_is_common(pm__type type);
+
 /* False if take() ended it. */
 bool pm__check_cases(pm__op op, const pm__case_filter *filter);
 

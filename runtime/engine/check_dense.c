@@ -1,13 +1,6 @@
 /* check_dense.c: cases of tokens, norms and matrices. */
 #include "case_list.h"
 
-/* Tried in every shape at any level. Kernels over other types differ from these only in how they
- * read a chunk: some shapes show that, and a deep check tries all. */
-static bool is_thorough(pm__type type) {
-    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
-           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_K;
-}
-
 typedef struct embed_shape {
     uint32_t cols, rows, part_rows;
     bool quick, deep, positions;
@@ -19,7 +12,7 @@ static void case_embed(pm__case_list *l, pm__type type, const embed_shape *e) {
     c.n_token = 61;
     c.part_rows = e->part_rows;
     c.quick = e->quick;
-    c.deep = e->deep || (e->part_rows == 0 && !is_thorough(type));
+    c.deep = e->deep || (e->part_rows == 0 && !pm__case_is_common(type));
     const uint32_t n_col = pm__case_fit(type, e->cols);
     const uint32_t n_row = e->positions ? c.limits.n_ctx : c.n_token;
     const pm__t table = pm__case_weight(&c, "table", type, n_row, n_col);
@@ -120,7 +113,7 @@ static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, 
     c.part_rows = m->part_rows;
     c.most_group_x = m->most_group_x;
     c.quick = m->quick && (n_row == 1 || n_row == 33);
-    c.deep = m->deep || (!is_thorough(type) && !(m->quick && (n_row == 3 || n_row == 33)));
+    c.deep = m->deep || (!pm__case_is_common(type) && !(m->quick && (n_row == 3 || n_row == 33)));
     const uint32_t n_in = pm__case_fit(type, m->n_in);
     const pm__row_count rows = m->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
     const pm__t x = pm__case_activation(&c, "x", rows, n_in);

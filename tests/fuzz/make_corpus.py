@@ -55,6 +55,15 @@ def gguf(keys=(), tensors=(), data=b"", version=3, align=32, n_key=None, n_tenso
     return out + (bytes(-len(out) % align) + data if data or tensors else b"")
 
 
+# Every living tensor type: id, elements of a row, its bytes.
+BLOCKS = ((0, 32, 128), (1, 32, 64), (2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24),
+          (8, 32, 34), (9, 32, 36), (10, 256, 84), (11, 256, 110), (12, 256, 144), (13, 256, 176),
+          (14, 256, 210), (15, 256, 292), (16, 256, 66), (17, 256, 74), (18, 256, 98),
+          (19, 256, 50), (20, 32, 18), (21, 256, 110), (22, 256, 82), (23, 256, 136), (24, 5, 5),
+          (25, 5, 10), (26, 5, 20), (27, 5, 40), (28, 5, 40), (29, 256, 56), (30, 32, 64),
+          (34, 256, 54), (35, 256, 66), (39, 32, 17), (40, 64, 36), (41, 128, 18), (42, 64, 18))
+
+
 def seed_gguf():
     def add(name, data):
         seed("gguf", name, data)
@@ -100,8 +109,7 @@ def seed_gguf():
     add("tensor-4d", gguf([], [tensor("t", [2, 2, 2, 2], 0, 0)], bytes(64)))
     add("tensor-5d", gguf([], [tensor("t", [1] * 5, 0, 0)], bytes(64)))
     add("tensor-block", gguf([], [tensor("t", [31], 8, 0)], bytes(64)))
-    for kind, size in ((0, 4 * 32), (1, 2 * 32), (2, 18), (8, 34), (30, 2 * 32), (12, 144)):
-        n = 256 if kind == 12 else 32
+    for kind, n, size in BLOCKS:
         add(f"tensor-type-{kind}", gguf([], [tensor("t", [n], kind, 0)],
                                         bytes((7 * i) % 256 for i in range(size))))
     for kind in (4, 31, 99):
