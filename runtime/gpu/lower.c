@@ -134,14 +134,17 @@ static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node) {
 
 static const pm__kernel *choose(const pm__lowering *in, const pm__node *node) {
     const pm__tensor *rows = node->out->kind == PM__ACTIVATION ? node->out : node->in[0];
+    const pm__caps *caps = &in->gpu->caps;
     uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
     if (in->kernel != NULL)
         return in->kernel;
-    if (node->op == PM__OP_EXPERTS_MATMUL) /* rows that an expert has on average */
-        n_row = (uint32_t)(((uint64_t)n_row * node->params.experts.n_slot - 1) /
-                               node->params.experts.n_expert +
-                           1);
-    return pm__kernel_choose(&in->gpu->caps, node->op, in->limits->deterministic ? 1 : n_row);
+    if (in->limits->deterministic)
+        n_row = 1;
+    /* Where nobody can tell which rows an expert has. */
+    if (node->op == PM__OP_EXPERTS_MATMUL && node->in[4] != NULL &&
+        pm__kernel_choose(caps, PM__OP_GROUP, n_row) == NULL)
+        n_row = 1;
+    return pm__kernel_choose(caps, node->op, n_row);
 }
 
 /* Groups that no kernel looks at: those for few rows find the experts of a row themselves. */
