@@ -85,9 +85,19 @@ static void load_layer(pm__model_def *def, const deepseek2 *m, layer *l, uint32_
                      &l->ffn);
 }
 
+/* Keys and values in one tensor, from which queries cannot be absorbed. */
+static void refuse_old_files(pm__model_def *def) {
+    if (def->status == PM_OK && pm__tensor_exists(def, "blk.0.attn_kv_b.weight") &&
+        !pm__tensor_exists(def, "blk.0.attn_k_b.weight"))
+        def->status = pm__fail(PM_UNSUPPORTED,
+                               "model: tensor 'blk.0.attn_kv_b.weight' is of an old converter; "
+                               "needed are attn_k_b and attn_v_b, as newer files have them");
+}
+
 static void load(pm__model_def *def, void *self) {
     deepseek2 *m = self;
     pm__load_sizes(def);
+    refuse_old_files(def);
     load_heads(def, m);
     load_rotation(def, m);
     m->token_embd = pm__matrix(def, def->n_vocab, def->n_embd, "token_embd.weight");
