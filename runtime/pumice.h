@@ -338,6 +338,13 @@ typedef pm_status (*pm_logits_fn)(void *user, size_t i, const float *logits);
 PM_API pm_status pm_session_eval_all(pm_session *session, uint32_t seq, const int32_t *ids,
                                      size_t n, pm_logits_fn each, void *user);
 
+/* Of a model with an encoder beside its decoder (T5): the text that a sequence is to answer to. The
+ * sequence is emptied and begins with the model's start token; pm_generate() does this with its
+ * prompt.
+ * errors  UNSUPPORTED: the model has no encoder; CONTEXT_FULL: more tokens than a step has rows or
+ *         the context positions (nothing is changed); ARGUMENT */
+PM_API pm_status pm_session_encode(pm_session *session, uint32_t seq, const int32_t *ids, size_t n);
+
 /* Forgets all tokens of a sequence from position n_keep on. ARGUMENT if it holds fewer.
  * cost  none; of a model that carries states from token to token (Mamba and others) the tokens that
  *       stay are evaluated again by the next call */

@@ -2,7 +2,7 @@
  * shape   drawn [outs]   rows [1 + rows], the head first
  *         history [n_seq, n_ctx]   ring [PM_RING, n_out]
  * grid    one workgroup, none where no token was drawn
- * defines none   spec 0 WG_SIZE, 1 N_CTX, 2 N_OUT (capacity)   accum none
+ * defines none   spec 0 WG_SIZE, 1 N_CTX, 2 N_OUT (capacity), 3 KEEPS_N_POS   accum none
  * checked tests row advance against cpu_advance, exact */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -13,6 +13,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint WG_SIZE = 64;
 layout(constant_id = 1) const uint N_CTX = 1;
 layout(constant_id = 2) const uint N_OUT = 1;
+layout(constant_id = 3) const uint KEEPS_N_POS = 0;
 
 layout(std430, binding = 0) readonly buffer Drawn { pm_step_drawn drawn[]; };
 layout(std430, binding = 1) buffer Rows {
@@ -32,7 +33,7 @@ void main() {
             row = rows[drawn[i].row];
             row.token = drawn[i].token;
             row.pos++;
-            row.n_pos++;
+            row.n_pos += 1 - KEEPS_N_POS;
             ring[step % PM_RING * N_OUT + i] = drawn[i];
             if (row.pos < N_CTX)
                 history[row.seq * N_CTX + row.pos] = row.token;

@@ -110,7 +110,7 @@ void main() {
     uint q_at = (r * N_HEAD + h) * HEAD_DIM, y_at = (r * N_HEAD + h) * HEAD_DIM_V;
     uint mine_pos = min(rows[r].pos, N_CTX - 1);
 #ifdef BIDIRECTIONAL
-    uint end = clamp(rows[r].n_pos, mine_pos + 1, N_CTX);
+    uint end = clamp(rows[r].n_pos, 1, N_CTX);
     if (WINDOW != 0)
         end = min(end, mine_pos + WINDOW / 2 + 1);
     uint before = WINDOW / 2;

@@ -28,7 +28,7 @@ struct pm_step_row {
     PM_UINT token;
     PM_UINT seq;
     PM_UINT pos;
-    PM_UINT n_pos; /* positions of its sequence after the step; begin() fills it in */
+    PM_UINT n_pos; /* positions of its sequence after the step; 0: begin() fills it in */
 };
 
 /* STEP_OUTS: [n_out] uint, batch row of each output.

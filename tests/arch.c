@@ -39,6 +39,8 @@ typedef struct instance {
     double worst_nmse, worst_difference;
     uint32_t n_greedy;
     bool encoder;
+    uint32_t source[MOST_TOKENS]; /* what a model with two sides answers to */
+    uint32_t n_source;
 } instance;
 
 static const char *path_of(const instance *i, const char *file) {
@@ -117,6 +119,12 @@ static bool open_instance(instance *i, const char *name) {
     expect_ok(status);
     i->n_token = read_ids(cJSON_GetObjectItem(i->json, "tokens"), i->tokens, MOST_TOKENS);
     i->encoder = i->def.arch->encoder;
+    if (i->graph.has_encoder) {
+        i->n_source = i->n_token;
+        memcpy(i->source, i->tokens, sizeof i->source);
+        i->n_token =
+            read_ids(cJSON_GetObjectItem(i->json, "decoder_tokens"), i->tokens, MOST_TOKENS);
+    }
     expect_ok(
         pm__file_map_init(&i->expected_file, path_of(i, i->encoder ? "embd.f32" : "logits.f32")));
     const size_t n_logit = (size_t)i->n_token * i->graph.logits->n_col;
@@ -158,7 +166,8 @@ static uint32_t step(const instance *i, const piece *pieces, uint32_t n_piece) {
     uint32_t n = 0;
     for (const piece *p = pieces; p < pieces + n_piece; p++)
         for (uint32_t pos = p->first; pos < p->end; pos++, n++) {
-            rows[n] = (struct pm_step_row){.token = i->tokens[pos], .seq = p->seq, .pos = pos};
+            rows[n] = (struct pm_step_row){
+                .token = i->tokens[pos], .seq = p->seq, .pos = pos, .n_pos = i->n_source};
             outs[n] = n;
         }
     const pm__step all = {.rows = rows, .n_row = n, .outs = outs, .n_out = n};
@@ -166,6 +175,22 @@ static uint32_t step(const instance *i, const piece *pieces, uint32_t n_piece) {
     expect_ok(b->submit(i->context));
     expect_ok(b->collect(i->context, drawn));
     return n;
+}
+
+/* All sequences in one step. */
+static void encode(const instance *i) {
+    const pm__backend *b = run->device->backend;
+    struct pm_step_row rows[N_SEQ * MOST_TOKENS] = {0};
+    const uint32_t n = N_SEQ * i->n_source;
+    for (uint32_t r = 0; r < n; r++) {
+        const uint32_t pos = r % i->n_source;
+        rows[r] = (struct pm_step_row){
+            .token = i->source[pos], .seq = N_SEQ - 1 - r / i->n_source, .pos = pos};
+    }
+    const pm__step all = {.rows = rows, .n_row = n, .together = true, .encode = true};
+    expect_ok(b->begin(i->context, &all));
+    expect_ok(b->submit(i->context));
+    expect_ok(b->collect(i->context, NULL));
 }
 
 static void compare(instance *i, const char *way, const float *expected, uint32_t n_row) {
@@ -220,16 +245,19 @@ static void check_ways(instance *i) {
 
 /* ---- greedy ---------------------------------------------------------------------------------- */
 
-/* Draws from the end of the prompt on. Where two tokens are nearly as likely the texts may part. */
+/* Where two tokens are nearly as likely the texts may part. */
 static void check_greedy(instance *i) {
     const pm__backend *b = run->device->backend;
     const cJSON *margin = cJSON_GetObjectItem(i->json, "greedy_margin")->child;
     const uint32_t n = read_ids(cJSON_GetObjectItem(i->json, "greedy"), i->greedy, N_GREEDY);
     const struct pm_step_sampler greedy = {.repeat_penalty = 1.0f, .top_p = 1.0f};
     expect_ok(b->set_sampler(i->context, 0, &greedy));
-    struct pm_step_row row = {.token = i->tokens[i->n_token - 1], .pos = i->n_token - 1};
-    const piece rest = {0, 0, i->n_token - 1};
-    step(i, &rest, 1);
+    /* Of two sides from the start token on, else from the end of the prompt. */
+    const uint32_t last = i->n_source > 0 ? 0 : i->n_token - 1;
+    struct pm_step_row row = {.token = i->tokens[last], .pos = last, .n_pos = i->n_source};
+    const piece rest = {0, 0, last};
+    if (last > 0)
+        step(i, &rest, 1);
     for (; i->n_greedy < n; i->n_greedy++, margin = margin->next) {
         struct pm_step_drawn drawn;
         const uint32_t out = 0;
@@ -243,7 +271,8 @@ static void check_greedy(instance *i) {
                          i->n_greedy, drawn.token, i->greedy[i->n_greedy], margin->valuedouble);
             return;
         }
-        row = (struct pm_step_row){.token = drawn.token, .pos = row.pos + 1};
+        row.token = drawn.token;
+        row.pos++;
     }
 }
 
@@ -256,6 +285,8 @@ static void test_instance(void **state) {
         if (i.encoder) {
             check_encoder(&i);
         } else {
+            if (i.n_source > 0)
+                encode(&i);
             check_ways(&i);
             check_greedy(&i);
         }

@@ -119,7 +119,7 @@ typedef struct cpu_context {
     void *step[PM__STEP_PART_COUNT];
     pm__cpu_args *args; /* [n_node] */
     uint32_t n_row, n_out;
-    bool sample;
+    bool sample, encode;
     bool loaded; /* rows of the next step are there */
     uint32_t n_submitted, n_collected;
     uint64_t taken; /* of the device's limit */
@@ -372,8 +372,7 @@ static pm_status copy_state(void *context, uint32_t from, uint32_t to) {
 
 /* Whether a row has a token, a sequence, and a page for its position. */
 static pm_status check_row(const cpu_context *c, const struct pm_step_row *row) {
-    if (row->seq >= c->limits.n_seq || row->pos >= c->limits.n_ctx ||
-        row->token >= c->g->n_vocab)
+    if (row->seq >= c->limits.n_seq || row->pos >= c->limits.n_ctx || row->token >= c->g->n_vocab)
         return pm__fail(PM_ARGUMENT,
                         "cpu: row (token %u, sequence %u, position %u) of %u tokens, %u sequences, "
                         "%u positions",
@@ -413,6 +412,7 @@ static pm_status begin(void *context, const pm__step *step) {
             step->rows[i].token;
     c->n_row = step->n_row;
     c->n_out = step->n_out;
+    c->encode = step->encode;
     c->sample = step->sample;
     c->loaded = true;
     return PM_OK;
@@ -433,6 +433,8 @@ static pm_status submit(void *context) {
     head->step = c->n_submitted;
     const cpu_device *device = c->weights->device;
     for (uint32_t i = 0; i < c->g->n_node; i++) {
+        if (c->g->nodes[i].encoder != c->encode)
+            continue;
         c->args[i].n_row = c->n_row;
         c->args[i].n_out = c->n_out;
         if (device->watch != NULL)

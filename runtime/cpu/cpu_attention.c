@@ -128,7 +128,8 @@ static void find_range(view *head, const struct pm_step_row *row) {
         head->first = row->pos - row->pos % window;
     head->last = row->pos;
     if (both)
-        head->last = row->n_pos - 1 - row->pos > before ? row->pos + before : row->n_pos - 1;
+        head->last = row->n_pos > row->pos && row->n_pos - 1 - row->pos > before ? row->pos + before
+                                                                                 : row->n_pos - 1;
 }
 
 void pm__cpu_attention(const pm__node *node, const pm__cpu_args *args, int n_thread) {

@@ -185,7 +185,6 @@ void pm__cpu_sample(const pm__node *node, const pm__cpu_args *args, int n_thread
 }
 
 void pm__cpu_advance(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    (void)node;
     (void)n_thread;
     /* graph.h: inputs 1 to 3 are written as well. */
     struct pm_step_head *head = (struct pm_step_head *)(uintptr_t)args->in[1];
@@ -205,7 +204,7 @@ void pm__cpu_advance(const pm__node *node, const pm__cpu_args *args, int n_threa
             rows[i] = (struct pm_step_row){.token = drawn[i].token,
                                            .seq = row.seq,
                                            .pos = row.pos + 1,
-                                           .n_pos = row.n_pos + 1};
+                                           .n_pos = row.n_pos + !node->params.advance.keeps_n_pos};
     }
     if (args->n_out == args->n_row)
         head->step++;

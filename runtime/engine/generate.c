@@ -145,6 +145,23 @@ static pm_status accept(generator *gen, uint32_t i, const struct pm_step_drawn *
 
 /* ---- the prompt ------------------------------------------------------------------------------ */
 
+/* What an encoder read is in pages of the sequence's own, and so is what stands there of an answer. */
+static pm_status encode_again(generator *gen, uint32_t seq) {
+    pm_session *session = gen->session;
+    const pm__sequence *from = &session->sequences[0];
+    pm__sequence *to = &session->sequences[seq];
+    memcpy(to->encoded, from->encoded, from->n_encoded * sizeof *to->encoded);
+    to->n_encoded = from->n_encoded;
+    to->is_encoded = false;
+    to->n_eval = 0;
+    if (from->n_eval > 0)
+        return pm__step_until(session, seq, from->n_eval, PM__WANT_NOTHING);
+    pm_status status = pm__session_encode(session, seq);
+    if (pm__session_recover(session, &status))
+        status = pm__session_encode(session, seq);
+    return status;
+}
+
 /* Another sequence that holds what sequence 0 holds, in the same pages. */
 static pm_status fork_sequence(generator *gen, uint32_t seq) {
     pm_session *session = gen->session;
@@ -153,6 +170,8 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
     memcpy(to->tokens, from->tokens, from->length * sizeof *to->tokens);
     memcpy(to->together, from->together, from->length * sizeof *to->together);
     to->length = from->length;
+    if (session->source.graph->has_encoder)
+        return encode_again(gen, seq);
     to->n_restore = from->n_eval; /* by sharing, or after a loss */
     pm_status status = pm__session_share(
         session, 0, seq, from->n_eval,
@@ -193,6 +212,9 @@ static pm_status begin_live(generator *gen) {
     pm_session *session = gen->session;
     result *r = gen->result;
     PM_TRY(pm__step_check(session));
+    for (uint32_t i = 0; i < r->n_answer; i++) /* after a loss */
+        if (r->states[i].live)
+            PM_TRY(pm__session_encode(session, i));
     gen->n_row = 0;
     for (uint32_t i = 0; i < r->n_answer; i++) {
         if (!r->states[i].live)
@@ -325,6 +347,8 @@ static pm_status check(const generator *gen, uint32_t n_answer) {
     if (desc->n_prompt == 0 && session->sequences[0].length == 0)
         return pm__fail(PM_ARGUMENT, "generate: nothing to continue: no prompt, and the session is "
                                      "empty");
+    if (session->source.graph->has_encoder && desc->n_prompt > 0)
+        return PM_OK; /* pm_session_encode() looks at it */
     return pm__session_check_tokens(session, 0, desc->prompt, desc->n_prompt);
 }
 
@@ -369,6 +393,16 @@ static void fill_generation(generator *gen) {
         .n_dispatch = gen->session->info.n_dispatch};
 }
 
+/* Of a model with an encoder the prompt is what the answer is about. */
+static pm_status take_prompt(pm_session *session, const pm_generate_desc *desc) {
+    if (session->source.graph->has_encoder && desc->n_prompt > 0)
+        PM_TRY(pm_session_encode(session, 0, desc->prompt, desc->n_prompt));
+    else
+        pm__session_append(session, 0, desc->prompt, desc->n_prompt);
+    pm__session_reopen_last(session, 0);
+    return PM_OK;
+}
+
 pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_generation **out) {
     const uint32_t n_answer = desc->n_answer != 0 ? desc->n_answer : 1;
     generator gen = {.session = session,
@@ -377,8 +411,7 @@ pm_status pm_generate(pm_session *session, const pm_generate_desc *desc, pm_gene
                      .stops = {.texts = desc->stop, .n = desc->n_stop},
                      .start_seconds = pm__clock_seconds()};
     PM_TRY(check(&gen, n_answer));
-    pm__session_append(session, 0, desc->prompt, desc->n_prompt);
-    pm__session_reopen_last(session, 0);
+    PM_TRY(take_prompt(session, desc));
     for (uint32_t i = 1; i < n_answer; i++)
         pm__session_truncate(session, i, 0);
     const uint32_t room = session->n_ctx - session->sequences[0].length;

@@ -66,6 +66,9 @@ typedef struct pm__sequence {
     bool *together;  /* [n_ctx] evaluated as a row among others, not alone */
     uint32_t length;
     uint32_t n_eval;
+    int32_t *encoded;   /* [n_ctx] what the encoder reads; NULL where the model has none */
+    uint32_t n_encoded; /* 0: nothing to answer to yet */
+    bool is_encoded;    /* its positions are in the caches */
     uint32_t n_state;   /* looked at only where the model has states */
     uint32_t n_restore; /* tokens below it were in the caches before the device was lost, or are
                            more than the states can be cut to */
@@ -108,7 +111,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
 /* Says so where a context is longer than the model was trained for. */
 void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train);
 /* Bytes of system memory that a session takes for itself, beside its context. */
-uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_col);
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, const pm__graph *g);
 /* Names of types, NULL: F16.
  * errors  ARGUMENT: no type of a cache */
 pm_status pm__session_cache_types(const char *k, const char *v, pm__cache_types *out);
@@ -131,6 +134,8 @@ pm_status pm__session_check(const pm_session *session, uint32_t seq);
  * vocabulary. */
 pm_status pm__session_check_tokens(const pm_session *session, uint32_t seq, const int32_t *ids,
                                    size_t n);
+/* Fails with ARGUMENT if one of them is none of the vocabulary. */
+pm_status pm__session_check_ids(const pm_session *session, const int32_t *ids, size_t n);
 /* Adds n tokens, checked before, as pending ones. */
 void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, size_t n);
 /* Forgets tokens from position n_keep on and gives back their pages. Until pm__session_ready() a
@@ -164,6 +169,9 @@ pm_status pm__session_ready(pm_session *session);
 bool pm__device_recover(pm_device *device, pm_status *status);
 bool pm__session_recover(pm_session *session, pm_status *status);
 
+/* Has the encoder read what the sequence answers to, if that is not in the caches. */
+pm_status pm__session_encode(pm_session *session, uint32_t seq);
+
 /* ---- step.c: steps on the backend, watched --------------------------------------------------- */
 
 /* Fails with DEVICE_LOST if the context was torn down, which another session of the device can do
@@ -173,6 +181,8 @@ pm_status pm__step_check(const pm_session *session);
  * two as in pm__step. */
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
                          bool together);
+/* Runs the encoder over the first n_row of session->rows, all of one sequence. */
+pm_status pm__step_encode(pm_session *session, uint32_t seq, uint32_t n_row);
 pm_status pm__step_submit(pm_session *session);
 /* The states of a model cannot go back, so its steps are not run ahead. */
 bool pm__session_has_states(const pm_session *session);

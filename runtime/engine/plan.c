@@ -123,12 +123,11 @@ static void judge(report *r) {
 }
 
 /* The session's own tables are in system memory, which is a heap of the CPU path already. */
-static pm_status add_tables(report *r, const pm__limits *limits, uint32_t n_col,
-                            uint64_t graph_bytes) {
+static pm_status add_tables(report *r, const pm__limits *limits, const pm__graph *graph) {
     const pm_plan_buffer tables = {.name = "tables",
                                    .heap = pm__system_heap,
-                                   .bytes = graph_bytes +
-                                            pm__session_table_bytes(limits, r->plan.n_ctx, n_col),
+                                   .bytes = pm__graph_bytes(graph) +
+                                            pm__session_table_bytes(limits, r->plan.n_ctx, graph),
                                    .part = PM_PLAN_SESSION};
     if (find_heap(r, pm__system_heap) == r->plan.n_heap) {
         const pm_plan_heap heap = {
@@ -153,12 +152,11 @@ static pm_status fill(report *r, const pm_model *model, const pm_session_desc *d
                                 .graph = &graph,
                                 .limits = &limits,
                                 .spare = r->spare};
-    const pm_status status = handle->backend->plan(handle->device, &plan, &sink);
-    const uint64_t graph_bytes = pm__graph_bytes(&graph);
-    const uint32_t n_col = graph.logits->n_col;
+    pm_status status = handle->backend->plan(handle->device, &plan, &sink);
+    if (status == PM_OK)
+        status = add_tables(r, &limits, &graph);
     pm__graph_finish(&graph);
     PM_TRY(status);
-    PM_TRY(add_tables(r, &limits, n_col, graph_bytes));
     r->plan.buffers = r->buffers;
     r->plan.heaps = r->heaps;
     r->plan.why = r->why;

@@ -28,6 +28,7 @@ static void drop_context(pm_session *session) {
         pm__sequence *s = &session->sequences[seq];
         s->n_restore = pm__most_u32(s->n_restore, s->n_eval);
         s->n_eval = s->n_state = 0;
+        s->is_encoded = false;
     }
 }
 
@@ -124,7 +125,8 @@ static void forget_alone(pm_session *session) {
 static pm_status share_prefix(pm_session *session, uint32_t seq) {
     const pm__sequence *s = &session->sequences[seq];
     uint32_t from = seq, most = 0;
-    for (uint32_t i = 0; i < seq; i++) {
+    /* What an encoder read is in the same pages, and each sequence has its own. */
+    for (uint32_t i = 0; i < seq && !session->source.graph->has_encoder; i++) {
         const pm__sequence *other = &session->sequences[i];
         const uint32_t least = pm__least_u32(other->n_eval, s->n_restore);
         uint32_t n = 0;

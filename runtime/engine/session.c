@@ -43,9 +43,11 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     return PM_OK;
 }
 
-uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, uint32_t n_col) {
-    const uint64_t of_sequence =
-        sizeof(pm__sequence) + (uint64_t)n_ctx * (sizeof(int32_t) + sizeof(bool));
+uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, const pm__graph *g) {
+    const uint32_t n_col = g->logits->n_col;
+    const uint64_t of_position =
+        sizeof(int32_t) + sizeof(bool) + (g->has_encoder ? sizeof(int32_t) : 0);
+    const uint64_t of_sequence = sizeof(pm__sequence) + n_ctx * of_position;
     const uint64_t of_row = sizeof(struct pm_step_row);
     const uint64_t of_out =
         sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_col * sizeof(float);
@@ -93,7 +95,10 @@ static pm_status reserve_host(pm_session *session) {
     for (uint32_t i = 0; i < limits->n_seq; i++) {
         session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
         session->sequences[i].together = calloc(session->n_ctx, sizeof(bool));
-        if (session->sequences[i].tokens == NULL || session->sequences[i].together == NULL)
+        if (session->source.graph->has_encoder)
+            session->sequences[i].encoded = calloc(session->n_ctx, sizeof(int32_t));
+        if (session->sequences[i].tokens == NULL || session->sequences[i].together == NULL ||
+            (session->source.graph->has_encoder && session->sequences[i].encoded == NULL))
             return pm__fail_memory("session: tokens", session->n_ctx * sizeof(int32_t));
     }
     return PM_OK;
@@ -211,6 +216,7 @@ void pm_session_close(pm_session *session) {
     if (session->sequences != NULL)
         for (uint32_t i = 0; i < session->limits.n_seq; i++) {
             free(session->sequences[i].tokens);
+            free(session->sequences[i].encoded);
             free(session->sequences[i].together);
         }
     free(session->sequences);
@@ -253,11 +259,19 @@ pm_status pm__session_check(const pm_session *session, uint32_t seq) {
 pm_status pm__session_check_tokens(const pm_session *session, uint32_t seq, const int32_t *ids,
                                    size_t n) {
     const uint32_t room = session->n_ctx - session->sequences[seq].length;
+    if (session->source.graph->has_encoder && session->sequences[seq].n_encoded == 0)
+        return pm__fail(PM_ARGUMENT,
+                        "session: %s answers to a text, which comes first (pm_session_encode)",
+                        session->source.model->def.arch->name);
     if (n > room)
         return pm__fail(PM_CONTEXT_FULL,
                         "session: prompt has %zu tokens, %u positions are free of %u; use a larger "
                         "context (-c)",
                         n, room, session->n_ctx);
+    return pm__session_check_ids(session, ids, n);
+}
+
+pm_status pm__session_check_ids(const pm_session *session, const int32_t *ids, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= session->source.n_vocab)
             return pm__fail(PM_ARGUMENT, "session: token %d at place %zu, the vocabulary has %u",
@@ -280,7 +294,8 @@ void pm__session_truncate(pm_session *session, uint32_t seq, uint32_t n_keep) {
     s->n_eval = pm__least_u32(s->n_eval, s->length);
     s->n_restore = pm__least_u32(s->n_restore, s->length);
     if (session->context != NULL)
-        pm__pages_trim(&session->pages, seq, s->n_eval);
+        pm__pages_trim(&session->pages, seq,
+                       pm__most_u32(s->n_eval, s->is_encoded ? s->n_encoded : 0));
 }
 
 void pm__session_reopen_last(pm_session *session, uint32_t seq) {

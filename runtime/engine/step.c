@@ -29,6 +29,8 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
     session->repeats = false;
     session->n_out = n_out;
     session->sampled = sample;
+    for (uint32_t i = 0; session->source.graph->has_encoder && i < n_row; i++)
+        session->rows[i].n_pos = session->sequences[session->rows[i].seq].n_encoded;
     const pm__step step = {.rows = session->rows,
                            .n_row = n_row,
                            .outs = session->outs,
@@ -36,6 +38,18 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
                            .sample = sample,
                            .together = together};
     return watch(session, session->source.backend->begin(session->context, &step));
+}
+
+pm_status pm__step_encode(pm_session *session, uint32_t seq, uint32_t n_row) {
+    PM_TRY(pm__step_check(session));
+    PM_TRY(watch(session, pm__pages_write(&session->pages, seq, 0, n_row)));
+    session->n_row = n_row;
+    session->repeats = session->sampled = false;
+    session->n_out = 0;
+    const pm__step step = {.rows = session->rows, .n_row = n_row, .together = true, .encode = true};
+    PM_TRY(watch(session, session->source.backend->begin(session->context, &step)));
+    PM_TRY(pm__step_submit(session));
+    return pm__step_collect(session);
 }
 
 /* A step that is submitted again, without another begin(), is one token further in each row. */
@@ -134,6 +148,7 @@ pm_status pm__step_once(pm_session *session, uint32_t seq, uint32_t end, pm__wan
     pm__sequence *s = &session->sequences[seq];
     assert(s->n_eval < end && end <= s->length);
     PM_TRY(pm__step_check(session));
+    PM_TRY(pm__session_encode(session, seq));
     const uint32_t most = want == PM__WANT_ALL ? session->limits.n_out : session->limits.n_batch;
     const bool together = mark_together(s, end);
     const uint32_t stop = s->n_eval + rows_of_chunk(session, end - s->n_eval, most);

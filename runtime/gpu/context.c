@@ -81,10 +81,11 @@ static pm_status add_step(pm__gpu_context *context) {
         PM_TRY(in_reach(gpu, "step", bytes, "-c"));
         PM_TRY(pm__needs_append(&context->needs, gpu, STEP, bytes, &context->step[part]));
     }
-    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+    for (uint32_t c = 0; c < context->n_class; c++)
         PM_TRY(pm__needs_append(&context->needs, gpu, STEP, grid_bytes(context),
                                 &context->classes[c].grids));
-    const pm__spot *first = &context->step[0], *last = &context->classes[PM__CLASS_COUNT - 1].grids;
+    const pm__spot *first = &context->step[0],
+                   *last = &context->classes[context->n_class - 1].grids;
     if (first->need != last->need)
         return pm__fail(PM_OUT_OF_MEMORY,
                         "gpu: the step buffer passes %" PRIu64 " bytes; use a smaller -c",
@@ -117,8 +118,10 @@ static pm_status lay_out(pm__gpu_context *context) {
     batch->n_out = limits->n_out;
     PM_TRY(add_caches(context));
     PM_TRY(add_states(context));
-    PM_TRY(plan_class(context, one));
-    PM_TRY(plan_class(context, batch));
+    context->classes[PM__CLASS_ENCODE].n_row = limits->n_batch;
+    context->classes[PM__CLASS_ENCODE].n_out = limits->n_out;
+    for (uint32_t c = 0; c < context->n_class; c++)
+        PM_TRY(plan_class(context, &context->classes[c]));
     PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "activations",
                             context->activation_bytes, &context->arena));
     PM_TRY(add_step(context));
@@ -149,7 +152,7 @@ static pm_status allocate(pm__gpu_context *context) {
     for (uint32_t i = 0; i < g->n_state; i++)
         context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
     const pm__region arena = pm__spot_region(&context->arena, context->buffers);
-    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+    for (uint32_t c = 0; c < context->n_class; c++) {
         for (uint32_t i = 0; i < g->n_activation; i++) {
             context->classes[c].activations[i].buffer = arena.buffer;
             context->classes[c].activations[i].offset += arena.offset;
@@ -175,6 +178,7 @@ static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
         .n_row = class->n_row,
         .n_out = class->n_out,
         .pipelines = &context->pipelines,
+        .encoder = class == &context->classes[PM__CLASS_ENCODE],
     };
     PM_TRY(pm__lower(&lowering, &class->program));
     if (class->program.n_grid * PM__GRID_STRIDE > class->grids.bytes)
@@ -210,10 +214,10 @@ static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(lay_out(context));
     PM_TRY(allocate(context));
     PM_TRY(pm__pipelines_init(&context->pipelines, context->device->gpu));
-    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+    for (uint32_t c = 0; c < context->n_class; c++)
         PM_TRY(lower_class(context, &context->classes[c]));
     PM_TRY(pm__pipelines_build(&context->pipelines, NULL, NULL));
-    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
+    for (uint32_t c = 0; c < context->n_class; c++)
         PM_TRY(record_class(context, &context->classes[c]));
     PM_TRY(pm__queue_allocate(&context->device->queue, 1, &context->load));
     return clear_step(context);
@@ -230,6 +234,7 @@ static pm__gpu_context *create_empty(const pm__gpu_weights *weights, const pm__g
     context->weights = weights;
     context->graph = g;
     context->limits = *limits;
+    context->n_class = g->has_encoder ? PM__CLASS_COUNT : PM__CLASS_ENCODE;
     context->pages_low = UINT32_MAX;
     context->samplers_changed = true;
     return context;
@@ -256,7 +261,7 @@ void pm__gpu_context_destroy(void *self) {
     pm__gpu *gpu = context->device->gpu;
     if (context->buffers != NULL)
         pm__queue_drain(&context->device->queue);
-    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+    for (uint32_t c = 0; c < context->n_class; c++) {
         pm__recording_finish(&context->classes[c].recording);
         pm__program_finish(&context->classes[c].program);
         free(context->classes[c].activations);

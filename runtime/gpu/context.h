@@ -7,8 +7,9 @@
 
 /* Of steps by their rows; each has its own recorded program. */
 typedef enum pm__class {
-    PM__CLASS_ONE,   /* a row alone, one output: matrix-vector kernels */
-    PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
+    PM__CLASS_ONE,    /* a row alone, one output: matrix-vector kernels */
+    PM__CLASS_BATCH,  /* up to n_batch rows, n_out outputs */
+    PM__CLASS_ENCODE, /* the same of the encoder's side, where the graph has one */
     PM__CLASS_COUNT
 } pm__class;
 
@@ -46,6 +47,7 @@ typedef struct pm__gpu_context {
 
     pm__pipelines pipelines;
     pm__class_state classes[PM__CLASS_COUNT];
+    uint32_t n_class;  /* of them in use */
     pm__class present; /* of the rows begun last */
     uint32_t n_row, n_out;
     bool sample;

@@ -181,7 +181,8 @@ static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__pr
 pm_status pm__lower(const pm__lowering *in, pm__program *out) {
     memset(out, 0, sizeof *out);
     for (uint32_t i = 0; i < in->graph->n_node; i++)
-        PM_TRY(lower_node(in, &in->graph->nodes[i], out));
+        if (!in->graph->has_encoder || in->graph->nodes[i].encoder == in->encoder)
+            PM_TRY(lower_node(in, &in->graph->nodes[i], out));
     return PM_OK;
 }
 

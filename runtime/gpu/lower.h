@@ -75,6 +75,7 @@ typedef struct pm__lowering {
                                  matrix-vector kernels */
     const pm__kernel *kernel; /* of every node, for checks; NULL: chosen */
     pm__pipelines *pipelines;
+    bool encoder; /* which side of a graph that has two */
 } pm__lowering;
 
 /* Chooses a kernel (kernels.def) for every node by tier, type and rows, requests its pipeline, and

@@ -173,6 +173,7 @@ pm_status pm__lower_advance(pm__draft *d) {
     pm__bind(d, d->node->in[3], PM__WRITE);
     pm__spec(d, d->in->limits->n_ctx);
     pm__spec(d, d->in->limits->n_out);
+    pm__spec(d, d->node->params.advance.keeps_n_pos);
     d->grid.count = PM__GRID_SAMPLES;
     d->grid.one = true;
     return PM_OK;

@@ -215,7 +215,9 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     assert(step->n_row > 0 && step->n_row <= context->limits.n_batch);
     assert(step->n_out <= context->limits.n_out);
     PM_TRY(pm__recording_measure(&context->classes[context->present].recording));
-    context->present = step->n_row == 1 && !step->together ? PM__CLASS_ONE : PM__CLASS_BATCH;
+    context->present = step->encode                          ? PM__CLASS_ENCODE
+                       : step->n_row == 1 && !step->together ? PM__CLASS_ONE
+                                                             : PM__CLASS_BATCH;
     context->n_row = step->n_row;
     context->n_out = step->n_out;
     context->sample = step->sample;

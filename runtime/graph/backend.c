@@ -22,7 +22,8 @@ pm_status pm__step_load_rows(const pm__step *step, struct pm_step_row *out) {
                             rows[first].seq);
         for (uint32_t i = first; i < end; i++) {
             out[i] = rows[i];
-            out[i].n_pos = rows[end - 1].pos + 1;
+            if (rows[i].n_pos == 0)
+                out[i].n_pos = rows[end - 1].pos + 1;
         }
     }
     return PM_OK;

@@ -26,6 +26,9 @@ typedef struct pm__step {
     /* Computed as rows among others are, also where n_row is 1: a row alone may go through other
      * kernels, which shows in its last bits. */
     bool together;
+    /* The encoder's side of a graph that has two; a sequence comes whole, n_out is 0. In steps of the
+     * other side n_pos of each row, set by the caller, is what the encoder left of its sequence. */
+    bool encode;
 } pm__step;
 
 /* The rows as the step buffer has them, with n_pos. For begin().

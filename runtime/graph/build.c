@@ -126,10 +126,16 @@ pm__t pm__build_step(pm__graph *g, pm__step_part part) {
     return g->step[part];
 }
 
+void pm__graph_side(pm__graph *g, bool encoder) {
+    g->encoder = encoder;
+    g->has_encoder = g->has_encoder || encoder;
+}
+
 pm__t pm__build_add(pm__graph *g, const pm__node *node) {
     if (g->status != PM_OK || !grow(g, &g->nodes, &g->node_capacity, g->n_node, sizeof *g->nodes))
         return NULL;
-    g->nodes[g->n_node++] = *node;
+    g->nodes[g->n_node] = *node;
+    g->nodes[g->n_node++].encoder = g->encoder;
     return node->out;
 }
 
@@ -287,7 +293,8 @@ static void draw(pm__graph *g) {
                               .name = "advance",
                               .in = {g->step[PM__STEP_DRAWN], g->step[PM__STEP_ROWS],
                                      g->step[PM__STEP_HISTORY], g->step[PM__STEP_RING]},
-                              .out = g->step[PM__STEP_ROWS]};
+                              .out = g->step[PM__STEP_ROWS],
+                              .params.advance.keeps_n_pos = g->has_encoder};
     pm__build_add(g, &sample);
     pm__build_add(g, &advance);
 }

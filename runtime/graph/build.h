@@ -12,6 +12,8 @@ void pm__graph_finish(pm__graph *g);
 uint64_t pm__graph_bytes(const pm__graph *g);
 /* Prefix of the names of the nodes that follow: pm__graph_scope(g, "blk.%u.", i). "" for none. */
 void pm__graph_scope(pm__graph *g, const char *fmt, ...) PM__PRINTF(2, 3);
+/* The nodes that follow are of the encoder's side, or again of the decoder's. */
+void pm__graph_side(pm__graph *g, bool encoder);
 
 /* Rows of the step's tokens out of an embedding table [n_vocab, n_col] -> [batch, n_col] */
 pm__t pm__embed(pm__graph *g, const char *name, pm__t table);

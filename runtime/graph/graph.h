@@ -158,6 +158,9 @@ typedef union pm__op_params {
     struct {
         uint32_t n_expert, n_slot; /* n_slot: matrices that each row is multiplied with */
     } experts;
+    struct {
+        bool keeps_n_pos; /* rows see an encoder's positions, which do not grow */
+    } advance;
 } pm__op_params;
 
 enum {
@@ -215,6 +218,7 @@ typedef struct pm__node {
     const pm__tensor *out;
     pm__op_params params;
     const char *name; /* "blk.3.attn_q" for profiles and checks */
+    bool encoder; /* a node of the encoder's side, which has steps of its own (pm__step.encode) */
 } pm__node;
 
 /* What one run of a node moves and computes, for n_row rows at a context of n_ctx positions. */
@@ -243,7 +247,10 @@ typedef struct pm__graph {
     pm__cache_types cache_types; /* for a model to build its caches with */
     uint32_t n_ctx;              /* positions a sequence has in the session */
     const pm__tensor *step[PM__STEP_PART_COUNT];
-    bool hidden;              /* the last hidden states are asked for, not logits */
+    bool encoder;     /* the next nodes are of the encoder's side */
+    bool has_encoder; /* both sides share caches and block tables: the encoder's positions are those
+                         of the sequence, and rows of the decoder see n_pos of them */
+    bool hidden;      /* the last hidden states are asked for, not logits */
     const pm__tensor *logits; /* [out, n_vocab], or the hidden states [out, n_embd] */
     uint32_t n_vocab;         /* tokens are below it */
     pm_status status;         /* of the first builder call that failed; later ones return NULL */

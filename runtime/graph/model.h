@@ -38,6 +38,7 @@ typedef struct pm__model_def {
     uint32_t n_weight;
     size_t weight_capacity;
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer; /* every architecture fills these */
+    uint32_t decoder_start; /* of one with an encoder: the token that answers begin with */
     pm__arena arena;
     pm_status status; /* sticky, as in pm__graph */
     uint32_t *claims; /* [gguf->n_tensor] index of its first weight, or a PM__CLAIM_... */
