@@ -8,7 +8,7 @@ _pumice() {
         return
     fi
     case $previous in
-    -m | --model | -f | --file | --cache-dir | --tokenizer | --chat-template-file | --template-file | --context)
+    -m | --model | -f | --file | -o | --output | --imatrix | --cache-dir | --tokenizer | --chat-template-file | --template-file | --context)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -19,6 +19,10 @@ _pumice() {
         ;;
     --outtype)
         mapfile -t COMPREPLY < <(compgen -W "auto f32 f16 bf16 q8_0" -- "$current")
+        return
+        ;;
+    --output-tensor-type | --token-embedding-type)
+        mapfile -t COMPREPLY < <(compgen -W "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q3_K Q2_K IQ4_NL IQ4_XS Q5_1 Q5_0 Q4_1 Q4_0 MXFP4 TQ2_0" -- "$current")
         return
         ;;
     --device)

@@ -99,7 +99,7 @@ static void on_node(void *user, const pm__node *node, const pm__cpu_args *args) 
 static pm_status read_text(collecting *c) {
     const pm_tokenize_desc desc = {
         .text = c->desc->text, .n_byte = c->desc->n_byte, .add_special = true};
-    pm_tokenize(c->model, &desc, NULL, 0, &c->n_id);
+    PM_TRY(pm_tokenize(c->model, &desc, NULL, 0, &c->n_id));
     c->ids = malloc((c->n_id + 1) * sizeof *c->ids);
     if (c->ids == NULL)
         return pm__fail_memory("imatrix: tokens", c->n_id * sizeof *c->ids);

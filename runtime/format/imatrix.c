@@ -93,6 +93,18 @@ static pm_status take_tensor(pm__imatrix *imatrix, const pm__gguf *gguf,
     return PM_OK;
 }
 
+/* The first of an array of names. */
+static pm_status read_dataset(pm__imatrix *imatrix, const pm__gguf_key *key) {
+    const pm__span *names = NULL;
+    if (key == NULL || key->type != PM__GGUF_ARRAY || key->element != PM__GGUF_STRING ||
+        key->n == 0)
+        return PM_OK;
+    if (!pm__gguf_strings(key, &imatrix->arena, &names))
+        return PM_OUT_OF_MEMORY;
+    imatrix->dataset = pm__arena_string(&imatrix->arena, names[0].data, names[0].size);
+    return imatrix->dataset != NULL ? PM_OK : PM_OUT_OF_MEMORY;
+}
+
 static pm_status read_gguf(pm__imatrix *imatrix, const pm__gguf *gguf) {
     pm__span text;
     uint64_t n_chunk = 0;
@@ -103,13 +115,10 @@ static pm_status read_gguf(pm__imatrix *imatrix, const pm__gguf *gguf) {
     key = pm__gguf_find_key(gguf, "imatrix.chunk_count");
     if (key != NULL && pm__gguf_u64(key, &n_chunk) && n_chunk <= UINT32_MAX)
         imatrix->n_chunk = (uint32_t)n_chunk;
-    key = pm__gguf_find_key(gguf, "imatrix.datasets");
-    const pm__span *names = NULL;
-    if (key != NULL && key->n > 0 && pm__gguf_strings(key, &imatrix->arena, &names))
-        imatrix->dataset = pm__arena_string(&imatrix->arena, names[0].data, names[0].size);
+    PM_TRY(read_dataset(imatrix, pm__gguf_find_key(gguf, "imatrix.datasets")));
     imatrix->entries =
         pm__arena_array(&imatrix->arena, (size_t)gguf->n_tensor + 1, sizeof *imatrix->entries);
-    if (imatrix->entries == NULL || imatrix->dataset == NULL)
+    if (imatrix->entries == NULL)
         return PM_OUT_OF_MEMORY;
     for (uint64_t i = 0; i < gguf->n_tensor; i++)
         if (ends_with(gguf->tensors[i].name, SUM_END))
