@@ -14,6 +14,20 @@ static pm__route_gating load_gating(pm__model_def *def, pm__route_gating otherwi
     return kind > 0 ? gatings[kind - 1] : otherwise;
 }
 
+/* Equal groups, of which those that are chosen have enough experts. */
+static void load_groups(pm__model_def *def, uint32_t n_expert, pm__route_desc *r) {
+    r->n_group = pm__key_u32_or(def, "expert_group_count", 0, n_expert, 1);
+    if (r->n_group <= 1)
+        return;
+    r->n_group_used = pm__key_u32(def, "expert_group_used_count", 1, r->n_group);
+    if (def->status == PM_OK &&
+        (n_expert % r->n_group != 0 || n_expert / r->n_group * r->n_group_used < r->n_used))
+        def->status = pm__fail(PM_BAD_FILE,
+                               "model: %s.expert_group_used_count is %u of %u groups, in which %u "
+                               "experts do not have the %u that a token uses",
+                               def->arch->name, r->n_group_used, r->n_group, n_expert, r->n_used);
+}
+
 static void load_route(pm__model_def *def, const pm__mixture_kind *kind, pm__mixture *out) {
     pm__route_desc *r = &out->route;
     out->n_expert = pm__key_u32(def, "expert_count", 1, PM__MOST_EXPERTS);
@@ -22,9 +36,7 @@ static void load_route(pm__model_def *def, const pm__mixture_kind *kind, pm__mix
     r->gating = load_gating(def, kind->gating);
     r->renorm = pm__key_bool_or(def, "expert_weights_norm", kind->renorm);
     r->scale = pm__key_f32_or(def, "expert_weights_scale", 0.0f, 1e4f, 1.0f);
-    r->n_group = pm__key_u32_or(def, "expert_group_count", 0, out->n_expert, 1);
-    if (r->n_group > 1)
-        r->n_group_used = pm__key_u32(def, "expert_group_used_count", 1, r->n_group);
+    load_groups(def, out->n_expert, r);
 }
 
 static void load_matrices(pm__model_def *def, uint32_t i, pm__mixture *out) {
