@@ -612,6 +612,31 @@ def test_llama3_factors():
         check(abs(got[i] - want) < 1e-5 * want, f"factor {i}: {got[i]}, not {want}")
 
 
+def test_gemma3_defaults():
+    """config.json of the larger ones leaves out what is as in the class; names have a prefix."""
+    folder, _, _ = folder_of("gemma3")
+    text = {
+        "model_type": "gemma3_text",
+        "hidden_size": 64,
+        "intermediate_size": 24,
+        "num_hidden_layers": 6,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    }
+    write_json(folder, "config.json", {"model_type": "gemma3", "text_config": text})
+    result = pumice("info", "--json", "-m", folder)
+    check(result.code == OK, "gemma3", result)
+    keys = json.loads(result.out)["keys"]
+    for key, value in (
+        ("attention.head_count", "8"),
+        ("attention.head_count_kv", "4"),
+        ("attention.key_length", "256"),
+        ("context_length", "131072"),
+        ("rope.freq_base", "1000000"),
+    ):
+        check(keys.get("gemma3." + key) == value, f"{key}: {keys.get('gemma3.' + key)}")
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 

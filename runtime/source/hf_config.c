@@ -110,6 +110,23 @@ static pm_status find_family(pm__hf *hf) {
                     model_type, known);
 }
 
+static pm_status add_defaults(const pm__hf *hf) {
+    static const struct {
+        const char *model_type, *config;
+        double value;
+    } rows[] = {
+#define PM_HF_DEFAULT(MODEL_TYPE, CONFIG, VALUE) {MODEL_TYPE, CONFIG, VALUE},
+#include "hf.def"
+    };
+    cJSON *config = (cJSON *)(uintptr_t)hf->config; /* a part of hf->root, which is ours */
+    for (size_t i = 0; i < PM__COUNT(rows); i++)
+        if (strcmp(rows[i].model_type, hf->family->model_type) == 0 &&
+            cJSON_GetObjectItemCaseSensitive(config, rows[i].config) == NULL &&
+            cJSON_AddNumberToObject(config, rows[i].config, rows[i].value) == NULL)
+            return pm__fail_memory("folder: config.json", sizeof(cJSON));
+    return PM_OK;
+}
+
 static pm_status check_quantised(const pm__hf *hf) {
     const cJSON *how = pm__hf_value(hf, "quantization_config");
     if (how == NULL)
@@ -348,6 +365,7 @@ static pm_status check_no_rope(const pm__hf *hf) {
 
 pm_status pm__hf_config(pm__hf *hf) {
     PM_TRY(find_family(hf));
+    PM_TRY(add_defaults(hf));
     PM_TRY(check_quantised(hf));
     PM_TRY(check_activation(hf));
     PM_TRY(check_musts(hf));
