@@ -171,6 +171,28 @@ def test_importances():
     check("another model" in sentence, sentence)
 
 
+def test_experts():
+    """Importances of each expert apart; experts are quantised like other matrices."""
+    model, importances, out = scratch("moe.gguf"), scratch("moe.imatrix"), scratch("moe-q.gguf")
+    made = pumice("synth", "moe-tiny", model, "--type", "f32", "--layers", "1")
+    check(made.code == OK, "synth", made)
+    text = "What is the size of the sea? Nobody knows, and the sea says nothing. " * 3
+    measured = pumice(
+        "imatrix", "-m", model, "-o", importances, "-p", text, "-c", "32", "-t", "1"
+    )  # fmt: skip
+    check(measured.code == OK, "imatrix", measured)
+    result = pumice("quantize", "-v", model, out, "Q4_K_M", "--imatrix", importances)
+    check(result.code == OK, "quantize", result)
+    for name in ("gate", "up", "down"):
+        check(
+            re.search(rf"ffn_{name}_exps.weight .* -> Q\d_K +\d+  by importance", result.err),
+            name,
+            result,
+        )
+    check("ffn_gate_inp.weight" not in re.findall(r"(\S+) .*by importance", result.err), "router")
+    check(on_cpu("run", "--raw", "-n", "4", "-p", "a", model=out).code == OK, "it runs")
+
+
 def test_imatrix_refusals():
     out = scratch("r.imatrix")
 
