@@ -586,6 +586,14 @@ def test_families():
         check_keys(instance, keys, found)
 
 
+def test_same_bits():
+    """Rows that lie apart (turned heads, experts) and transposed ones, where they are used."""
+    for instance in ("llama-moe", "qwen3moe", "gpt2"):
+        folder, _, _ = folder_of(instance)
+        model = os.path.join(ARCH, instance, "model.gguf")
+        check(last_hash(folder) == last_hash(model), f"{instance}: the same bits")
+
+
 def test_llama3_factors():
     """Factors of RoPE that a folder describes and a GGUF file holds, computed here again."""
     folder, keys, _ = folder_of("llama-mha")
