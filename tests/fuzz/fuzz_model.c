@@ -115,7 +115,9 @@ static void change_key(llama *m, pm__input *in) {
 }
 
 static void change_tensor(llama *m, pm__input *in) {
-    static const uint32_t types[] = {0, 1, 2, 8, 30, 12, 28};
+    static const uint32_t types[] = {0,  1,  2,  8,  30, 12, 28, 3,  6,  7,  10,
+                                     11, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23,
+                                     24, 26, 27, 29, 34, 35, 39, 40, 41, 42};
     tensor *t = &m->tensors[pm__input_u8(in) % m->n_tensor];
     const uint8_t what = pm__input_u8(in);
     t->n_dim = what % 5;
@@ -132,7 +134,9 @@ static void add_other_tensor(llama *m, pm__input *in) {
                                         "blk.0.attn_output.bias",
                                         "blk.1.ffn_up.bias",
                                         "blk.0.attn_rot_embd.weight",
-                                        "other"};
+                                        "other",
+                                        "blk.0.ffn_up.scale",
+                                        "output.input_scale"};
     const char *name = names[pm__input_u8(in) % PM__COUNT(names)];
     const uint8_t n_col = pm__input_u8(in) % 65, n_row = pm__input_u8(in) % 33;
     if (m->n_tensor < MOST_TENSOR)
@@ -254,8 +258,10 @@ static void check_weights(const pm__model_def *def) {
         uint64_t row;
         PM__HOLDS(w->tensor.index == i && w->tensor.n_row > 0 && w->tensor.n_col > 0);
         PM__HOLDS(pm__type_row_bytes(w->tensor.type, w->tensor.n_col, &row));
-        if (w->source == NULL)
-            continue; /* a constant */
+        if (w->source == NULL || w->tensor.type != w->source->type) {
+            pm__input_read(w->data, row * w->tensor.n_row); /* computed, or a vector made F32 */
+            continue;
+        }
         const size_t at = (size_t)(w->data - w->source->data);
         PM__HOLDS(at <= w->source->bytes && row * w->tensor.n_row <= w->source->bytes - at);
     }
