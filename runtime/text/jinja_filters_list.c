@@ -193,8 +193,9 @@ static pm_status apply(pm__j_call *call, bool is_test, size_t i, pm__j_value sel
 /* by_path  value 0 is an attribute; the test follows
  * wants    what a test has to give */
 static pm_status choose(pm__j_call *call, bool by_path, bool wants) {
-    pm__j_list items;
-    PM_TRY(self_items(call, &items));
+    pm__j_list items = {0};
+    if (pm__j_truth(call->self)) /* of what is false nothing is looked at, not even its kind */
+        PM_TRY(self_items(call, &items));
     PM_TRY(new_list(call, PM__J_GENERATOR));
     if (by_path && call->n == 0)
         return pm__j_fail(call->env, "%s needs an attribute", call->what);
@@ -239,8 +240,9 @@ static const pm__j_value *find_named(const pm__j_call *call, const char *name) {
 pm_status pm__j_filter_map(pm__j_call *call) {
     const pm__j_value *path = find_named(call, "attribute");
     const pm__j_value *missing = find_named(call, "default");
-    pm__j_list items;
-    PM_TRY(self_items(call, &items));
+    pm__j_list items = {0};
+    if (pm__j_truth(call->self))
+        PM_TRY(self_items(call, &items));
     PM_TRY(new_list(call, PM__J_GENERATOR));
     if (call->n == 0 && path == NULL)
         return pm__j_fail(call->env, "map needs a filter or an attribute");
