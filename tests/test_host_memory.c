@@ -257,7 +257,8 @@ static pm_status run_chat(void *user) {
 static pm_status run_template(void *user) {
     const pm__scene *scene = user;
     static const char source[] =
-        "{%- macro m(a, b=[1, 2.5]) -%}{{ a | upper }}{{ b | tojson(indent=2) }}{%- endmacro -%}"
+        "{%- macro m(a, b=[1, 2.5]) -%}{{ a | upper }}{{ b | tojson(indent=2) }}{{ caller }}{%- "
+        "endmacro -%}"
         "{%- set ns = namespace(n=0) -%}{%- for x in list | sort -%}{%- set ns.n = ns.n + 1 -%}"
         "{{ m(x, b=x.split(' ')) }}{{ loop.length }}{%- endfor -%}"
         "{{ '%s-{}' % ns.n }}{{ 'a{}'.format(deep) }}{{ deep.a | dictsort }}{{ 'aXb'[::-1] }}"
