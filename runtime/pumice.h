@@ -174,6 +174,9 @@ typedef struct pm_model_info {
     uint32_t n_file;       /* of which the model is made */
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
     uint32_t n_ctx_train, n_vocab, n_embd, n_layer;
+    /* What a session keeps of a sequence: keys and values of each position (as f16), and states,
+     * which do not grow; 0 also where no architecture was read (vocab_only). */
+    uint64_t position_bytes, state_bytes;
     int32_t bos, eos, eot; /* -1: none */
     bool encoder;          /* reads texts and writes none: pm_embed() alone */
     pm_pooling pooling;    /* of pm_embed() where nobody says another */

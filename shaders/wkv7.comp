@@ -1,4 +1,4 @@
-/* wkv7.comp: M = M diag(exp(-0.606531 sigmoid(w))) + v k^T - (M kk)(kk a)^T, y = M r, from row to row
+/* wkv7.comp: M = M diag(exp(-0.606531 sigmoid(w))) + v k^T - (M kk)(kk a)^T, y = M r, row by row
  * shape   r, w, k, v, y [rows, n_col] f32   kka [rows, 2 * n_col], kk before kk * a
  *         state [sequences, n_col values, head_dim keys]
  * grid    x: WG_SIZE / N_LANE columns of values, of each of which N_LANE invocations keep eight

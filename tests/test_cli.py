@@ -500,6 +500,8 @@ def test_info_and_plan_json():
     check(
         info["architecture"] == "llama" and info["n_vocab"] == 512 and info["n_layer"] == 5, "sizes"
     )
+    # 4 heads of keys and 4 of values, of 8 values of 2 bytes, in each layer
+    check(info["position_bytes"] == 5 * 2 * 4 * 8 * 2 and info["state_bytes"] == 0, info)
     check(
         len(info["tensors"]) == info["n_tensor"] == 47 and info["tensors"][0]["bytes"] > 0,
         "tensors",
@@ -520,6 +522,22 @@ def test_info_and_plan_json():
         sum(b["bytes"] for b in longer["buffers"]) > sum(summed.values()),
         "a longer context needs more",
     )
+
+
+def test_states():
+    path = os.path.join(SHARED, "reference", "arch", "qwen35", "model.gguf")
+    if not os.path.exists(path):
+        print("test_states: ../shared/reference/arch is not there: skipped")
+        return
+    # two layers of a delta net: 4 heads of 16 x 16, and 3 rows of 128 columns before the convolution
+    n_state = 2 * 4 * (4 * 16 * 16 + 3 * 128)
+    info = document(pumice("info", "-m", path, "--json"), {"keys": dict})
+    check(info["state_bytes"] == n_state, info["state_bytes"])
+    check(info["position_bytes"] == 2 * 2 * 16 * 2, info["position_bytes"])
+    shown = pumice("info", "-m", path).out
+    check(re.search(rb"^kept of a sequence +caches, 128 B a position in f16; states,", shown, re.M), shown)
+    plan = document(pumice("plan", "--device", "cpu", "-m", path, "--json"), {"buffers": list})
+    check([b["bytes"] for b in plan["buffers"] if b["name"] == "state"] == [n_state], plan["buffers"])
 
 
 def test_names_from_files_are_plain():

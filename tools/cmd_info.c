@@ -76,6 +76,8 @@ static int print_json(const pm_model *model, bool with_tensors) {
                    {"n_vocab", info->n_vocab},
                    {"n_embd", info->n_embd},
                    {"n_layer", info->n_layer},
+                   {"position_bytes", (double)info->position_bytes},
+                   {"state_bytes", (double)info->state_bytes},
                    {"bos", info->bos},
                    {"eos", info->eos},
                    {"eot", info->eot}};
@@ -134,6 +136,18 @@ static void print_file(const pm_model_info *info) {
            pm__report_bytes(info->file_bytes), info->n_parameter, info->n_tensor);
 }
 
+static void print_kept(const pm_model_info *info) {
+    if (info->position_bytes == 0 && info->state_bytes == 0)
+        return;
+    printf("%-40s", "kept of a sequence");
+    if (info->position_bytes > 0)
+        printf(" caches, %s a position in f16", pm__report_bytes(info->position_bytes));
+    if (info->state_bytes > 0)
+        printf("%s states, %s", info->position_bytes > 0 ? ";" : "",
+               pm__report_bytes(info->state_bytes));
+    printf("\n");
+}
+
 /* The sentence names what is in the file, and is plain. */
 static void print_use(const pm_model_info *info) {
     const char *why = info->fault[0]  ? info->fault
@@ -152,6 +166,7 @@ static void print_text(const pm_model *model, bool with_tensors) {
     print_value("pre-tokenizer", info->pre_tokenizer[0] ? info->pre_tokenizer : "(none)");
     print_value("chat template", info->chat_template ? "yes" : "no");
     print_file(info);
+    print_kept(info);
     printf("%-40s context %" PRIu32 ", vocabulary %" PRIu32 ", width %" PRIu32 ", layers %" PRIu32
            "\n",
            "sizes", info->n_ctx_train, info->n_vocab, info->n_embd, info->n_layer);

@@ -97,6 +97,15 @@ static void read_pooling(pm_model *model) {
         model->info.pooling = model->info.encoder ? PM_POOLING_MEAN : PM_POOLING_LAST;
 }
 
+static void count_kept(pm_model *model) {
+    const pm__graph *g = &model->graph;
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        model->info.position_bytes +=
+            pm__type_packed_bytes(g->caches[i]->type, g->caches[i]->n_col);
+    for (uint32_t i = 0; i < g->n_state; i++)
+        model->info.state_bytes += g->states[i]->n_col * sizeof(float);
+}
+
 static pm_status read_architecture(pm_model *model) {
     pm__model_def *def = &model->def;
     PM_TRY(pm__model_def_init(def, &model->source.gguf));
@@ -108,7 +117,9 @@ static pm_status read_architecture(pm_model *model) {
     model->info.n_embd = def->n_embd;
     model->info.n_layer = def->n_layer;
     read_pooling(model);
-    return pm__model_graph(model, NULL, &model->graph);
+    PM_TRY(pm__model_graph(model, NULL, &model->graph));
+    count_kept(model);
+    return PM_OK;
 }
 
 static pm_status place_weights(pm_model *model, const pm_model_desc *desc) {
