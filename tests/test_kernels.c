@@ -199,6 +199,42 @@ static void test_choice(void **context) {
     *caps = all;
 }
 
+/* The kernel that five rows of one expert take. */
+static void expect_experts(const suite *s, const char *name) {
+    pm__check_case c;
+    pm__trial trial;
+    pm__runner *runner;
+    pm__kernel_info info;
+    case_init(&c);
+    c.n_row = c.limits.n_batch = 5;
+    c.n_expert = 1;
+    const pm__t w = input(&c, "w", PM__WEIGHT, PM__TYPE_F32, 8), x = activation(&c, 8);
+    c.route = activation(&c, 2);
+    assert_non_null(pm__experts_matmul(&c.graph, "experts", x, w, NULL, c.route, 1));
+    c.graph.nodes[0] = c.graph.nodes[1];
+    c.graph.n_node = 1;
+    assert_int_equal(pm__trial_init(&trial, &c, 1, "experts"), PM_OK);
+    assert_int_equal(pm__runner_create(&s->device->handle, &runner), PM_OK);
+    assert_int_equal(pm__runner_run(runner, &trial, 1), PM_OK);
+    assert_true(pm__gpu_kernel(&s->device->handle, trial.kernel, &info));
+    assert_int_equal(strncmp(info.name, name, strlen(name)), 0);
+    pm__runner_destroy(runner);
+    pm__trial_finish(&trial);
+    pm__graph_finish(&c.graph);
+}
+
+/* Without lists of the rows of experts, rows look for their experts one by one. */
+static void test_choice_of_experts(void **context) {
+    const suite *s = *context;
+    pm__caps *caps = &((pm__gpu_device *)s->device->handle.device)->gpu->caps;
+    const uint64_t quarantined = caps->quarantined;
+    caps->quarantined = 0;
+    expect_experts(s, "experts_matmul");
+    caps->quarantined = bits_of(s, "group") & ~bits_of(s, "subgroup");
+    expect_experts(s, "experts_matvec");
+    caps->quarantined = quarantined;
+}
+
 /* ---- all devices ----------------------------------------------------------------------------- */
 
 enum { MOST_DEVICES = 16, MOST_TESTS = MOST_DEVICES * 64 };
@@ -236,6 +272,7 @@ static bool plan_add_device(plan *p, const pm_device_info *info) {
     plan_add(p, &s, "refused shapes", test_refused_shapes);
     plan_add(p, &s, "refused devices", test_refused_devices);
     plan_add(p, &s, "choice", test_choice);
+    plan_add(p, &s, "choice of experts", test_choice_of_experts);
     for (int k = 0; pm__gpu_kernel(&s.device->handle, k, &s.kernel); k++)
         plan_add(p, &s, s.kernel.name, test_kernel);
     return true;
