@@ -17,7 +17,7 @@ typedef struct layer {
 typedef struct side {
     const char *name; /* before ".blk.0." */
     uint32_t n_layer;
-    pm__t rel_bias; /* [buckets, n_head], of all layers */
+    pm__t rel_bias; /* [1, buckets * n_head], of all layers */
     pm__norm output_norm;
     layer *layers;
 } side;
@@ -58,11 +58,15 @@ static void load_layer(pm__model_def *def, const t5 *m, const side *s, uint32_t 
     }
     l->ffn_norm = pm__load_norm(def, PM__NORM_RMS, def->n_embd, "%sffn_norm", prefix);
     load_ffn(def, m, prefix, &l->ffn);
+    /* Those of the first layer serve all; where the encoder is seen, distances do not count. */
+    if (i > 0)
+        pm__tensor_ignore(def, "%sattn_rel_b.weight", prefix);
+    pm__tensor_ignore(def, "%scross_attn_rel_b.weight", prefix);
 }
 
 static void load_side(pm__model_def *def, const t5 *m, const char *name, side *s) {
     s->name = name;
-    s->rel_bias = pm__matrix(def, m->n_bucket, m->n_head, "%s.blk.0.attn_rel_b.weight", name);
+    s->rel_bias = pm__vector(def, m->n_bucket * m->n_head, "%s.blk.0.attn_rel_b.weight", name);
     s->output_norm = pm__load_norm(def, PM__NORM_RMS, def->n_embd, "%s.output_norm", name);
     if (def->status != PM_OK)
         return;
@@ -79,7 +83,7 @@ static void load(pm__model_def *def, void *self) {
     m->n_head = pm__key_u32(def, "attention.head_count", 1, 1 << 16);
     m->head_dim = pm__key_u32(def, "attention.key_length", 1, PM__MOST_HEAD_DIM);
     m->n_ff = pm__key_u32(def, "feed_forward_length", 1, 1 << 24);
-    m->n_bucket = pm__key_u32(def, "attention.relative_buckets_count", 4, 1 << 16);
+    m->n_bucket = pm__key_u32(def, "attention.relative_buckets_count", 8, 254);
     m->encoder.n_layer = def->n_layer;
     m->decoder.n_layer =
         pm__key_u32_or(def, "decoder_block_count", 1, PM__MOST_LAYER, def->n_layer);

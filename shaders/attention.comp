@@ -98,7 +98,7 @@ float shaped(float s, uint h, uint mine, uint pos) {
     s -= exp2(-push.max_alibi_bias * power) * abs(float(pos) - float(mine));
 #endif
 #ifdef REL_BIAS
-    s += extra[bucket_of(mine, pos) * ((N_HEAD + 3) / 4 * 4) + h]; // rows of whole chunks
+    s += extra[bucket_of(mine, pos) * N_HEAD + h];
 #endif
     return s;
 }

@@ -388,6 +388,30 @@ def test_answers_and_stops():
     )
 
 
+def test_encoder_and_decoder():
+    """The prompt is the source, which is evaluated whole; answers begin after it."""
+    folder = os.path.join(SHARED, "reference", "arch", "t5")
+    if not os.path.isdir(folder):
+        raise Skip(f"no {folder}")
+    with open(os.path.join(folder, "ref.json"), encoding="utf-8") as file:
+        expected = json.load(file)
+    args = ["--raw", "-p", expected["prompt"], "--temp", "0", "--ignore-eos", "-n", "32"]
+    args += ["-ctk", "f32", "-ctv", "f32"]
+    model = os.path.join(folder, "model.gguf")
+    parsed = document(on_cpu("run", *args, "--json", model=model), RUN_KEYS)
+    check(parsed["prompt_tokens"] == expected["tokens"], "tokens of the source")
+    check(parsed["tokens"] == expected["greedy"], f"the reference's answer: {parsed['tokens']}")
+    three = on_cpu("run", *args, "-a", "3", "--json", model=model)
+    parsed = document(three, {**RUN_KEYS, "answers": list})
+    check(
+        all(a["tokens"] == expected["greedy"] for a in parsed["answers"]),
+        "answers that share a source",
+    )
+    narrow = on_cpu("run", *args, "-b", "20", model=model)
+    check("in one step, here of 20" in narrow.err, "a source too long", narrow)
+    check(narrow.code == FAILURE, "its exit code", narrow)
+
+
 def test_template_is_applied():
     model = chat_model()
     plain = document(on_cpu("run", "-p", "Hi", "-n", "1", "--raw", "--json", model=model), RUN_KEYS)

@@ -55,7 +55,8 @@ static void read_head(const view *head, const planes *cache, uint32_t pos, uint3
 /* Place of a distance in the table of biases. arXiv:1910.10683 section 2.1 */
 static uint32_t bucket_of(const view *head, uint32_t pos) {
     const bool both = head->node->params.attention.bidirectional;
-    const uint32_t n_all = head->node->in[6]->n_row, n = both ? n_all / 2 : n_all;
+    const uint32_t n_all = head->node->in[6]->n_col / head->node->params.attention.n_head;
+    const uint32_t n = both ? n_all / 2 : n_all;
     const bool after = pos > head->pos;
     const uint32_t skip = both && after ? n : 0, exact = n / 2;
     const uint32_t distance = after ? (both ? pos - head->pos : 0) : head->pos - pos;

@@ -153,7 +153,7 @@ static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_t
         if (e->sinks)
             desc.sinks = pm__case_weight(&c, "sinks", PM__TYPE_F32, 1, a->n_head);
         if (e->n_bucket != 0)
-            desc.rel_bias = pm__case_weight(&c, "bias", PM__TYPE_F32, e->n_bucket, a->n_head);
+            desc.rel_bias = pm__case_weight(&c, "bias", PM__TYPE_F32, 1, e->n_bucket * a->n_head);
         name_extra(e, extra, sizeof extra);
     }
     const pm__t q = pm__case_activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);

@@ -156,7 +156,7 @@ pm_status pm__lower_attention(pm__draft *d) {
     pm__spec_planes(d, node->in[2]);
     pm__spec(d, node->params.attention.head_dim_v);
     pm__spec(d, node->params.attention.window);
-    pm__spec(d, node->in[6] != NULL ? node->in[6]->n_row : 4);
+    pm__spec(d, node->in[6] != NULL ? node->in[6]->n_col / node->params.attention.n_head : 8);
     pm__push(d, &words, sizeof words);
     d->n_item = node->params.attention.n_head;
     return PM_OK;

@@ -63,8 +63,8 @@ typedef struct pm__attention_desc {
     float softcap;        /* scores: cap * tanh(score / cap); 0: none */
     float max_alibi_bias; /* arXiv:2108.12409; 0: none */
     pm__t sinks;          /* [1, n_head] a score more in each softmax, without a value; or NULL */
-    pm__t rel_bias;       /* [buckets, n_head] added to scores by distance, arXiv:1910.10683 section
-                             2.1; or NULL */
+    pm__t rel_bias;       /* [1, buckets * n_head] added to scores by distance, arXiv:1910.10683
+                             section 2.1; or NULL. 8 to 254 buckets */
 } pm__attention_desc;
 /* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos. v may
  * be k where there is one key head: then values are the first head_dim_v columns.

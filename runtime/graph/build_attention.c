@@ -110,16 +110,17 @@ static bool extras_fit(pm__graph *g, const char *name, const pm__attention_desc 
                               d->bidirectional ? " in both directions" : "");
     if (d->sinks != NULL && !pm__build_is_weight(g, name, d->sinks, 1, d->n_head))
         return false;
-    if (d->rel_bias != NULL && !pm__build_is_weight(g, name, d->rel_bias, 0, d->n_head))
+    const uint32_t n_bucket = d->rel_bias != NULL ? d->rel_bias->n_col / d->n_head : 8;
+    if (d->rel_bias != NULL && !pm__build_is_weight(g, name, d->rel_bias, 1, n_bucket * d->n_head))
         return false;
     if (d->softcap >= 0 && d->max_alibi_bias >= 0 && (d->sinks == NULL || d->rel_bias == NULL) &&
-        (d->rel_bias == NULL || d->rel_bias->n_row >= 4))
+        n_bucket >= 8 && n_bucket <= 254)
         return true;
     return pm__build_fail(g, name, "a soft cap of %g, an ALiBi bias of %g%s", (double)d->softcap,
                           (double)d->max_alibi_bias,
                           d->rel_bias == NULL ? ""
                           : d->sinks != NULL  ? ", sinks and biases"
-                                              : ", too few biases");
+                                              : ", too few biases or too many");
 }
 
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,

@@ -180,7 +180,7 @@ enum {
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
  *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,
- *             6 relative bias [buckets, n_head] or NULL
+ *             6 relative bias [1, buckets * n_head] or NULL
  *   GLU       0 gate, 1 up
  *   UNARY     0 x
  *   ADD, MUL  0 a, 1 b: like a, a weight [1, n_col] or [1, 1], or [rows, 1]
