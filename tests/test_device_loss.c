@@ -188,8 +188,8 @@ static const char *stories(void) {
     return path;
 }
 
-static const char *with_states(void) {
-    const char *path = pm__reference_path("reference/arch/qwen35/model.gguf");
+static const char *instance(const char *relative) {
+    const char *path = pm__reference_path(relative);
     if (path == NULL)
         skip();
     return path;
@@ -201,8 +201,10 @@ static void small_talk_everywhere(void **state) {
     const talk talks[] = {
         {stories(), "Once upon a time there was a cat.", " It saw a bird in the tall old tree and",
          40, 0, 1, 1, false},
-        {with_states(), "Once upon a time", " there was a token that knew all before it", 12, 0.9f,
-         3, 1.3, false},
+        {instance("reference/arch/qwen35/model.gguf"), "Once upon a time",
+         " there was a token that knew all before it", 12, 0.9f, 3, 1.3, false},
+        {instance("reference/arch/t5/model.gguf"), "In the spring", "a tall bird", 12, 0.9f, 3, 1.3,
+         false},
         {stories(), "One day", " the sun was very hot, so the children went to the river", 24, 0.9f,
          3, 1.3, false},
         {stories(), "Then he", " saw that the big red ball was gone and", 12, 0.9f, 2, 1, true},
