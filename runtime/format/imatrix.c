@@ -198,6 +198,8 @@ static pm_status read_old(pm__imatrix *imatrix, const uint8_t *data, size_t n) {
 /* ---- both ------------------------------------------------------------------------------------ */
 
 static pm_status read_any(pm__imatrix *imatrix, const uint8_t *data, size_t n) {
+    if (n == 0)
+        return pm__fail(PM_BAD_FILE, "imatrix: the file is empty");
     if (n < 4 || memcmp(data, "GGUF", 4) != 0)
         return read_old(imatrix, data, n);
     pm__gguf gguf;
