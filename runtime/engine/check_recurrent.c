@@ -213,6 +213,8 @@ void pm__cases_wkv7_bonus(pm__case_list *l) {
     case_wkv7_bonus(l, 3, 64, 5);
     case_wkv7_bonus(l, 2, 67, 33);
     case_wkv7_bonus(l, 7, 10, 2);
+    case_wkv7_bonus(l, 5, 33, 3);
+    case_wkv7_bonus(l, 1, 129, 7);
     for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
         case_wkv7_bonus(l, 3, 31, n);
 }
