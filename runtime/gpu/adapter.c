@@ -266,6 +266,7 @@ static void fill_caps(pm__adapter *adapter, const adapter_query *query, int time
     caps->offset_alignment = limits->minStorageBufferOffsetAlignment;
     if (caps->offset_alignment < 16)
         caps->offset_alignment = 16;
+    caps->most_bindings = limits->maxPerStageDescriptorStorageBuffers;
     caps->most_group_x = limits->maxComputeWorkGroupCount[0];
     /* After so many turns its loops just end; that of Mesa 26 was seen to go on. */
     const bool ends_loops = adapter->driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE &&
@@ -285,7 +286,6 @@ static void judge(pm__adapter *adapter, bool can_compute) {
     char *why = adapter->unusable;
     const size_t n = sizeof adapter->unusable;
     const uint32_t api = adapter->properties.apiVersion;
-    const uint32_t bindings = adapter->properties.limits.maxPerStageDescriptorStorageBuffers;
     if (api < VK_API_VERSION_1_1)
         snprintf(why, n, "has Vulkan %u.%u, pumice needs 1.1: update the driver",
                  VK_API_VERSION_MAJOR(api), VK_API_VERSION_MINOR(api));
@@ -293,9 +293,9 @@ static void judge(pm__adapter *adapter, bool can_compute) {
         snprintf(why, n, "has no queue that runs compute shaders");
     else if (!adapter->caps.timeline)
         snprintf(why, n, "has no timeline semaphores: update the driver");
-    else if (bindings < PM__MOST_BINDINGS)
-        snprintf(why, n, "a shader can use %u storage buffers, pumice needs %d", bindings,
-                 PM__MOST_BINDINGS);
+    else if (adapter->caps.most_bindings < PM__USUAL_BINDINGS)
+        snprintf(why, n, "a shader can use %u storage buffers, pumice needs %d",
+                 adapter->caps.most_bindings, PM__USUAL_BINDINGS);
 }
 
 static void read_adapter(pm__adapter *adapter, adapter_query *query) {

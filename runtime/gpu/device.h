@@ -24,6 +24,8 @@ typedef struct pm__caps {
     uint32_t most_group_x;
     uint32_t most_turns;                 /* of all loops of an invocation together */
     uint32_t most_invocations;           /* of a workgroup */
+    uint32_t most_bindings;              /* of a kernel; only attention with sinks or biases by
+                                            distance takes more than PM__USUAL_BINDINGS */
     uint32_t subgroup_min, subgroup_max; /* equal where the size cannot be chosen */
     bool subgroup_control; /* a pipeline may require a subgroup size and full subgroups */
     bool subgroup_arithmetic;

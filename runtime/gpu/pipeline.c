@@ -177,6 +177,11 @@ static bool same_desc(const pm__pipeline_desc *a, const pm__pipeline_desc *b) {
 }
 
 static pm_status check_limits(const pm__gpu *gpu, const pm__pipeline_desc *desc) {
+    if (desc->n_binding > gpu->caps.most_bindings)
+        return pm__fail(PM_UNSUPPORTED,
+                        "pipeline: kernel '%s' uses %u storage buffers, device '%s' takes %u; try "
+                        "another --device",
+                        desc->name, desc->n_binding, gpu->info.name, gpu->caps.most_bindings);
     if (desc->n_spec == 0 || desc->spec[0] <= gpu->caps.most_invocations)
         return PM_OK;
     return pm__fail(PM_FAILURE,

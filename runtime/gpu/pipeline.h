@@ -4,7 +4,13 @@
 
 #include "shader.h"
 
-enum { PM__MOST_BINDINGS = 9, PM__MOST_SPEC = 12, PM__MOST_DEFINES = 12, PM__MOST_PUSH_WORDS = 32 };
+enum {
+    PM__MOST_BINDINGS = 9,
+    PM__USUAL_BINDINGS = 8,
+    PM__MOST_SPEC = 12,
+    PM__MOST_DEFINES = 12,
+    PM__MOST_PUSH_WORDS = 32
+};
 
 typedef struct pm__pipeline_desc {
     const char *name; /* of the kernel, for people */
