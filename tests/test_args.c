@@ -17,7 +17,7 @@ static const pm__spec spec = {taken, sizeof taken, NULL, "A closing note."};
 static const pm__command command = {"try", "tries things", &spec, ""};
 static const pm__command with_two = {"try", "tries things", &spec, "IN OUT"};
 
-#define MOST_WORD 64
+#define MOST_WORD 160
 
 /* Parses words separated by '|'. */
 static bool parse_for(const pm__command *to, const char *words, pm__options *out,
@@ -32,6 +32,7 @@ static bool parse_for(const pm__command *to, const char *words, pm__options *out
         if (bar) {
             *bar = '\0';
         }
+        assert_true(argc < MOST_WORD);
         argv[argc++] = word;
         word = bar ? bar + 1 : NULL;
     }

@@ -62,7 +62,7 @@ void pm__pack_q2_k(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_
 static void scales_q3_k(const uint8_t *bytes, uint8_t scales[16]) {
     for (uint32_t g = 0; g < 16; g++) {
         const uint32_t low = g < 8 ? bytes[g] & 15u : bytes[g - 8] >> 4;
-        scales[g] = (uint8_t)(low | (bytes[8 + g % 4] >> 2 * (g / 4) & 3u) << 4);
+        scales[g] = (uint8_t)(low | ((uint32_t)bytes[8 + g % 4] >> 2 * (g / 4) & 3u) << 4);
     }
 }
 
@@ -139,7 +139,7 @@ void pm__decode_q5_k(const uint8_t *row, uint32_t n_col, float *out) {
         six_bits(row + 4, scales, mins);
         for (uint32_t e = 0; e < 256; e++) {
             const uint32_t g = e / 32, low = row[48 + 32 * (e / 64) + e % 32] >> 4 * (g % 2) & 15;
-            const uint32_t q = low | (row[16 + e % 32] >> g & 1u) << 4;
+            const uint32_t q = low | ((uint32_t)row[16 + e % 32] >> g & 1u) << 4;
             out[e] = d * (float)scales[g] * (float)q - dmin * (float)mins[g];
         }
     }
