@@ -53,12 +53,13 @@ def test_template_of_a_file():
 def test_template_of_a_model():
     context = write("plain.json", {"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": True})
     want = b"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    for args in ([], ["-m", PEBBLE], ["--chat-template", "chatml"], ["-m", chat_model()]):
+    for args in (["-m", PEBBLE], ["-m", PEBBLE, "--chat-template", "chatml"], ["-m", chat_model()]):
         result = pumice("template", "--context", context, *args)
         check(result.code == OK and result.out == want, args, result)
-    named = pumice("template", "--context", context, "--chat-template", "llama3")
+    model = ["-m", PEBBLE, "--context", context]
+    named = pumice("template", *model, "--chat-template", "llama3")
     check(named.out.startswith(b"<|start_header_id|>user<|end_header_id|>"), "llama3", named)
-    text = pumice("template", "--context", context, "--chat-template", "{{ messages[0].content }}{{ eos_token }}")
+    text = pumice("template", *model, "--chat-template", "{{ messages[0].content }}{{ eos_token }}")
     check(text.out == b"Hi<|im_end|>", "text", text)
 
 
@@ -77,9 +78,9 @@ def test_template_refusals():
     absent = os.path.join(TEMPORARY.name, "absent")
     for args, code in (
         (["--template-file", absent, "--context", write("c.json", {})], BAD_FILE),
-        (["--context", absent], BAD_FILE),
-        (["--context", write("c.json", {}), "--now", "today"], USAGE),
-        (["--context", write("c.json", {}), "--chat-template", "chatmm"], USAGE),
+        (["-m", PEBBLE, "--context", absent], BAD_FILE),
+        (["-m", PEBBLE, "--context", write("c.json", {}), "--now", "today"], USAGE),
+        (["-m", PEBBLE, "--context", write("c.json", {}), "--chat-template", "chatmm"], USAGE),
         (["--context", write("c.json", {}), "--chat-template", "chatml", "--template-file", write("t", "{{ 1 }}")], USAGE),
         (["--context", write("c.json", {}), "--template-file", write("t", "a\0b")], BAD_FILE),
     ):
