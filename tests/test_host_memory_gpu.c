@@ -124,7 +124,7 @@ static void processes_begin_together(void **state) {
 
 static pm_status compile_shader(pm__gpu *gpu) {
     static const char *const defines[] = {"ANY=1"};
-    const pm__shader_desc desc = {.file = "rmsnorm.comp", .defines = defines, .n_define = 1};
+    const pm__shader_desc desc = {.file = "rope.comp", .defines = defines, .n_define = 1};
     uint32_t *words = NULL;
     size_t n_word = 0;
     PM_TRY(pm__shader_compile(gpu, &desc, &words, &n_word));
