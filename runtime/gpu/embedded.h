@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 typedef struct pm__embedded {
-    const char *name; /* path below shaders/: "rmsnorm.comp", "probe/x.comp" */
+    const char *name; /* path below shaders/: "norm.comp", "probe/x.comp" */
     const char *text;
 } pm__embedded;
 

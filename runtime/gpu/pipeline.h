@@ -14,7 +14,7 @@ enum {
 
 typedef struct pm__pipeline_desc {
     const char *name; /* of the kernel, for people */
-    const char *file; /* "rmsnorm.comp" */
+    const char *file; /* "norm.comp" */
     char defines[PM__MOST_DEFINES][32];
     uint32_t n_define;
     uint32_t spec[PM__MOST_SPEC]; /* constant_id 0.. ; 0 is always the workgroup size x */

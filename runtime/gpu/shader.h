@@ -5,7 +5,7 @@
 #include "device.h"
 
 typedef struct pm__shader_desc {
-    const char *file;           /* "rmsnorm.comp" */
+    const char *file;           /* "norm.comp" */
     const char *const *defines; /* [n_define] "NAME=VALUE" or "NAME" */
     size_t n_define;
     pm__tier tier; /* sets the SPIR-V target; tiers that need extensions are probed */
