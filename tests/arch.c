@@ -2,10 +2,8 @@
 
 #include "base/file_map.h"
 #include "format/gguf.h"
-#include "format/json.h"
 #include "reference.h"
-
-#include <cjson/cJSON.h>
+#include "whole.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -51,18 +49,6 @@ static const char *path_of(const instance *i, const char *file) {
     return path;
 }
 
-static void expect_ok(pm_status status) {
-    if (status != PM_OK)
-        fail_msg("%s", pm_last_error());
-}
-
-static void read_reference(instance *i) {
-    pm__file_map file;
-    expect_ok(pm__file_map_init(&file, path_of(i, "ref.json")));
-    expect_ok(pm__json_parse(i->name, (const char *)file.data, file.size, &i->json));
-    pm__file_map_finish(&file);
-}
-
 static uint32_t read_ids(const cJSON *list, uint32_t *ids, uint32_t most) {
     uint32_t n = 0;
     assert_non_null(list);
@@ -82,7 +68,7 @@ static void give_pages(const instance *i) {
     for (uint32_t seq = 0; seq < N_SEQ; seq++) {
         for (uint32_t k = 0; k < n; k++)
             pages[k] = k * N_SEQ + (N_SEQ - 1 - seq);
-        expect_ok(b->set_pages(i->context, seq, 0, n, pages));
+        pm__expect_ok(b->set_pages(i->context, seq, 0, n, pages));
     }
 }
 
@@ -96,18 +82,18 @@ static void open_context(instance *i) {
         .n_seq = N_SEQ,
     };
     const pm__build_desc build = {.n_ctx = i->limits.n_ctx};
-    expect_ok(pm__model_def_build(&i->def, &build, &i->graph));
-    expect_ok(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
-    expect_ok(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
+    pm__expect_ok(pm__model_def_build(&i->def, &build, &i->graph));
+    pm__expect_ok(b->weights_create(run->device->device, &i->def, NULL, NULL, &i->weights));
+    pm__expect_ok(b->context_create(i->weights, &i->graph, &i->limits, &i->context));
     give_pages(i);
 }
 
 static void open_instance(instance *i, const char *name) {
     *i = (instance){.name = name};
-    read_reference(i);
-    expect_ok(pm__file_map_init(&i->file, path_of(i, "model.gguf")));
-    expect_ok(pm__gguf_init(&i->gguf, i->file.data, i->file.size));
-    expect_ok(pm__model_def_init(&i->def, &i->gguf));
+    i->json = pm__whole_json(path_of(i, "ref.json"));
+    pm__expect_ok(pm__file_map_init(&i->file, path_of(i, "model.gguf")));
+    pm__expect_ok(pm__gguf_init(&i->gguf, i->file.data, i->file.size));
+    pm__expect_ok(pm__model_def_init(&i->def, &i->gguf));
     open_context(i);
     i->n_token = read_ids(cJSON_GetObjectItem(i->json, "tokens"), i->tokens, MOST_TOKENS);
     i->encoder = i->def.arch->encoder;
@@ -117,7 +103,7 @@ static void open_instance(instance *i, const char *name) {
         i->n_token =
             read_ids(cJSON_GetObjectItem(i->json, "decoder_tokens"), i->tokens, MOST_TOKENS);
     }
-    expect_ok(
+    pm__expect_ok(
         pm__file_map_init(&i->expected_file, path_of(i, i->encoder ? "embd.f32" : "logits.f32")));
     const size_t n_logit = (size_t)i->n_token * i->graph.logits->n_col;
     assert_int_equal(i->expected_file.size, n_logit * sizeof(float));
@@ -162,9 +148,9 @@ static uint32_t step(const instance *i, const piece *pieces, uint32_t n_piece) {
             outs[n] = n;
         }
     const pm__step all = {.rows = rows, .n_row = n, .outs = outs, .n_out = n};
-    expect_ok(b->begin(i->context, &all));
-    expect_ok(b->submit(i->context));
-    expect_ok(b->collect(i->context, drawn));
+    pm__expect_ok(b->begin(i->context, &all));
+    pm__expect_ok(b->submit(i->context));
+    pm__expect_ok(b->collect(i->context, drawn));
     return n;
 }
 
@@ -179,9 +165,9 @@ static void encode(const instance *i) {
             .token = i->source[pos], .seq = N_SEQ - 1 - r / i->n_source, .pos = pos};
     }
     const pm__step all = {.rows = rows, .n_row = n, .together = true, .encode = true};
-    expect_ok(b->begin(i->context, &all));
-    expect_ok(b->submit(i->context));
-    expect_ok(b->collect(i->context, NULL));
+    pm__expect_ok(b->begin(i->context, &all));
+    pm__expect_ok(b->submit(i->context));
+    pm__expect_ok(b->collect(i->context, NULL));
 }
 
 static void compare(instance *i, const char *way, const float *expected, uint32_t n_row) {
@@ -204,7 +190,7 @@ static void check_pieces(instance *i, const char *way, const piece *pieces, uint
     uint32_t first = 0;
     for (const piece *p = pieces; p < pieces + n_piece; p++) {
         const uint32_t n = p->end - p->first;
-        expect_ok(run->device->backend->read_logits(i->context, first, n, i->logits));
+        pm__expect_ok(run->device->backend->read_logits(i->context, first, n, i->logits));
         compare(i, way, i->expected + (size_t)p->first * i->graph.logits->n_col, n);
         first += n;
     }
@@ -242,7 +228,7 @@ static void check_greedy(instance *i) {
     const cJSON *margin = cJSON_GetObjectItem(i->json, "greedy_margin")->child;
     const uint32_t n = read_ids(cJSON_GetObjectItem(i->json, "greedy"), i->greedy, N_GREEDY);
     const struct pm_step_sampler greedy = {.repeat_penalty = 1.0f, .top_p = 1.0f};
-    expect_ok(b->set_sampler(i->context, 0, &greedy));
+    pm__expect_ok(b->set_sampler(i->context, 0, &greedy));
     /* Of two sides from the start token on, else from the end of the prompt. */
     const uint32_t last = i->n_source > 0 ? 0 : i->n_token - 1;
     struct pm_step_row row = {.token = i->tokens[last], .pos = last, .n_pos = i->n_source};
@@ -253,9 +239,9 @@ static void check_greedy(instance *i) {
         struct pm_step_drawn drawn;
         const uint32_t out = 0;
         const pm__step one = {.rows = &row, .n_row = 1, .outs = &out, .n_out = 1, .sample = true};
-        expect_ok(b->begin(i->context, &one));
-        expect_ok(b->submit(i->context));
-        expect_ok(b->collect(i->context, &drawn));
+        pm__expect_ok(b->begin(i->context, &one));
+        pm__expect_ok(b->submit(i->context));
+        pm__expect_ok(b->collect(i->context, &drawn));
         if (drawn.token != i->greedy[i->n_greedy]) {
             if (!(margin->valuedouble < run->difference))
                 fail_msg("%s: greedy token %u is %u, the reference %u by %.4f", i->name,

@@ -4,8 +4,8 @@
 #include "base/file_map.h"
 #include "cpu/cpu.h"
 #include "format/gguf.h"
-#include "format/json.h"
 #include "reference.h"
+#include "whole.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -87,15 +87,6 @@ static uint32_t runner_eval(runner *r, const uint32_t *tokens, uint32_t n, float
     return last;
 }
 
-static cJSON *read_json(const char *path) {
-    pm__file_map file;
-    cJSON *out = NULL;
-    assert_int_equal(pm__file_map_init(&file, path), PM_OK);
-    assert_int_equal(pm__json_parse(path, (const char *)file.data, file.size, &out), PM_OK);
-    pm__file_map_finish(&file);
-    return out;
-}
-
 static uint32_t read_ids(const cJSON *list, uint32_t *ids, uint32_t most) {
     uint32_t n = 0;
     for (const cJSON *item = list->child; item != NULL; item = item->next) {
@@ -171,7 +162,7 @@ static void check_model(const char *file, const char *name) {
     const char *reference = pm__reference_path(relative);
     if (model == NULL || reference == NULL)
         skip();
-    cJSON *json = read_json(reference);
+    cJSON *json = pm__whole_json(reference);
     runner r;
     runner_open(&r, model, 0, 7);
     tally t = {0};

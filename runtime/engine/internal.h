@@ -89,7 +89,7 @@ struct pm_session {
     uint32_t *outs;              /* [limits.n_out] */
     struct pm_step_drawn *drawn; /* [limits.n_out] of the step collected last */
     float *logits;               /* [limits.n_out, source.n_col] */
-    double *pooled;              /* [source.n_col] for pm_embed() */
+    double *pooled;              /* [source.n_col] for pm_embed(); NULL where there are logits */
     uint32_t n_row, n_out;
     bool sampled;
     bool repeats; /* the step begun last was submitted; a further submit() is the one after it */

@@ -52,7 +52,8 @@ uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, const
     const uint64_t of_out =
         sizeof(uint32_t) + sizeof(struct pm_step_drawn) + (uint64_t)n_col * sizeof(float);
     return sizeof(pm_session) + limits->n_seq * of_sequence + limits->n_batch * of_row +
-           limits->n_out * of_out + n_col * sizeof(double) + pm__pages_bytes(limits);
+           limits->n_out * of_out + (g->hidden ? n_col * sizeof(double) : 0) +
+           pm__pages_bytes(limits);
 }
 
 void pm__session_warn(uint32_t n_ctx, uint32_t n_ctx_train) {
@@ -88,9 +89,11 @@ static pm_status reserve_host(pm_session *session) {
     session->drawn = calloc(limits->n_out, sizeof *session->drawn);
     session->logits =
         calloc((size_t)limits->n_out * session->source.n_col, sizeof *session->logits);
-    session->pooled = calloc(session->source.n_col, sizeof *session->pooled);
+    if (session->source.graph->hidden)
+        session->pooled = calloc(session->source.n_col, sizeof *session->pooled);
     if (session->sequences == NULL || session->rows == NULL || session->outs == NULL ||
-        session->drawn == NULL || session->logits == NULL || session->pooled == NULL)
+        session->drawn == NULL || session->logits == NULL ||
+        (session->source.graph->hidden && session->pooled == NULL))
         return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_col * 4);
     for (uint32_t i = 0; i < limits->n_seq; i++) {
         session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
