@@ -365,6 +365,8 @@ typedef struct checked {
 
 static bool take_case(void *user, pm__check_case *c) {
     const checked *of = user;
+    if (!of->kernel->takes(&c->graph.nodes[0]))
+        return true;
     pm__lowering lowering = {.graph = &c->graph,
                              .limits = &c->limits,
                              .n_row = c->n_row,

@@ -172,10 +172,18 @@ static void end_record(void) {
     unsetenv("PUMICE_SHADER_DIR");
 }
 
+/* Of the first kernels, a bit each. */
+static uint64_t quarantined_bits(void) {
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < 64; i++)
+        bits |= (uint64_t)gpu.caps.quarantined[i] << i;
+    return bits;
+}
+
 static void expect_empty_record(void) {
     n_warning = 0;
     assert_int_equal(open_record(), PM_OK);
-    assert_true(gpu.caps.quarantined == 0 && !pm__quarantine_has_checked(&handle, 7));
+    assert_true(quarantined_bits() == 0 && !pm__quarantine_has_checked(&handle, 7));
     assert_int_equal(n_warning, 1);
     close_record();
 }
@@ -191,7 +199,7 @@ static void every_byte_of_a_record(void **state) {
     pm__folder_find(folder, "check-", name);
     print_message("  %u damaged records\n", each_damage(name, expect_empty_record));
     assert_int_equal(open_record(), PM_OK);
-    assert_true(gpu.caps.quarantined == 6 && pm__quarantine_has_checked(&handle, 7));
+    assert_true(quarantined_bits() == 6 && pm__quarantine_has_checked(&handle, 7));
     end_record();
 }
 
@@ -223,7 +231,7 @@ static void two_records(void **state) {
     pm__quarantine_destroy(other.quarantine);
     close_record();
     assert_int_equal(open_record(), PM_OK);
-    assert_int_equal(gpu.caps.quarantined, 2);
+    assert_int_equal(quarantined_bits(), 2);
     assert_true(pm__quarantine_has_checked(&handle, 6) && pm__quarantine_has_checked(&handle, 7));
     end_record();
 }
@@ -251,10 +259,10 @@ static pm_status run_files(void *user) {
 static pm_status run_record(void *user) {
     (void)user;
     PM_TRY(open_record());
-    const uint64_t before = gpu.caps.quarantined;
+    const uint64_t before = quarantined_bits();
     assert_true(before == 0 || before == 2);
     pm__quarantine_add(&handle, 1, "NMSE 3");
-    assert_int_equal(gpu.caps.quarantined, 2); /* here at least, and in the file if it can be */
+    assert_int_equal(quarantined_bits(), 2); /* here at least, and in the file if it can be */
     pm__quarantine_note_checked(&handle, 7);
     const pm_status status = pm__quarantine_clear(&handle);
     close_record();
@@ -390,7 +398,7 @@ static void folder_that_vanishes(void **state) {
     n_warning = 0;
     pm__quarantine_add(&handle, 1, "NMSE 3");
     assert_int_equal(n_warning, 1);
-    assert_int_equal(gpu.caps.quarantined, 2);
+    assert_int_equal(quarantined_bits(), 2);
     assert_int_equal(pm__quarantine_clear(&handle), PM_OK);
     assert_int_equal(mkdir(folder, 0700), 0);
     pm__cache_write(gpu.shaders, NAME, "first", 5);

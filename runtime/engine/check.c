@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS = 3, NODE_RUNS = 2, MOST_KERNELS = 64, NODE_ROWS = 7, DEEP_NODE_ROWS = 33 };
+enum { RUNS = 3, NODE_RUNS = 2, NODE_ROWS = 7, DEEP_NODE_ROWS = 33 };
 
 typedef struct check {
     pm_device *device;
@@ -22,9 +22,9 @@ typedef struct check {
     bool exact;    /* desc->only is the name of a kernel, which may be part of another's */
     bool counting; /* cases are numbered, nothing runs */
     uint32_t index, n;
-    uint64_t done; /* bit i: cases of kernel i have run */
-    int kernel;    /* whose cases are running */
-    uint32_t node; /* PM_NO_INDEX: of none */
+    bool done[PM__MOST_KERNELS]; /* whose cases have run */
+    int kernel;                  /* whose cases are running */
+    uint32_t node;               /* PM_NO_INDEX: of none */
     pm__kernel_info info;
     char name[160]; /* of the present case */
     double started;
@@ -55,21 +55,22 @@ static bool get_kernel(const check *c, int kernel, pm__kernel_info *out) {
 }
 
 typedef struct usage {
-    uint64_t kernels, ops;
+    bool kernels[PM__MOST_KERNELS];
+    uint64_t ops;
     bool types[PM__TYPE_COUNT];
 } usage;
 
 /* What a run of the model takes, in steps of one row and of many. */
 static usage usage_of(const pm_device *device, bool gpu, const pm_model *model) {
-    usage all = {.kernels = 0};
+    usage all = {.ops = 0};
     for (uint32_t i = 0; i < model->graph.n_node; i++) {
         const pm__node *node = &model->graph.nodes[i];
-        const int one = gpu ? pm__gpu_choose(&device->handle, node->op, 1) : (int)node->op;
-        const int many = gpu ? pm__gpu_choose(&device->handle, node->op, 512) : (int)node->op;
+        const int one = gpu ? pm__gpu_choose(&device->handle, node->op, node, 1) : (int)node->op;
+        const int many = gpu ? pm__gpu_choose(&device->handle, node->op, node, 512) : (int)node->op;
         if (one >= 0)
-            all.kernels |= (uint64_t)1 << one;
+            all.kernels[one] = true;
         if (many >= 0)
-            all.kernels |= (uint64_t)1 << many;
+            all.kernels[many] = true;
         all.ops |= (uint64_t)1 << node->op;
         const int matrix = pm__op_get(node->op)->matrix;
         if (matrix >= 0)
@@ -173,7 +174,8 @@ static void judge(check *c, const pm__check_case *the_case, pm__check_result *re
 static bool take_case(void *user, pm__check_case *the_case) {
     check *c = user;
     snprintf(c->name, sizeof c->name, "%s/%s", c->info.name, the_case->shape);
-    if (!is_wanted(c, c->name, c->info.name))
+    if (!is_wanted(c, c->name, c->info.name) ||
+        (c->gpu && !pm__gpu_takes(c->kernel, &the_case->graph.nodes[0])))
         return true;
     if (c->counting) {
         c->n++;
@@ -189,22 +191,22 @@ static bool take_case(void *user, pm__check_case *the_case) {
 /* ---- all cases ------------------------------------------------------------------------------- */
 
 static bool run_kernels(check *c) {
-    usage used = {.kernels = ~(uint64_t)0};
+    usage used;
+    memset(used.kernels, true, sizeof used.kernels);
     for (int type = 0; type < PM__TYPE_COUNT; type++)
         used.types[type] = c->desc->level != PM_CHECK_QUICK || pm__case_is_common((pm__type)type);
     if (c->desc->used_only)
         used = usage_of(c->device, c->gpu, c->model);
     bool any = false;
     for (int k = 0; c->ending == PM_OK && get_kernel(c, k, &c->info); k++) {
-        const uint64_t bit = (uint64_t)1 << k;
-        if ((c->done & bit) != 0 || (used.kernels & bit) == 0 || !c->info.available ||
+        if (c->done[k] || !used.kernels[k] || !c->info.available ||
             is_listed(c->desc->skip, c->info.name))
             continue;
         pm__case_filter filter = {.level = c->desc->level, .take = take_case, .user = c};
         memcpy(filter.types, used.types, sizeof filter.types);
         c->kernel = k;
         pm__check_cases(c->info.op, &filter);
-        c->done |= c->counting ? 0 : bit;
+        c->done[k] = !c->counting;
         any = true;
     }
     return any;
@@ -220,7 +222,8 @@ static bool each_node(void *user, uint32_t index, const pm__trial *trial,
     const pm__tensor *out = trial->node->out;
     const pm__tensor *rows = out->kind == PM__ACTIVATION ? out : trial->node->in[0];
     const uint32_t n_row = rows->rows == PM__ROWS_BATCH ? trial->n_row : trial->n_out;
-    const int kernel = c->gpu ? pm__gpu_choose(&c->device->handle, op, n_row) : (int)op;
+    const int kernel =
+        c->gpu ? pm__gpu_choose(&c->device->handle, op, trial->node, n_row) : (int)op;
     if (!get_kernel(c, kernel, &c->info))
         c->info = (pm__kernel_info){.name = pm__op_get(op)->name};
     snprintf(c->name, sizeof c->name, "node/%.100s/rows%u", trial->node->name, trial->n_row);
@@ -353,7 +356,7 @@ bool pm_device_get_quarantined(const pm_device *device, size_t i, pm_quarantined
     for (int k = 0; pm__gpu_kernel(&device->handle, k, &info); k++) {
         if (!info.quarantined || i-- != 0)
             continue;
-        const int instead = pm__gpu_choose(&device->handle, info.op, info.from_rows);
+        const int instead = pm__gpu_choose(&device->handle, info.op, NULL, info.from_rows);
         *out = (pm_quarantined){.kernel = info.name, .why = pm__quarantine_why(&device->handle, k)};
         if (pm__gpu_kernel(&device->handle, instead, &other))
             out->instead = other.name;

@@ -305,6 +305,7 @@ static void read_adapter(pm__adapter *adapter, adapter_query *query) {
     fill_caps(adapter, query, timestamp_bits);
     judge(adapter, timestamp_bits >= 0);
     const VkPhysicalDeviceType type = adapter->properties.deviceType;
+    adapter->caps.software = type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     adapter->unified =
         type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     const VkExtensionProperties *extensions = query->extensions;

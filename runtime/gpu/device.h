@@ -4,6 +4,7 @@
 
 #include "../base/arena.h"
 #include "gpu.h"
+#include "run_node.h"
 
 #define VK_NO_PROTOTYPES
 #include <volk.h>
@@ -34,7 +35,8 @@ typedef struct pm__caps {
     double timestamp_seconds; /* of one tick; 0: no timestamps */
     uint64_t timestamp_mask;  /* bits of a timestamp that count */
     bool tiers[PM__TIER_COUNT];
-    uint64_t quarantined; /* bit i: row i of kernels.def failed a check with this driver */
+    bool software;                      /* it runs on the CPU */
+    bool quarantined[PM__MOST_KERNELS]; /* row i of kernels.def failed a check with this driver */
 } pm__caps;
 
 typedef struct pm__gpu {

@@ -4,6 +4,9 @@
 
 #include "device.h"
 
+/* The devices that a kernel is made for. */
+typedef enum pm__suits { PM__SUITS_ANY, PM__SUITS_GPU, PM__SUITS_SOFTWARE } pm__suits;
+
 typedef struct pm__kernel {
     const char *name, *file;
     pm__op op;
@@ -11,6 +14,8 @@ typedef struct pm__kernel {
     uint32_t from_rows; /* the number from which it is best */
     uint32_t workgroup;
     uint32_t group_rows, group_items;
+    pm__suits suits;
+    bool (*takes)(const pm__node *node); /* of its operation */
 } pm__kernel;
 
 const pm__kernel *pm__kernel_table(size_t *n);
@@ -18,7 +23,9 @@ const pm__kernel *pm__kernel_table(size_t *n);
 /* Whether the device has the tier of this kernel of the operation. */
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
 
-/* The best one for n_row rows of those that fit and are not in quarantine, or NULL. */
-const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, uint32_t n_row);
+/* The best one for n_row rows of those that fit, take the node, and are not in quarantine, or NULL.
+ * Without a node: of any. */
+const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, const pm__node *node,
+                                    uint32_t n_row);
 
 #endif

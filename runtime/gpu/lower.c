@@ -142,9 +142,9 @@ static const pm__kernel *choose(const pm__lowering *in, const pm__node *node) {
         n_row = 1;
     /* Where nobody can tell which rows an expert has. */
     if (node->op == PM__OP_EXPERTS_MATMUL && node->in[4] != NULL &&
-        pm__kernel_choose(caps, PM__OP_GROUP, n_row) == NULL)
+        pm__kernel_choose(caps, PM__OP_GROUP, NULL, n_row) == NULL)
         n_row = 1;
-    return pm__kernel_choose(caps, node->op, n_row);
+    return pm__kernel_choose(caps, node->op, node, n_row);
 }
 
 /* Groups that no kernel looks at: those for few rows find the experts of a row themselves. */

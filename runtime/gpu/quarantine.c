@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_KERNELS = 64, MOST_SETS = 64, WHY_SIZE = 160, MOST_TEXT = 16384 };
+enum { MOST_SETS = 64, WHY_SIZE = 160, MOST_TEXT = 32768 };
 
 static const char first_line[] = "pumice check 1";
 
 typedef struct state {
-    char why[MOST_KERNELS][WHY_SIZE]; /* "": not in quarantine */
-    bool temporary[MOST_KERNELS];     /* gone when the device is closed */
-    uint64_t sets[MOST_SETS];         /* newest last */
+    char why[PM__MOST_KERNELS][WHY_SIZE]; /* "": not in quarantine */
+    bool temporary[PM__MOST_KERNELS];     /* gone when the device is closed */
+    uint64_t sets[MOST_SETS];             /* newest last */
     uint32_t n_set;
 } state;
 
@@ -138,10 +138,8 @@ static bool parse(state *out, char *text) {
 }
 
 static void apply(pm__gpu *gpu) {
-    gpu->caps.quarantined = 0;
-    for (int i = 0; i < MOST_KERNELS; i++)
-        if (gpu->quarantine->state.why[i][0] != '\0')
-            gpu->caps.quarantined |= (uint64_t)1 << i;
+    for (int i = 0; i < PM__MOST_KERNELS; i++)
+        gpu->caps.quarantined[i] = gpu->quarantine->state.why[i][0] != '\0';
 }
 
 static pm_status read_file(pm__gpu *gpu) {
@@ -184,7 +182,7 @@ static void merge(state *out, const state *theirs) {
         sets[n++] = out->sets[i];
     out->n_set = n < MOST_SETS ? n : MOST_SETS;
     memcpy(out->sets, sets + (n - out->n_set), out->n_set * sizeof sets[0]);
-    for (int i = 0; i < MOST_KERNELS; i++)
+    for (int i = 0; i < PM__MOST_KERNELS; i++)
         if (out->why[i][0] == '\0')
             memcpy(out->why[i], theirs->why[i], WHY_SIZE);
 }
@@ -196,7 +194,7 @@ static pm_status gather(const pm__gpu *gpu, state *out) {
     char *text;
     PM_TRY(pm__cache_read_text(gpu->shaders, gpu->quarantine->name, MOST_TEXT, &text, &found));
     *out = gpu->quarantine->state;
-    for (int i = 0; i < MOST_KERNELS; i++)
+    for (int i = 0; i < PM__MOST_KERNELS; i++)
         if (out->temporary[i])
             out->why[i][0] = '\0';
     if (text != NULL && parse(&theirs, text))

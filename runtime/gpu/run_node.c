@@ -41,15 +41,22 @@ bool pm__gpu_kernel(const pm__device_handle *handle, int kernel, pm__kernel_info
                              .op = row->op,
                              .from_rows = row->from_rows,
                              .available = caps->tiers[row->tier],
-                             .quarantined = caps->quarantined >> kernel & 1};
+                             .quarantined = caps->quarantined[kernel]};
     return true;
 }
 
-int pm__gpu_choose(const pm__device_handle *handle, pm__op op, uint32_t n_row) {
+bool pm__gpu_takes(int kernel, const pm__node *node) {
+    size_t n;
+    const pm__kernel *table = pm__kernel_table(&n);
+    return table[kernel].takes(node);
+}
+
+int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,
+                   uint32_t n_row) {
     size_t n;
     const pm__kernel *table = pm__kernel_table(&n);
     const pm__caps *caps = &((const pm__gpu_device *)handle->device)->gpu->caps;
-    const pm__kernel *chosen = pm__kernel_choose(caps, op, n_row);
+    const pm__kernel *chosen = pm__kernel_choose(caps, op, node, n_row);
     return chosen != NULL ? (int)(chosen - table) : PM__KERNEL_NONE;
 }
 

@@ -14,12 +14,16 @@ typedef struct pm__kernel_info {
     bool quarantined;   /* and is not used therefore */
 } pm__kernel_info;
 
-enum { PM__KERNEL_NONE = -1 };
+enum { PM__KERNEL_NONE = -1, PM__MOST_KERNELS = 128 };
 
 /* False past the last row. */
 bool pm__gpu_kernel(const pm__device_handle *handle, int kernel, pm__kernel_info *out);
-/* Row of the kernel that a run takes for n_row rows; PM__KERNEL_NONE if there is none. */
-int pm__gpu_choose(const pm__device_handle *handle, pm__op op, uint32_t n_row);
+/* Whether it takes this node of its operation. */
+bool pm__gpu_takes(int kernel, const pm__node *node);
+/* Row of the kernel that a run takes for n_row rows of a node, or of any (NULL); PM__KERNEL_NONE if
+ * there is none. */
+int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,
+                   uint32_t n_row);
 
 /* A tensor of the node, laid out as pm__cpu_run_node takes it. */
 typedef struct pm__operand {

@@ -101,7 +101,7 @@ static void compare(const record *wanted) {
     for (size_t i = 0; i < n; i++) {
         const char *why = pm__quarantine_why(&handle, (int)i);
         PM__HOLDS(strcmp(why != NULL ? why : "", wanted->why[i]) == 0);
-        PM__HOLDS((gpu.caps.quarantined >> i & 1) == (why != NULL));
+        PM__HOLDS(gpu.caps.quarantined[i] == (why != NULL));
     }
     for (size_t i = 0; i < wanted->n_set; i++)
         PM__HOLDS(pm__quarantine_has_checked(&handle, wanted->sets[i]));
