@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 
+import gguf_file
 from cli import (
     BAD_FILE,
     FAILURE,
@@ -119,6 +120,16 @@ def test_mixes_are_those_of_the_field():
         ours = pumice("quantize", "--dry-run", need(TERNARY), "nowhere", mix).out.decode()
         types = dict(re.findall(r"^(\S+) .* -> (\S+) ", ours, re.M))
         check(types == theirs, f"{mix}: {set(types.items()) ^ set(theirs.items())}")
+
+
+def test_bytes_of_the_field():
+    """Q8_0 and Q4_0 without importances: the very bytes that llama.cpp wrote."""
+    for mix, kind, n_byte in (("Q8_0", 8, 34), ("Q4_0", 2, 18)):
+        _, theirs = gguf_file.read(need(os.path.join(REAL, f"bitllama-3M-{mix}.gguf")))
+        _, ours = gguf_file.read(quantized("bytes.gguf", TERNARY, mix))
+        for name in [name for name in ours if ours[name].kind == kind]:
+            n = ours[name].shape[0] * ours[name].shape[1] // 32 * n_byte
+            check(ours[name].data[:n] == theirs[name].data[:n], f"{mix}: {name}")
 
 
 def test_rows_too_short_for_blocks_of_256():

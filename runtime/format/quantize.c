@@ -54,20 +54,27 @@ static void work_init(pm__work *work, const float *x, const float *importance, u
     fill_weights(work, importance);
 }
 
-static bool are_finite(const float *x, uint32_t n) {
+static bool are_below(const float *x, uint32_t n, float limit) {
     for (uint32_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
+        if (!(fabsf(x[i]) < limit))
             return false;
     return true;
+}
+
+/* Without importances to go by, a row gets the bytes that it has in everybody else's Q4_0 files;
+ * there scales past the halves become infinite. */
+static bool is_rounded(pm__type type, const float *x, const float *importance, uint32_t n_col) {
+    return is_plain(type) ||
+           (type == PM__TYPE_Q4_0 && importance == NULL && are_below(x, n_col, 8 * 65504.0f));
 }
 
 bool pm__type_quantize(pm__type type, const float *x, const float *importance, uint32_t n_col,
                        void *row) {
     const pm__type_info *info = pm__type_get(type);
     assert(pm__type_can_quantize(type) && n_col % info->block_n == 0);
-    if (!are_finite(x, n_col))
+    if (!are_below(x, n_col, INFINITY))
         return false;
-    if (is_plain(type)) {
+    if (is_rounded(type, x, importance, n_col)) {
         pm__type_encode(type, x, n_col, row);
         return true;
     }
