@@ -123,13 +123,14 @@ def test_mixes_are_those_of_the_field():
 
 
 def test_bytes_of_the_field():
-    """Q8_0 and Q4_0 without importances: the very bytes that llama.cpp wrote."""
-    for mix, kind, n_byte in (("Q8_0", 8, 34), ("Q4_0", 2, 18)):
-        _, theirs = gguf_file.read(need(os.path.join(REAL, f"bitllama-3M-{mix}.gguf")))
-        _, ours = gguf_file.read(quantized("bytes.gguf", TERNARY, mix))
-        for name in [name for name in ours if ours[name].kind == kind]:
-            n = ours[name].shape[0] * ours[name].shape[1] // 32 * n_byte
-            check(ours[name].data[:n] == theirs[name].data[:n], f"{mix}: {name}")
+    """Q4_0 without importances: the very bytes that llama.cpp wrote."""
+    _, theirs = gguf_file.read(need(os.path.join(REAL, "bitllama-3M-Q4_0.gguf")))
+    _, ours = gguf_file.read(quantized("bytes.gguf", TERNARY, "Q4_0"))
+    names = [name for name in ours if ours[name].kind == 2]
+    check(len(names) > 40, f"matrices in Q4_0: {names}")
+    for name in names:
+        n = ours[name].shape[0] * ours[name].shape[1] // 32 * 18
+        check(ours[name].data[:n] == theirs[name].data[:n], name)
 
 
 def test_rows_too_short_for_blocks_of_256():
