@@ -1,10 +1,8 @@
 #include "devices.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,52 +106,4 @@ void pm__full_barrier(pm__gpu *gpu, VkCommandBuffer commands) {
     };
     gpu->vk.vkCmdPipelineBarrier(commands, stages, stages | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
                                  &barrier, 0, NULL, 0, NULL);
-}
-
-/* ---- folders --------------------------------------------------------------------------------- */
-
-void pm__folder_init(char path[PM__FOLDER_SIZE]) {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(path, PM__FOLDER_SIZE, "%s/pumice-test-XXXXXX", tmp != NULL && *tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(path));
-}
-
-static void path_in(const char *folder, const char *name, char path[2 * PM__FOLDER_SIZE]) {
-    const int n = snprintf(path, 2 * PM__FOLDER_SIZE, "%s/%s", folder, name);
-    assert_true(n > 0 && n < 2 * PM__FOLDER_SIZE);
-}
-
-void pm__folder_finish(const char *path) {
-    DIR *dir = opendir(path);
-    assert_non_null(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        char file[2 * PM__FOLDER_SIZE];
-        path_in(path, entry->d_name, file);
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            assert_int_equal(remove(file), 0);
-    }
-    closedir(dir);
-    assert_int_equal(rmdir(path), 0);
-}
-
-void pm__folder_write(const char *folder, const char *name, const char *text) {
-    char path[2 * PM__FOLDER_SIZE];
-    path_in(folder, name, path);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
-}
-
-void pm__folder_find(const char *folder, const char *prefix, char name[PM__FOLDER_SIZE]) {
-    int n = 0;
-    DIR *dir = opendir(folder);
-    assert_non_null(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
-            snprintf(name, PM__FOLDER_SIZE, "%.200s", entry->d_name);
-            n++;
-        }
-    closedir(dir);
-    assert_int_equal(n, 1);
 }

@@ -1,9 +1,9 @@
-/* devices.h: what tests of the gpu floor share: every device the environment shows, commands run
- * once, and a folder that goes away again. Validation layers are switched on by the environment
- * (VK_INSTANCE_LAYERS). */
+/* devices.h: what tests of the gpu floor share: every device the environment shows, and commands run
+ * once. Validation layers are switched on by the environment (VK_INSTANCE_LAYERS). */
 #ifndef PM_TESTS_DEVICES_H
 #define PM_TESTS_DEVICES_H
 
+#include "folders.h"
 #include "gpu/memory.h"
 
 /* Opens every usable Vulkan device in turn and hands it over; skip()s, saying so, where there is
@@ -23,14 +23,5 @@ void pm__run_once(pm__gpu *gpu, void (*record)(pm__gpu *gpu, VkCommandBuffer com
 
 /* Lets all writes of kernels and copies before be seen by all after, and by the host. */
 void pm__full_barrier(pm__gpu *gpu, VkCommandBuffer commands);
-
-enum { PM__FOLDER_SIZE = 256 };
-
-/* An empty folder of its own; removed with the files in it. */
-void pm__folder_init(char path[PM__FOLDER_SIZE]);
-void pm__folder_finish(const char *path);
-void pm__folder_write(const char *folder, const char *name, const char *text);
-/* The one file whose name starts with `prefix`; fails the test if there is none or several. */
-void pm__folder_find(const char *folder, const char *prefix, char name[PM__FOLDER_SIZE]);
 
 #endif

@@ -2,6 +2,7 @@
  * are encoded as if the whole were one text. */
 /* ctest: quick */
 #include "pumice.h"
+#include "tests/folders.h"
 #include "tests/reference.h"
 #include "tests/vocabulary.h"
 #include "text/chat_format.h"
@@ -308,9 +309,8 @@ static void pieces_at_the_border(void **state) {
 
 /* The vocabulary as a file that is opened; unlinked at once. */
 static pm_model *open_model(const pm__vocabulary *spm) {
-    char path[] = "/tmp/pumice-chat-XXXXXX";
-    const int fd = mkstemp(path);
-    assert_true(fd >= 0);
+    char path[PM__FOLDER_SIZE];
+    const int fd = pm__scratch_file(path);
     assert_int_equal(write(fd, spm->written.data, spm->written.size), spm->written.size);
     close(fd);
     const pm_model_desc desc = {.path = path, .vocab_only = true};

@@ -4,6 +4,7 @@
 #include "host_faults.h"
 
 #include "base/threads.h"
+#include "folders.h"
 #include "reference.h"
 #include "scenes.h"
 #include "small_vocabularies.h"
@@ -397,13 +398,13 @@ static pm_status run_conversation(void *user) {
 
 static void conversation(void **state) {
     (void)state;
-    char folder[] = "/tmp/pumice-conversation-XXXXXX", path[64];
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/said", folder);
+    char folder[PM__FOLDER_SIZE], path[2 * PM__FOLDER_SIZE];
+    pm__folder_init(folder);
+    pm__folder_path(folder, "said", path);
     said = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
     assert_true(said >= 0);
     assert_int_equal(unlink(path), 0);
-    snprintf(path, sizeof path, "%s/chat.json", folder);
+    pm__folder_path(folder, "chat.json", path);
     memory_fails("conversation", run_conversation, path);
     close(said);
     assert_int_equal(unlink(path), 0);

@@ -4,6 +4,7 @@
 #include "host_faults.h"
 
 #include "format/imatrix.h"
+#include "tests/folders.h"
 #include "tests/reference.h"
 
 #include <setjmp.h>
@@ -19,8 +20,8 @@ static const char TEXT[] = "Once upon a time there was a dog.";
 
 typedef struct scene {
     const char *model;
-    char imatrix[64]; /* a file */
-    FILE *out;        /* NULL: bytes are added up alone */
+    char imatrix[PM__FOLDER_SIZE]; /* a file */
+    FILE *out;                     /* NULL: bytes are added up alone */
     uint64_t sum, whole;
 } scene;
 
@@ -86,10 +87,7 @@ static void memory_fails(const char *name, pm_status (*run)(void *), scene *s, u
 }
 
 static void make_imatrix(scene *s) {
-    snprintf(s->imatrix, sizeof s->imatrix, "/tmp/pumice-imatrix-XXXXXX");
-    const int fd = mkstemp(s->imatrix);
-    assert_true(fd >= 0);
-    s->out = fdopen(fd, "w");
+    s->out = fdopen(pm__scratch_file(s->imatrix), "w");
     assert_non_null(s->out);
     assert_int_equal(collect(s), PM_OK);
     assert_int_equal(fclose(s->out), 0);

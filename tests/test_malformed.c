@@ -3,6 +3,7 @@
  * ctest: quick */
 #include "pumice.h"
 
+#include "folders.h"
 #include "reference.h"
 
 #include <dirent.h>
@@ -124,9 +125,8 @@ static void test_cut_and_flipped(void **state) {
     assert_non_null(in);
     const size_t n = fread(bytes, 1, sizeof bytes, in);
     fclose(in);
-    char name[] = "/tmp/pumice-malformed-XXXXXX";
-    const int fd = mkstemp(name);
-    assert_true(fd >= 0);
+    char name[PM__FOLDER_SIZE];
+    const int fd = pm__scratch_file(name);
     uint32_t random = 7;
     for (uint32_t i = 0; i < 150; i++) {
         random = random * 1664525u + 1013904223u;

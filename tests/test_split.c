@@ -1,6 +1,7 @@
 /* test_split.c: GGUF models in several files, made here from one of the tiny model.
  * ctest: quick */
 #include "source/source.h"
+#include "tests/folders.h"
 #include "tests/tiny_model.h"
 #include "tests/vocabulary.h"
 
@@ -25,7 +26,7 @@ typedef struct part {
     const char *no_number; /* a key that is a text */
 } part;
 
-static char folder[64];
+static char folder[PM__FOLDER_SIZE];
 static pm__tiny_model whole;
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -106,7 +107,7 @@ static void default_parts(part parts[N_PART]) {
 }
 
 static const char *path_of(uint32_t i, const char *name) {
-    static char path[160];
+    static char path[2 * PM__FOLDER_SIZE];
     if (name != NULL)
         snprintf(path, sizeof path, "%s/%s", folder, name);
     else
@@ -124,17 +125,14 @@ static void write_parts(const part parts[N_PART]) {
 
 static int set_up(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/pumice-split-XXXXXX");
+    pm__folder_init(folder);
     pm__tiny_model_init(&whole, 2);
-    return mkdtemp(folder) != NULL ? 0 : -1;
+    return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    for (uint32_t i = 0; i < N_PART; i++)
-        unlink(path_of(i, NULL));
-    unlink(path_of(0, "other.gguf"));
-    rmdir(folder);
+    pm__folder_finish(folder);
     pm__tiny_model_finish(&whole);
     return 0;
 }
