@@ -3,6 +3,7 @@
  */
 #include "devices.h"
 #include "gpu/adapter.h"
+#include "gpu/units.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,7 +177,56 @@ static void software_only(void **state) {
     assert_false(info.tiers[PM__TIER_SUBGROUP].available);
     assert_string_equal(info.tiers[PM__TIER_SUBGROUP].why,
                         "subgroups of 2 lanes are too small to be of use");
+    for (int tier = PM__TIER_DOT8; tier < PM__TIER_COUNT; tier++)
+        assert_false(info.tiers[tier].available);
     pm__arena_finish(&texts);
+}
+
+static const char *tier_why(pm__adapter *adapter, pm__tier tier, bool available) {
+    static pm__arena texts;
+    const pm__adapters set = {.items = adapter, .n = 1, .note = ""};
+    pm_device_info info;
+    pm__arena_finish(&texts);
+    assert_int_equal(pm__adapter_describe(&set, 0, &texts, &info), PM_OK);
+    assert_int_equal(info.tiers[tier].available, available);
+    return info.tiers[tier].why;
+}
+
+/* What the driver lacks is what is named; texts live until the next. */
+static void tiers_above_subgroups(void **state) {
+    (void)state;
+    pm__adapter item =
+        make_adapter(VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_MESA_RADV, 5, 24ull << 30);
+    pm__caps *caps = &item.caps;
+    caps->subgroup_min = 32;
+    caps->subgroup_max = 64;
+    caps->subgroup_control = true;
+    caps->tiers[PM__TIER_SUBGROUP] = true;
+    pm__units units = {.dot8 = {.shaderIntegerDotProduct = VK_TRUE}};
+    assert_int_equal(pm__units_fill(VK_NULL_HANDLE, VK_NULL_HANDLE, &units, false, caps), PM_OK);
+    assert_non_null(strstr(tier_why(&item, PM__TIER_DOT8, true), "not accelerated"));
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "VK_KHR_cooperative_matrix"));
+    assert_int_equal(pm__units_fill(VK_NULL_HANDLE, VK_NULL_HANDLE, &units, true, caps), PM_OK);
+    assert_null(strstr(tier_why(&item, PM__TIER_DOT8, true), "not"));
+    caps->units.coop = true;
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "16-bit floats, or not"));
+    caps->units.float16 = caps->units.memory_model = true;
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "with 32-bit sums"));
+    caps->units.shapes[PM__SHAPES_F16_F32] = (pm__shapes){{{16, 8, 16}, {8, 8, 8}}, 2};
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "builds on the subgroup tier"));
+    caps->tiers[PM__TIER_COOP] = true;
+    caps->units.shapes[PM__SHAPES_S8_S32] = (pm__shapes){{{16, 16, 32}}, 1};
+    assert_string_equal(tier_why(&item, PM__TIER_COOP, true),
+                        "cooperative matrices of f16 to f32 16x8x16 and others, int8 16x16x32");
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, false), "VK_NV_cooperative_matrix2"));
+    caps->tiers[PM__TIER_COOP2] = true;
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, true), "of subgroups"));
+    caps->units.coop2_workgroup = 128;
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, true), "of workgroups"));
+    caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_COOP2] = false;
+    assert_string_equal(tier_why(&item, PM__TIER_COOP2, false), "it builds on the coop tier");
+    caps->tiers[PM__TIER_DOT8] = false;
+    assert_string_equal(tier_why(&item, PM__TIER_DOT8, false), "it builds on the subgroup tier");
 }
 
 static void names_are_plain(void **state) {
@@ -321,6 +371,7 @@ int main(void) {
         cmocka_unit_test(results),
         cmocka_unit_test(bad_index),
         cmocka_unit_test(opening_fails),
+        cmocka_unit_test(tiers_above_subgroups),
         cmocka_unit_test(names_are_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

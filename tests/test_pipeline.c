@@ -264,6 +264,77 @@ static void subgroups(void **state) {
     pm__each_gpu("", check_subgroups);
 }
 
+/* ---- the tiers above ------------------------------------------------------------------------- */
+
+static void check_dot8(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    static const int8_t factors[4] = {3, -1, -128, 127};
+    uint32_t y[N_SPACE];
+    run(gpu, pipeline, CANARY, y);
+    for (uint32_t i = 0; i < N; i++) {
+        int32_t sum = 0;
+        for (uint32_t k = 0; k < 4; k++)
+            sum += (int8_t)(input(i) >> 8 * k) * factors[k];
+        assert_int_equal((int32_t)y[i], sum);
+    }
+}
+
+/* Each element is 7 and k times 3. */
+static void check_coop(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    const uint32_t *spec = pipeline->desc.spec;
+    uint32_t y[N_SPACE];
+    run(gpu, pipeline, CANARY, y);
+    for (uint32_t i = 0; i < spec[1] * spec[2] && i < N_SPACE; i++) {
+        float value;
+        memcpy(&value, &y[i], sizeof value);
+        assert_true(value == 7.0f + 3.0f * (float)spec[3]);
+    }
+    for (uint32_t i = spec[1] * spec[2]; i < N_SPACE; i++)
+        assert_int_equal(y[i], CANARY);
+}
+
+static pm__pipeline_desc make_probe(const char *file, pm__tier tier, uint32_t group) {
+    pm__pipeline_desc desc = make_desc(file, group, 0);
+    desc.tier = tier;
+    desc.n_define = 0;
+    return desc;
+}
+
+static void check_probes(pm__gpu *gpu) {
+    const pm__caps *caps = &gpu->caps;
+    pm__pipelines set;
+    assert_int_equal(pm__pipelines_init(&set, gpu), PM_OK);
+    if (caps->tiers[PM__TIER_DOT8]) {
+        pm__pipeline_desc desc = make_probe("probe/dot8.comp", PM__TIER_DOT8, 64);
+        request(&set, &desc);
+    }
+    for (uint32_t i = 0; i < caps->units.shapes[PM__SHAPES_F16_F32].n; i++) {
+        const pm__shape *shape = &caps->units.shapes[PM__SHAPES_F16_F32].items[i];
+        pm__pipeline_desc desc = make_probe("probe/coop.comp", PM__TIER_COOP, caps->subgroup_min);
+        desc.spec[1] = shape->m;
+        desc.spec[2] = shape->n;
+        desc.spec[3] = shape->k;
+        desc.n_spec = 4;
+        if (caps->tiers[PM__TIER_COOP])
+            request(&set, &desc);
+    }
+    build(&set);
+    for (uint32_t i = 0; i < set.n; i++)
+        if (set.items[i].desc.tier == PM__TIER_DOT8)
+            check_dot8(gpu, &set.items[i]);
+        else
+            check_coop(gpu, &set.items[i]);
+    print_message("  %u probes\n", set.n);
+    pm__pipelines_finish(&set);
+}
+
+/* The shaders of the library, not those of the other cases. */
+static void probes(void **state) {
+    (void)state;
+    unsetenv("PUMICE_SHADER_DIR");
+    pm__each_gpu("", check_probes);
+    setenv("PUMICE_SHADER_DIR", sources, 1);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL pipelines_fail(VkDevice device,
                                                      VkPipelineCache pipeline_cache, uint32_t n,
                                                      const VkComputePipelineCreateInfo *infos,
@@ -309,10 +380,8 @@ static void failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(run_kernels),
-        cmocka_unit_test(run_cached),
-        cmocka_unit_test(subgroups),
-        cmocka_unit_test(failures),
+        cmocka_unit_test(run_kernels), cmocka_unit_test(run_cached), cmocka_unit_test(subgroups),
+        cmocka_unit_test(probes),      cmocka_unit_test(failures),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

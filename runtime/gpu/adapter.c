@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../base/system.h"
 #include "pipeline.h"
+#include "units.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -148,6 +149,8 @@ typedef struct adapter_query {
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control_features;
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables;
+    VkPhysicalDeviceShaderIntegerDotProductProperties dot8;
+    pm__units units;
 } adapter_query;
 
 static pm_status read_extensions(VkPhysicalDevice physical, adapter_query *query) {
@@ -176,6 +179,11 @@ static void chain(void **next, void *structure) {
     *next = structure;
 }
 
+static bool has_dot8(const pm__adapter *adapter, const adapter_query *query) {
+    return has(adapter, query, VK_API_VERSION_1_3,
+               VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+}
+
 static void read_properties(pm__adapter *adapter, adapter_query *query) {
     query->subgroup.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES;
     query->maintenance3.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES;
@@ -193,6 +201,9 @@ static void read_properties(pm__adapter *adapter, adapter_query *query) {
         chain(&all.pNext, &query->maintenance4);
     if (has(adapter, query, VK_API_VERSION_1_3, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         chain(&all.pNext, &query->size_control);
+    query->dot8.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
+    if (has_dot8(adapter, query))
+        chain(&all.pNext, &query->dot8);
     vkGetPhysicalDeviceProperties2(adapter->physical, &all);
     adapter->driver.pNext = NULL;
     adapter->id.pNext = NULL;
@@ -212,6 +223,15 @@ static void read_features(pm__adapter *adapter, adapter_query *query) {
     if (has_extension(query->extensions, query->n_extension,
                       VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
         chain(&all.pNext, &query->executables);
+    const VkExtensionProperties *extensions = query->extensions;
+    const uint32_t n = query->n_extension;
+    const pm__units_known known = {
+        .dot8 = has_dot8(adapter, query),
+        .core12 = adapter->properties.apiVersion >= VK_API_VERSION_1_2,
+        .coop = has_extension(extensions, n, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME),
+        .coop2 = has_extension(extensions, n, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME),
+    };
+    pm__units_ask(&query->units, &known, &all.pNext);
     vkGetPhysicalDeviceFeatures2(adapter->physical, &all);
 }
 
@@ -317,7 +337,8 @@ static void read_adapter(pm__adapter *adapter, adapter_query *query) {
     adapter->subgroup_extension = api < VK_API_VERSION_1_3 && adapter->caps.subgroup_control;
 }
 
-static pm_status adapter_init(pm__adapter *adapter, VkPhysicalDevice physical) {
+static pm_status adapter_init(pm__adapter *adapter, VkInstance instance,
+                              VkPhysicalDevice physical) {
     *adapter = (pm__adapter){.physical = physical};
     vkGetPhysicalDeviceProperties(physical, &adapter->properties);
     vkGetPhysicalDeviceMemoryProperties(physical, &adapter->memory);
@@ -329,13 +350,16 @@ static pm_status adapter_init(pm__adapter *adapter, VkPhysicalDevice physical) {
     adapter_query query = {0};
     PM_TRY(read_extensions(physical, &query));
     read_adapter(adapter, &query);
+    const pm_status status =
+        pm__units_fill(instance, physical, &query.units,
+                       query.dot8.integerDotProduct4x8BitPackedSignedAccelerated, &adapter->caps);
     /* Without its extensions it would pass for a lesser one. */
     if (query.listed < VK_SUCCESS)
         snprintf(adapter->unusable, sizeof adapter->unusable,
                  "could not list its extensions (VkResult %d): try again, or update the driver",
                  (int)query.listed);
     free(query.extensions);
-    return PM_OK;
+    return status;
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
@@ -345,7 +369,7 @@ static pm_status read_all(pm__adapters *set, VkPhysicalDevice *physicals, uint32
     if (set->items == NULL)
         return pm__fail_memory("gpu: list of devices", n * sizeof *set->items);
     for (uint32_t i = 0; i < n; i++) {
-        PM_TRY(adapter_init(&set->items[i], physicals[i]));
+        PM_TRY(adapter_init(&set->items[i], set->instance, physicals[i]));
         set->n++;
     }
     return PM_OK;

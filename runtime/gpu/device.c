@@ -5,6 +5,7 @@
 #include "adapter.h"
 #include "pipeline.h"
 #include "quarantine.h"
+#include "units.h"
 
 #include <shaderc/shaderc.h>
 #include <stdio.h>
@@ -92,7 +93,9 @@ static void use_timeline_extension(struct VolkDeviceTable *vk) {
     vk->vkWaitSemaphores = vk->vkWaitSemaphoresKHR;
 }
 
-static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[5]) {
+enum { MOST_EXTENSIONS = 5 + PM__UNIT_EXTENSIONS };
+
+static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[MOST_EXTENSIONS]) {
     uint32_t n = 0;
     if (adapter->memory_budget)
         names[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
@@ -104,7 +107,7 @@ static uint32_t wanted_extensions(const pm__adapter *adapter, const char *names[
         names[n++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     if (adapter->caps.statistics)
         names[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
-    return n;
+    return n + pm__units_extensions(&adapter->caps, adapter->properties.apiVersion, names + n);
 }
 
 static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
@@ -113,6 +116,8 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
         .pipelineExecutableInfo = VK_TRUE,
     };
     void *optional = gpu->caps.statistics ? &executables : NULL;
+    pm__units units;
+    pm__units_switch_on(&units, &gpu->caps, &optional);
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .pNext = optional,
@@ -131,7 +136,7 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
-    const char *names[5];
+    const char *names[MOST_EXTENSIONS];
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &timeline,

@@ -16,6 +16,37 @@ typedef enum pm__tier {
     PM__TIER_COUNT
 } pm__tier;
 
+/* Cooperative matrices: C [m, n] += A [m, k] B [k, n]. */
+typedef struct pm__shape {
+    uint32_t m, n, k;
+} pm__shape;
+
+/* Types of A and B, and of C. */
+typedef enum pm__shape_kind {
+    PM__SHAPES_F16_F32,
+    PM__SHAPES_F16_F16,
+    PM__SHAPES_S8_S32,
+    PM__SHAPE_KINDS
+} pm__shape_kind;
+
+enum { PM__MOST_SHAPES = 8 };
+
+typedef struct pm__shapes {
+    pm__shape items[PM__MOST_SHAPES]; /* as the driver has them, best first */
+    uint32_t n;
+} pm__shapes;
+
+/* Integer dot products and matrix units; of them the tiers follow. */
+typedef struct pm__unit_caps {
+    bool dot8;
+    bool float16, int8, memory_model; /* of shaders, for matrices of such elements */
+    bool coop, coop2;
+    pm__shapes shapes[PM__SHAPE_KINDS]; /* of a subgroup */
+    pm__shape coop2_grain;    /* what sizes of f16 to f32 are multiples of, in a subgroup */
+    uint32_t coop2_workgroup; /* size of a workgroup that shares matrices, or 0 */
+    pm__shape coop2_workgroup_grain;
+} pm__unit_caps;
+
 /* What the kernels and the planner may count on; all bytes. */
 typedef struct pm__caps {
     /* Of one storage-buffer binding: min(maxStorageBufferRange, maxMemoryAllocationSize, 2 GiB). */
@@ -34,6 +65,8 @@ typedef struct pm__caps {
     bool statistics;          /* the driver tells of the code it makes of a pipeline */
     double timestamp_seconds; /* of one tick; 0: no timestamps */
     uint64_t timestamp_mask;  /* bits of a timestamp that count */
+    bool dot8_accelerated;    /* the dot products of the dot8 tier */
+    pm__unit_caps units;
     bool tiers[PM__TIER_COUNT];
     bool software;                      /* it runs on the CPU */
     bool quarantined[PM__MOST_KERNELS]; /* row i of kernels.def failed a check with this driver */

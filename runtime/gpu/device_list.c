@@ -1,5 +1,6 @@
 /* device_list.c: which devices there are, which one is best, and why. */
 #include "adapter.h"
+#include "units.h"
 
 #include "../base/utf8.h"
 
@@ -163,6 +164,8 @@ static const char *why_text(pm__arena *arena, const pm__adapters *set, uint32_t 
 static const char *tier_text(pm__arena *arena, const pm__caps *caps, pm__tier tier) {
     if (tier == PM__TIER_PLAIN)
         return "every device has it";
+    if (tier > PM__TIER_SUBGROUP)
+        return pm__units_text(arena, caps, tier);
     if (!caps->subgroup_arithmetic)
         return "the driver has no subgroup arithmetic in compute shaders";
     if (!caps->tiers[tier])

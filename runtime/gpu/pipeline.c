@@ -247,8 +247,9 @@ static bool has_failed(build *b) {
  * filled one by nature. */
 static VkPipelineShaderStageCreateFlags stage_flags(const pm__caps *caps,
                                                     const pm__pipeline_desc *desc) {
+    const bool sized = desc->tier >= PM__TIER_COOP; /* to subgroup_min */
     const bool full = desc->tier != PM__TIER_PLAIN && caps->subgroup_control && desc->n_spec > 0 &&
-                      desc->spec[0] % caps->subgroup_max == 0;
+                      desc->spec[0] % (sized ? caps->subgroup_min : caps->subgroup_max) == 0;
     return full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0;
 }
 
@@ -265,6 +266,10 @@ static VkResult create_pipeline(const pm__pipelines *set, pm__pipeline *pipeline
         .dataSize = desc->n_spec * sizeof desc->spec[0],
         .pData = desc->spec,
     };
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = gpu->caps.subgroup_min,
+    };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = set->statistics && gpu->caps.statistics
@@ -273,6 +278,7 @@ static VkResult create_pipeline(const pm__pipelines *set, pm__pipeline *pipeline
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .pNext = desc->tier >= PM__TIER_COOP ? &size : NULL,
                 .flags = stage_flags(&gpu->caps, desc),
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,

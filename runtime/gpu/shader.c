@@ -223,16 +223,19 @@ static void add_define(shaderc_compile_options_t options, const char *define) {
     shaderc_compile_options_add_macro_definition(options, define, n_name, value, strlen(value));
 }
 
-/* Vulkan 1.1 (SPIR-V 1.3) is the oldest that has subgroup operations, and every device here has it.
- */
+/* Vulkan 1.1 (SPIR-V 1.3) is the oldest that has subgroup operations, and every device here has it;
+ * those with the coop tier have 1.2. */
 static shaderc_compile_options_t make_options(source_set *set, const pm__shader_desc *desc) {
     shaderc_compile_options_t options = shaderc_compile_options_initialize();
     if (options == NULL)
         return NULL;
     shaderc_compile_options_set_source_language(options, shaderc_source_language_glsl);
+    const bool coop = desc->tier >= PM__TIER_COOP;
     shaderc_compile_options_set_target_env(options, shaderc_target_env_vulkan,
-                                           shaderc_env_version_vulkan_1_1);
-    shaderc_compile_options_set_target_spirv(options, shaderc_spirv_version_1_3);
+                                           coop ? shaderc_env_version_vulkan_1_2
+                                                : shaderc_env_version_vulkan_1_1);
+    shaderc_compile_options_set_target_spirv(options, coop ? shaderc_spirv_version_1_5
+                                                           : shaderc_spirv_version_1_3);
     shaderc_compile_options_set_optimization_level(options, shaderc_optimization_level_performance);
     shaderc_compile_options_set_include_callbacks(options, resolve_include, release_include, set);
     for (size_t i = 0; i < desc->n_define; i++)

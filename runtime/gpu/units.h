@@ -1,0 +1,40 @@
+/* units.h: what a device has for the tiers above subgroups: integer dot products and matrix units. */
+#ifndef PM_GPU_UNITS_H
+#define PM_GPU_UNITS_H
+
+#include "device.h"
+#include "newer.h"
+
+/* The features that these tiers use. Asked for, they say what the driver has; then they are made
+ * what is switched on, and then chained again. */
+typedef struct pm__units {
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot8;
+    VkPhysicalDeviceShaderFloat16Int8Features small;
+    VkPhysicalDeviceVulkanMemoryModelFeatures model;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV coop2;
+} pm__units;
+
+/* Which of them a driver knows. */
+typedef struct pm__units_known {
+    bool dot8, core12, coop, coop2; /* core12: small and model */
+} pm__units_known;
+
+/* Chains the structures of what is known before *next. */
+void pm__units_ask(pm__units *units, const pm__units_known *known, void **next);
+
+/* Lists shapes and decides on tiers, in adapter->caps; fill_subgroup_caps has been there.
+ * errors  OUT_OF_MEMORY. A driver that cannot list its shapes has none */
+pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const pm__units *units,
+                         bool dot8_accelerated, pm__caps *caps);
+
+/* Chains what the tiers of these caps need switched on. */
+void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next);
+/* Names of extensions to that end, at most PM__UNIT_EXTENSIONS; returns their number. */
+enum { PM__UNIT_EXTENSIONS = 3 };
+uint32_t pm__units_extensions(const pm__caps *caps, uint32_t api, const char **names);
+
+/* Why a device has a tier above subgroups, or not. */
+const char *pm__units_text(pm__arena *arena, const pm__caps *caps, pm__tier tier);
+
+#endif
