@@ -13,27 +13,11 @@ layout(constant_id = 1) const uint N_COL = 1;
 layout(std430, binding = 0) readonly buffer Gate { float gate[]; };
 layout(std430, binding = 1) readonly buffer Up { float up[]; };
 layout(std430, binding = 2) writeonly buffer Y { float y[]; };
-#include "functions.glsl"
-
-#if defined(GLU_SILU)
-#define F(g, u) silu(g) * u
-#elif defined(GLU_GELU)
-#define F(g, u) gelu(g) * u
-#elif defined(GLU_RELU)
-#define F(g, u) max(g, 0.0) * u
-#elif defined(GLU_CLAMPED)
-#define F(g, u) min(g, 7.0) * sigmoid(1.702 * min(g, 7.0)) * (clamp(u, -7.0, 7.0) + 1.0)
-#elif defined(GLU_SIGMOID)
-#define F(g, u) sigmoid(g) * u
-#else
-#error "no function: give it its line here"
-#endif
+#include "glu.glsl"
 
 void main() {
     uint c = gl_WorkGroupID.x * WG_SIZE + gl_LocalInvocationIndex;
     uint i = gl_WorkGroupID.y * N_COL + c;
-    if (c < N_COL) {
-        float g = gate[i], u = up[i];
-        y[i] = F(g, u);
-    }
+    if (c < N_COL)
+        y[i] = glu_of(gate[i], up[i]);
 }

@@ -65,6 +65,7 @@ struct pm_push_part { /* embed, matvec, matmul: rows [first_row, first_row + n_r
     PM_UINT first_row;
     PM_UINT n_row;
     PM_UINT outs; /* rows of x: 0 the n_row of the step's head, 1 its n_out */
+    PM_FLOAT eps; /* of a product whose x is normed */
 };
 
 struct pm_push_norm {

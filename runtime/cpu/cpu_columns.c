@@ -52,7 +52,7 @@ void pm__cpu_unary(const pm__node *node, const pm__cpu_args *args, int n_thread)
         y[i] = (float)unary(node, (double)x[i]);
 }
 
-static double glu(pm__glu_kind kind, double gate, double up) {
+double pm__cpu_gate(pm__glu_kind kind, double gate, double up) {
     switch (kind) {
     case PM__GLU_SILU:
         return gate * sigmoid(gate) * up;
@@ -77,7 +77,7 @@ void pm__cpu_glu(const pm__node *node, const pm__cpu_args *args, int n_thread) {
     float *y = args->out;
 #pragma omp parallel for num_threads(n_thread) if (n > PM__CPU_WORTH)
     for (size_t i = 0; i < n; i++)
-        y[i] = (float)glu(node->params.glu.kind, (double)gate[i], (double)up[i]);
+        y[i] = (float)pm__cpu_gate(node->params.glu.kind, (double)gate[i], (double)up[i]);
 }
 
 /* b as it spreads over a: element b[r * by_row + c * by_column]. */

@@ -42,36 +42,76 @@ void pm__cpu_embed(const pm__node *node, const pm__cpu_args *args, int n_thread)
     }
 }
 
-/* Column o of y: one row of the weight against all rows of x. */
-static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32_t o) {
+/* Rows [first, first + rows) of x. */
+typedef struct tile {
+    uint32_t first, rows;
+} tile;
+
+/* Elements [first, first + n) of a row of x, times the weights of the norm; where it is normed adds
+ * their squares. */
+static const float *columns_of_x(const pm__node *node, const pm__cpu_args *args, const float *x,
+                                 uint32_t first, uint32_t n, double *squares, float *out) {
+    if (!node->params.matmul.normed)
+        return x;
+    *squares += pm__cpu_dot(x, x, n);
+    for (uint32_t c = 0; c < n; c++)
+        out[c] = node->in[5] != NULL ? x[c] * pm__cpu_element(node->in[5], args->in[5], first + c)
+                                     : x[c];
+    return out;
+}
+
+/* Row o of the weight times each row of x, with all that is added but the residual. */
+static void weight_row(const pm__node *node, const pm__cpu_args *args, uint32_t o, tile t,
+                       double sums[PM__CPU_TILE]) {
     const pm__tensor *w = node->in[1];
-    const uint32_t n_row = pm__cpu_rows(node->out, args), n_in = w->n_col, n_out = w->n_row;
+    const uint32_t n_in = w->n_col;
     const uint8_t *weight = (const uint8_t *)args->in[1] + o * bytes_of(w->type, n_in);
-    const float *x = args->in[0], *residual = args->in[3];
     const double bias =
         node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], o) : 0.0;
     const double scale =
         node->in[4] != NULL ? (double)pm__cpu_element(node->in[4], args->in[4], 0) : 1;
-    for (uint32_t tile = 0; tile < n_row; tile += PM__CPU_TILE) {
-        const uint32_t rows = pm__least_u32(PM__CPU_TILE, n_row - tile);
-        double sums[PM__CPU_TILE] = {0};
-        for (uint32_t first = 0; first < n_in; first += PM__CPU_CHUNK) {
-            float chunk[PM__CPU_CHUNK];
-            const uint32_t some = pm__least_u32(PM__CPU_CHUNK, n_in - first);
-            pm__cpu_decode(w, weight, first, some, chunk);
-            for (uint32_t r = 0; r < rows; r++)
-                sums[r] += pm__cpu_dot(x + (size_t)(tile + r) * n_in + first, chunk, some);
+    double squares[PM__CPU_TILE] = {0};
+    for (uint32_t r = 0; r < t.rows; r++)
+        sums[r] = 0;
+    for (uint32_t first = 0; first < n_in; first += PM__CPU_CHUNK) {
+        float chunk[PM__CPU_CHUNK], normed[PM__CPU_CHUNK];
+        const uint32_t some = pm__least_u32(PM__CPU_CHUNK, n_in - first);
+        pm__cpu_decode(w, weight, first, some, chunk);
+        for (uint32_t r = 0; r < t.rows; r++) {
+            const float *x = (const float *)args->in[0] + (size_t)(t.first + r) * n_in + first;
+            x = columns_of_x(node, args, x, first, some, &squares[r], normed);
+            sums[r] += pm__cpu_dot(x, chunk, some);
         }
-        for (uint32_t r = 0; r < rows; r++) {
-            const size_t at = (size_t)(tile + r) * n_out + o;
-            const double more = node->in[3] != NULL ? (double)residual[at] : 0.0;
-            ((float *)args->out)[at] = (float)(sums[r] * scale + bias + more);
+    }
+    for (uint32_t r = 0; r < t.rows; r++) {
+        if (node->params.matmul.normed)
+            sums[r] /= sqrt(squares[r] / n_in + (double)node->params.matmul.eps);
+        sums[r] = sums[r] * scale + bias;
+    }
+}
+
+/* Column o of y. */
+static void matmul_column(const pm__node *node, const pm__cpu_args *args, uint32_t o) {
+    const uint32_t n_row = pm__cpu_rows(node->out, args), n_out = node->out->n_col;
+    const float *residual = args->in[3];
+    for (tile t = {0}; t.first < n_row; t.first += PM__CPU_TILE) {
+        double sums[PM__CPU_TILE], up[PM__CPU_TILE];
+        t.rows = pm__least_u32(PM__CPU_TILE, n_row - t.first);
+        weight_row(node, args, o, t, sums);
+        if (node->params.matmul.gated)
+            weight_row(node, args, n_out + o, t, up);
+        for (uint32_t r = 0; r < t.rows; r++) {
+            const size_t at = (size_t)(t.first + r) * n_out + o;
+            double y = sums[r] + (node->in[3] != NULL ? (double)residual[at] : 0.0);
+            if (node->params.matmul.gated)
+                y = pm__cpu_gate(node->params.matmul.glu, sums[r], up[r]);
+            ((float *)args->out)[at] = (float)y;
         }
     }
 }
 
 void pm__cpu_matmul(const pm__node *node, const pm__cpu_args *args, int n_thread) {
-    const uint32_t n_out = node->in[1]->n_row;
+    const uint32_t n_out = node->out->n_col;
     const uint64_t work =
         (uint64_t)pm__cpu_rows(node->out, args) * node->in[1]->n_col * node->in[1]->n_row;
 #pragma omp parallel for num_threads(n_thread) if (work > PM__CPU_WORTH)

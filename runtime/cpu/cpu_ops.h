@@ -45,6 +45,9 @@ static inline double pm__cpu_dot(const float *a, const float *b, uint32_t n) {
            ((sums[1] + sums[5]) + (sums[3] + sums[7])) + tail;
 }
 
+/* f(gate, up) of functions.def. */
+double pm__cpu_gate(pm__glu_kind kind, double gate, double up);
+
 static inline uint32_t pm__cpu_rows(const pm__tensor *t, const pm__cpu_args *args) {
     return t->rows == PM__ROWS_FIXED ? t->n_row
            : t->rows == PM__ROWS_OUT ? args->n_out

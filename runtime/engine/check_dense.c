@@ -130,6 +130,59 @@ static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, 
                   m->outs ? "/outs" : "", m->most_group_x > 0 ? "/wide" : "");
 }
 
+typedef struct fused_shape {
+    uint32_t n_in, n_out; /* n_in in blocks of the type */
+    bool normed, weight, gated, bias, outs;
+    pm__glu_kind glu;
+    bool quick;
+} fused_shape;
+
+static void case_fused(pm__case_list *l, pm__type type, const fused_shape *f, uint32_t n_row) {
+    pm__check_case c;
+    pm__case_init(&c, f->outs ? n_row + 3 : n_row, f->outs ? n_row : 1);
+    c.quick = f->quick;
+    c.deep = !pm__case_is_common(type) && !f->quick;
+    const uint32_t n_in = pm__case_fit(type, f->n_in), n_w = f->gated ? 2 * f->n_out : f->n_out;
+    const pm__t x = pm__case_activation(&c, "x", f->outs ? PM__ROWS_OUT : PM__ROWS_BATCH, n_in);
+    pm__matmul_desc desc = {.w = pm__case_weight(&c, "w", type, n_w, n_in),
+                            .normed = f->normed,
+                            .eps = 1e-5f,
+                            .gated = f->gated,
+                            .glu = f->glu};
+    if (f->bias)
+        desc.bias = pm__case_weight(&c, "bias", PM__TYPE_F32, 1, n_w);
+    if (f->weight)
+        desc.norm_weight = pm__case_weight(&c, "norm", PM__TYPE_F32, 1, n_in);
+    pm__matmul_fused(&c.graph, "matmul", x, &desc);
+    pm__case_give(l, &c, "%s/%ux%u/rows%u%s%s%s%s%s", pm__type_get(type)->name, f->n_out, n_in,
+                  n_row, f->normed ? "/normed" : "", f->weight ? "/weight" : "",
+                  f->gated ? "/" : "", f->gated ? pm__glu_name(f->glu) : "",
+                  f->bias ? "/bias" : "");
+}
+
+/* Products that are normed or gated; each kind of gate once. */
+static void cases_fused(pm__case_list *l, pm__type type) {
+    static const fused_shape elements[] = {
+        {1, 1, true, true, false, false, false, 0, false},
+        {37, 5, true, false, true, true, false, PM__GLU_SILU, false},
+        {612, 131, true, true, true, false, true, PM__GLU_GELU, false},
+    };
+    static const fused_shape blocks[] = {
+        {7, 131, true, true, false, true, true, 0, false},
+        {3, 67, true, true, true, false, false, PM__GLU_SILU, true},
+        {19, 5, false, false, true, true, false, PM__GLU_CLAMPED, false},
+    };
+    const bool in_blocks = pm__type_get(type)->block_n > 1;
+    for (size_t i = 0; i < PM__COUNT(blocks); i++)
+        for (uint32_t n_row = 1; n_row <= 7; n_row += 2)
+            if (n_row == 1 || n_row == 3 + 2 * i)
+                case_fused(l, type, in_blocks ? &blocks[i] : &elements[i], n_row);
+    for (int glu = 0; glu < PM__GLU_COUNT && type == PM__TYPE_F16; glu++)
+        case_fused(l, type,
+                   &(fused_shape){65, 33, false, false, true, true, false, (pm__glu_kind)glu, true},
+                   2);
+}
+
 void pm__cases_matmul(pm__case_list *l) {
     static const matmul_shape elements[] = {
         {1, 1, 0, 0, false, false, false, false, false},
@@ -159,5 +212,7 @@ void pm__cases_matmul(pm__case_list *l) {
                 case_matmul(l, (pm__type)type, &shapes[i], rows[r]);
         for (uint32_t r = 1; r <= PM__CASE_MOST_BATCH && pm__case_takes_type(l, type); r++)
             case_matmul(l, (pm__type)type, &any, r);
+        if (pm__case_takes_type(l, type))
+            cases_fused(l, (pm__type)type);
     }
 }

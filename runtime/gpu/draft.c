@@ -90,6 +90,7 @@ void pm__push(pm__draft *d, const void *words, size_t n_byte) {
 }
 
 void pm__push_part(pm__draft *d, pm__row_count rows) {
-    const struct pm_push_part words = {d->part->first_row, d->part->n_row, rows == PM__ROWS_OUT};
+    const struct pm_push_part words = {
+        .first_row = d->part->first_row, .n_row = d->part->n_row, .outs = rows == PM__ROWS_OUT};
     pm__push(d, &words, sizeof words);
 }

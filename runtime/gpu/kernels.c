@@ -5,6 +5,11 @@ static bool takes_any(const pm__node *node) {
     return true;
 }
 
+/* Neither normed nor gated. */
+static bool takes_plain_product(const pm__node *node) {
+    return !node->params.matmul.normed && !node->params.matmul.gated;
+}
+
 static const pm__kernel kernels[] = {
 #define PM_KERNEL(name, OP, TIER, file, from, workgroup, rows, items, SUITS, takes)                \
     {#name,     file, PM__OP_##OP, PM__TIER_##TIER,   from,                                        \

@@ -48,22 +48,46 @@ pm_status pm__lower_l2norm(pm__draft *d) {
     return lower_norm(d, "NORM_L2");
 }
 
+/* Gate and up of an output are multiplied together, so they lie in one part. */
+static pm_status check_gated(const pm__draft *d) {
+    if (!d->node->params.matmul.gated || d->part->n_row == d->node->in[1]->n_row)
+        return PM_OK;
+    return pm__fail(PM_UNSUPPORTED,
+                    "lower: node '%s': '%s' is gate and up together and has several parts",
+                    d->node->name, d->node->in[1]->name);
+}
+
+/* A product that is normed has no residual, so the norm's weights take its place. */
 pm_status pm__lower_matmul(pm__draft *d) {
     const pm__node *node = d->node;
     const pm__tensor *w = node->in[1];
+    const bool gated = node->params.matmul.gated;
+    const struct pm_push_part words = {d->part->first_row,
+                                       gated ? node->out->n_col : d->part->n_row,
+                                       node->out->rows == PM__ROWS_OUT, node->params.matmul.eps};
+    PM_TRY(check_gated(d));
     pm__bind(d, node->in[0], PM__READ);
     pm__bind(d, node->out, PM__WRITE);
     pm__bind_matrix(d, w);
     pm__bind_option(d, node->in[2], "HAS_BIAS");
-    pm__bind_option(d, node->in[3], "HAS_RESIDUAL");
+    if (node->params.matmul.normed)
+        pm__bind_option(d, node->in[5], "HAS_NORM_WEIGHT");
+    else
+        pm__bind_option(d, node->in[3], "HAS_RESIDUAL");
     pm__bind_region(d, d->in->places->step[PM__STEP_ROWS], PM__READ);
     if (node->in[4] != NULL)
         pm__bind_option(d, node->in[4], "HAS_SCALE");
+    if (node->params.matmul.normed)
+        pm__define(d, "HAS_NORM");
+    if (gated) {
+        pm__define(d, "GATED");
+        pm__define_name(d, "GLU", pm__glu_name(node->params.matmul.glu));
+    }
     pm__spec(d, w->n_col);
     pm__spec(d, node->out->n_col);
     pm__spec_planes(d, w);
-    pm__push_part(d, node->out->rows);
-    d->n_item = d->part->n_row;
+    pm__push(d, &words, sizeof words);
+    d->n_item = words.n_row;
     d->wraps = true;
     if (d->kernel->group_rows == 1)
         pm__narrow(d, pm__type_chunks(w->type, w->n_col));

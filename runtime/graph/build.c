@@ -243,19 +243,39 @@ pm__t pm__matmul(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias) {
 }
 
 pm__t pm__matmul_add(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias, pm__t residual) {
+    const pm__matmul_desc desc = {.w = w, .bias = bias, .residual = residual};
+    return pm__matmul_fused(g, name, x, &desc);
+}
+
+static bool check_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *m) {
+    if ((m->normed || m->gated) && m->residual != NULL)
+        return pm__build_fail(g, name, "a product that is normed or gated takes no residual");
+    if (m->gated && m->w->n_row % 2 != 0)
+        return pm__build_fail(g, name, "gate and up in %u rows", m->w->n_row);
+    return m->norm_weight == NULL || pm__build_is_weight(g, name, m->norm_weight, 1, x->n_col);
+}
+
+pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *m) {
+    const pm__t w = m->w;
     if (g->status != PM_OK || !pm__build_is_activation(g, name, "x", x) ||
-        !pm__build_is_weight(g, name, w, 0, x->n_col))
+        !pm__build_is_weight(g, name, w, 0, x->n_col) || !check_fused(g, name, x, m))
         return NULL;
-    if (bias != NULL && !pm__build_is_weight(g, name, bias, 1, w->n_row))
+    const uint32_t n_out = m->gated ? w->n_row / 2 : w->n_row;
+    if (m->bias != NULL && !pm__build_is_weight(g, name, m->bias, 1, w->n_row))
         return NULL;
-    const pm__tensor like = {
-        .name = name, .kind = PM__ACTIVATION, .rows = x->rows, .n_col = w->n_row};
-    if (residual != NULL && !pm__build_are_alike(g, name, &like, residual))
+    const pm__tensor like = {.name = name, .kind = PM__ACTIVATION, .rows = x->rows, .n_col = n_out};
+    if (m->residual != NULL && !pm__build_are_alike(g, name, &like, m->residual))
         return NULL;
     if (w->scale != NULL && !pm__build_is_weight(g, name, w->scale, 1, 1))
         return NULL;
-    pm__node node = {.op = PM__OP_MATMUL, .name = name, .in = {x, w, bias, residual, w->scale}};
-    return pm__build_node(g, &node, x->rows, w->n_row);
+    pm__node node = {.op = PM__OP_MATMUL,
+                     .name = name,
+                     .in = {x, w, m->bias, m->residual, w->scale, m->norm_weight}};
+    node.params.matmul.normed = m->normed;
+    node.params.matmul.eps = m->eps;
+    node.params.matmul.gated = m->gated;
+    node.params.matmul.glu = m->glu;
+    return pm__build_node(g, &node, x->rows, n_out);
 }
 
 pm__t pm__select(pm__graph *g, const char *name, pm__t x) {

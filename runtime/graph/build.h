@@ -37,6 +37,18 @@ pm__t pm__l2norm(pm__graph *g, const char *name, pm__t x, uint32_t head_dim, flo
 pm__t pm__matmul(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias);
 pm__t pm__matmul_add(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bias, pm__t residual);
 
+/* What a product can do beside, in one kernel. */
+typedef struct pm__matmul_desc {
+    pm__t w, bias, residual; /* the latter two or NULL */
+    bool normed;             /* of x in an RMS norm with eps and norm_weight [1, n_in] or NULL; */
+    float eps;               /* no residual then */
+    pm__t norm_weight;
+    bool gated; /* the rows of w are those of a gate and as many of up: y = f(gate, up), which has
+                   half of them; no residual */
+    pm__glu_kind glu;
+} pm__matmul_desc;
+pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *desc);
+
 typedef struct pm__rope_desc {
     uint32_t head_dim, n_rot;
     pm__rope_style style;

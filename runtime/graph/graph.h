@@ -105,6 +105,12 @@ typedef union pm__op_params {
         float eps;
     } norm; /* RMSNORM, LAYERNORM, L2NORM */
     struct {
+        bool normed; /* x is normed first: x * rsqrt(mean(x^2) + eps) * input 5 */
+        bool gated;  /* y = f(gate, up): the weight has rows of the gate, then as many of up */
+        float eps;
+        pm__glu_kind glu;
+    } matmul;
+    struct {
         uint32_t head_dim, n_rot; /* n_rot <= head_dim, even; the rest of a head passes through */
         pm__rope_style style;
         float freq_base, freq_scale;
@@ -176,7 +182,9 @@ enum {
  *   LAYERNORM 0 x, 1 weight as for RMSNORM, 2 bias like it or NULL
  *   L2NORM    0 x
  *   MATMUL    0 x, 1 weight [n_out, n_in], 2 bias [1, n_out] or NULL, 3 residual like y or NULL,
- *             4 scale of the weight [1, 1] or NULL
+ *             4 scale of the weight [1, 1] or NULL, 5 where it is normed the weight of the RMS norm
+ *             [1, n_in] or NULL; normed or gated: no residual; gated: weight and bias have twice
+ *             the columns of y
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
  *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,
