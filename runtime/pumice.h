@@ -122,6 +122,17 @@ PM_API pm_status pm_device_open(const pm_device_desc *desc, pm_device **out);
 PM_API void pm_device_close(pm_device *device);
 PM_API const pm_device_info *pm_device_get_info(const pm_device *device);
 
+/* What a device can do at most, as two small kernels and its own copy find out. */
+typedef struct pm_device_speed {
+    double copy_bytes_per_second; /* read and written, from and to its memory */
+    double flops_per_second;      /* of fp32; a multiply-add is two */
+} pm_device_speed;
+
+/* Measured by the first call that succeeds, within a second; takes up to 512 MiB of memory
+ * meanwhile.
+ * errors  UNSUPPORTED: the CPU path; OUT_OF_MEMORY, DEVICE_LOST */
+PM_API pm_status pm_device_measure(pm_device *device, pm_device_speed *out);
+
 /* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine
  * without a Vulkan loader has the CPU path alone; *note then says why (else ""), and lives as long
  * as the list. */
@@ -276,6 +287,8 @@ typedef struct pm_session_desc {
     /* Hidden states in the place of logits, for pm_embed(). Nothing can be generated; n_batch is then
      * n_ctx where it is 0. */
     bool embeddings;
+    /* Times every launch for pm_session_get_profile(); steps then do not run ahead. */
+    bool profile;
 } pm_session_desc;
 
 typedef enum pm_plan_part {
@@ -352,6 +365,32 @@ PM_API pm_status pm_session_encode(pm_session *session, uint32_t seq, const int3
  * cost  none; of a model that carries states from token to token (Mamba and others) the tokens that
  *       stay are evaluated again by the next call */
 PM_API pm_status pm_session_rewind(pm_session *session, uint32_t seq, uint32_t n_keep);
+
+/* What the launches of a kernel came to, or those of one node by it. */
+typedef struct pm_profile_row {
+    const char *kernel;
+    const char *node; /* "blk.3.attn_q"; NULL: of all */
+    bool one;         /* in steps of one row alone, as in generation; else of several */
+    uint64_t n_launch;
+    double seconds;
+    double gap_seconds;  /* before them, within a step, in which nothing ran */
+    double bytes, flops; /* moved and computed, by the operation's arithmetic */
+} pm_profile_row;
+
+typedef struct pm_profile {
+    const pm_profile_row *kernels, *nodes; /* those that took longest first */
+    size_t n_kernel, n_node;
+    double seconds, gap_seconds; /* of all together */
+    pm_device_speed speed;       /* zeros: it could not be measured */
+    const char *why;             /* why nothing could be timed; "" */
+} pm_profile;
+
+/* Where the time of a session's steps went since it was opened with `profile`. The first step of one
+ * row, and of several, counts only where it is the only one: drivers may compile in it. Free with
+ * pm_profile_free.
+ * errors  ARGUMENT: it was opened without; OUT_OF_MEMORY */
+PM_API pm_status pm_session_get_profile(pm_session *session, pm_profile **out);
+PM_API void pm_profile_free(pm_profile *profile);
 
 /* ---- embeddings ------------------------------------------------------------------------------ */
 

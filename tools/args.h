@@ -49,7 +49,7 @@ typedef struct pm__options {
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, embeddings, no_normalise, ignore_eos, parse_special, no_bos, ids, decode, tensors,
         deterministic, json, verbose, help;
-    bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear;
+    bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear, profile;
     bool force, pure, dry_run, requantize;
     bool given[PM__N_OPT];
 } pm__options;

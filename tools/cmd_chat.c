@@ -5,7 +5,7 @@
 
 #include "conversation.h"
 #include "line_reader.h"
-#include "report.h"
+#include "profile_table.h"
 
 typedef struct chat {
     pm__cli cli;
@@ -285,6 +285,8 @@ static int run_chat(pm__options *options) {
         code = loop(&c);
     if (c.last)
         pm__report_generation(c.last);
+    if (c.last && code == 0)
+        code = pm__profile_report(c.cli.session, options, NULL);
     pm_generation_free(c.last);
     pm__conversation_finish(&c.conversation);
     pm__line_reader_destroy(c.reader);
@@ -293,7 +295,8 @@ static int run_chat(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {PM__OPT_MODEL,     PM__OPT_SYSTEM,  PM__OPTS_TEMPLATE,
-                                              PM__OPTS_GENERATE, PM__OPTS_DEVICE, PM__OPT_VERBOSE};
+                                              PM__OPTS_GENERATE, PM__OPTS_DEVICE, PM__OPT_PROFILE,
+                                              PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_chat = {
     options_taken, sizeof options_taken, run_chat,

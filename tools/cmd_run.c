@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report.h"
+#include "profile_table.h"
 
 typedef struct output {
     bool stream; /* text goes out as it comes */
@@ -96,6 +96,11 @@ static int print_json(const pm__cli *cli, const pm_generate_desc *desc,
     cJSON_AddNumberToObject(document, "context", pm_session_n_ctx(cli->session));
     cJSON_AddNumberToObject(document, "dispatches", generation->n_dispatch);
     cJSON_AddItemToObject(document, "device", pm__json_device(pm_device_get_info(cli->device)));
+    const int code = pm__profile_report(cli->session, cli->options, document);
+    if (code != 0) {
+        cJSON_Delete(document);
+        return code;
+    }
     return pm__json_print(document);
 }
 
@@ -129,6 +134,8 @@ static int generate(const pm__cli *cli, const int32_t *ids, size_t n_id) {
         code = print_json(cli, &desc, generation);
     else if (!out.stream)
         print_answers(cli, generation, &out);
+    if (code == 0 && !options->json)
+        code = pm__profile_report(cli->session, options, NULL);
     pm__report_generation(generation);
     pm_generation_free(generation);
     if (code == 0 && out.broken)
@@ -162,7 +169,7 @@ static int run(pm__options *options) {
 static const unsigned char options_taken[] = {
     PM__OPT_MODEL,  PM__OPT_PROMPT,    PM__OPT_FILE,    PM__OPT_SYSTEM,     PM__OPTS_TEMPLATE,
     PM__OPT_RAW,    PM__OPTS_GENERATE, PM__OPT_ANSWERS, PM__OPT_IGNORE_EOS, PM__OPT_PARSE_SPECIAL,
-    PM__OPT_NO_BOS, PM__OPTS_DEVICE,   PM__OPT_JSON,    PM__OPT_VERBOSE};
+    PM__OPT_NO_BOS, PM__OPTS_DEVICE,   PM__OPT_PROFILE, PM__OPT_JSON,       PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_run = {options_taken, sizeof options_taken, run,
                                "The text alone goes to standard output, everything else to "

@@ -108,6 +108,7 @@ pm_session_desc pm__cli_session_desc(const pm__options *options) {
                                   .n_seq = options->n_answer,
                                   .deterministic = options->deterministic,
                                   .embeddings = options->embeddings,
+                                  .profile = options->profile,
                                   .cache_type_k = options->cache_type_k,
                                   .cache_type_v = options->cache_type_v};
     return desc;

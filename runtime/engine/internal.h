@@ -15,6 +15,7 @@ struct pm_device {
     struct pm_model *models; /* all that are open on it */
     bool lost; /* nothing stands on it any more; the next one who needs it opens it again */
     uint32_t n_loss;
+    pm_device_speed speed; /* as measured; zeros: not yet */
 };
 
 /* What pm_device_open chooses from: a list as pm_device_list gives it. */

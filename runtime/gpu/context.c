@@ -194,8 +194,10 @@ static pm_status record_class(pm__gpu_context *context, pm__class_state *class) 
         .pipelines = &context->pipelines,
         .grids = pm__spot_region(&class->grids, context->buffers),
         .n_row = class->n_row,
+        .profile = context->limits.profile,
     };
-    return pm__recording_init(&class->recording, &desc);
+    PM_TRY(pm__recording_init(&class->recording, &desc));
+    return context->limits.profile ? pm__profile_create(class, &class->profile) : PM_OK;
 }
 
 /* So that grids nobody has loaded yet, or whose load was killed, launch nothing. */
@@ -262,6 +264,7 @@ void pm__gpu_context_destroy(void *self) {
     if (context->buffers != NULL)
         pm__queue_drain(&context->device->queue);
     for (uint32_t c = 0; c < context->n_class; c++) {
+        pm__profile_destroy(context->classes[c].profile);
         pm__recording_finish(&context->classes[c].recording);
         pm__program_finish(&context->classes[c].program);
         free(context->classes[c].activations);
@@ -305,6 +308,6 @@ void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
         .n_barrier = one->recording.n_barrier,
         .n_submit = one->recording.n_segment,
         .most_rows = pm__recording_most_rows(&context->classes[PM__CLASS_BATCH].recording),
-        .most_ahead = PM_RING,
+        .most_ahead = context->limits.profile ? 1 : PM_RING,
     };
 }

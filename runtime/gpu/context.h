@@ -13,12 +13,15 @@ typedef enum pm__class {
     PM__CLASS_COUNT
 } pm__class;
 
+struct pm__profile;
+
 typedef struct pm__class_state {
     uint32_t n_row, n_out; /* capacity */
     pm__region *activations;
     pm__program program;
     pm__recording recording;
     pm__spot grids;
+    struct pm__profile *profile; /* NULL: nobody asked for one */
 } pm__class_state;
 
 /* A step that is submitted and not collected. */
@@ -50,6 +53,7 @@ typedef struct pm__gpu_context {
     uint32_t n_class;  /* of them in use */
     pm__class present; /* of the rows begun last */
     uint32_t n_row, n_out;
+    uint32_t n_pos; /* positions that the rows submitted next see at most */
     bool sample;
 
     VkCommandBuffer load; /* copies of begin(), copy_page() and read_logits() */
@@ -84,5 +88,15 @@ pm_status pm__gpu_context_begin(void *context, const pm__step *step);
 pm_status pm__gpu_context_submit(void *context);
 pm_status pm__gpu_context_collect(void *context, struct pm_step_drawn *drawn);
 pm_status pm__gpu_context_read_logits(void *context, uint32_t first, uint32_t n, float *logits);
+
+/* ---- profile.c ------------------------------------------------------------------------------- */
+
+/* Room for the times of a recorded class, where the context is profiled. */
+pm_status pm__profile_create(const pm__class_state *state, struct pm__profile **out);
+void pm__profile_destroy(struct pm__profile *profile);
+/* Adds the step that ended last, of the present class. */
+pm_status pm__profile_take(pm__gpu_context *context);
+pm_status pm__gpu_context_profile(const void *context, const char **why, void *user,
+                                  pm_status (*add)(void *user, const pm__launches *launches));
 
 #endif

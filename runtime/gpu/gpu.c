@@ -103,6 +103,7 @@ static const pm__backend backend = {
     .submit = pm__gpu_context_submit,
     .collect = pm__gpu_context_collect,
     .read_logits = pm__gpu_context_read_logits,
+    .profile = pm__gpu_context_profile,
 };
 
 pm_status pm__gpu_open(uint32_t index, const pm_device_desc *desc, pm__device_handle *out) {

@@ -143,12 +143,25 @@ static void stamp(pm__recording *recording, VkCommandBuffer commands, uint32_t q
                                     recording->queries, query);
 }
 
+/* Around a launch, where launches are profiled: when the one before lets it begin, and its end. */
+static void stamp_launch(pm__recording *recording, VkCommandBuffer commands, uint32_t i, bool end) {
+    pm__gpu *gpu = recording->desc.queue->gpu;
+    if (recording->stamps != VK_NULL_HANDLE)
+        gpu->vk.vkCmdWriteTimestamp(commands,
+                                    end ? VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT
+                                        : VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT,
+                                    recording->stamps, 2 * i + end);
+}
+
 static pm_status record_segment(pm__recording *recording, uint32_t s) {
     pm__queue *queue = recording->desc.queue;
     pm__segment *segment = &recording->segments[s];
     PM_TRY(pm__queue_begin(queue, segment->commands, true));
     if (recording->queries != VK_NULL_HANDLE)
         queue->gpu->vk.vkCmdResetQueryPool(segment->commands, recording->queries, 2 * s, 2);
+    if (recording->stamps != VK_NULL_HANDLE)
+        queue->gpu->vk.vkCmdResetQueryPool(segment->commands, recording->stamps, 2 * segment->first,
+                                           2 * segment->n);
     pm__queue_barrier(queue, segment->commands);
     stamp(recording, segment->commands, 2 * s);
     uint32_t since_barrier = segment->first;
@@ -158,7 +171,9 @@ static pm_status record_segment(pm__recording *recording, uint32_t s) {
             since_barrier = i;
             recording->n_barrier++;
         }
+        stamp_launch(recording, segment->commands, i, false);
         record_dispatch(recording, segment->commands, i);
+        stamp_launch(recording, segment->commands, i, true);
     }
     stamp(recording, segment->commands, 2 * s + 1);
     pm__queue_barrier(queue, segment->commands);
@@ -207,7 +222,7 @@ static pm_status record_all(pm__recording *recording) {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static pm_status create_queries(pm__recording *recording) {
+static pm_status create_queries(pm__recording *recording, VkQueryPool *out) {
     pm__gpu *gpu = recording->desc.queue->gpu;
     if (gpu->caps.timestamp_seconds <= 0)
         return PM_OK;
@@ -219,7 +234,7 @@ static pm_status create_queries(pm__recording *recording) {
     VkQueryPool queries;
     PM_TRY(pm__gpu_check(gpu, gpu->vk.vkCreateQueryPool(gpu->device, &info, NULL, &queries),
                          "gpu: timestamps"));
-    recording->queries = queries;
+    *out = queries;
     return PM_OK;
 }
 
@@ -234,7 +249,9 @@ pm_status pm__recording_init(pm__recording *recording, const pm__recording_desc 
     PM_TRY(create_pool(recording));
     for (uint32_t i = 0; i < n; i++)
         PM_TRY(write_set(recording, &desc->program->dispatches[i], &recording->sets[i]));
-    PM_TRY(create_queries(recording));
+    PM_TRY(create_queries(recording, &recording->queries));
+    if (desc->profile)
+        PM_TRY(create_queries(recording, &recording->stamps));
     return record_all(recording);
 }
 
@@ -248,6 +265,7 @@ void pm__recording_finish(pm__recording *recording) {
             gpu->vk.vkFreeCommandBuffers(gpu->device, queue->pool, 1,
                                          &recording->segments[s].commands);
     gpu->vk.vkDestroyQueryPool(gpu->device, recording->queries, NULL);
+    gpu->vk.vkDestroyQueryPool(gpu->device, recording->stamps, NULL);
     gpu->vk.vkDestroyDescriptorPool(gpu->device, recording->pool, NULL);
     free(recording->sets);
     free(recording->segments);
@@ -290,6 +308,16 @@ static pm_status read_timestamps(pm__recording *recording, bool *known) {
     }
     *known = true;
     return PM_OK;
+}
+
+pm_status pm__recording_read_stamps(pm__recording *recording, uint64_t *ticks, bool *known) {
+    pm__gpu *gpu = recording->desc.queue->gpu;
+    const uint32_t n = 2 * recording->desc.program->n_dispatch;
+    const VkResult result =
+        gpu->vk.vkGetQueryPoolResults(gpu->device, recording->stamps, 0, n, n * sizeof *ticks,
+                                      ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT);
+    *known = result != VK_NOT_READY;
+    return *known ? pm__gpu_check(gpu, result, "gpu: timestamps") : PM_OK;
 }
 
 static double weight_of(const pm__dispatch *dispatch) {

@@ -22,6 +22,7 @@ typedef struct pm__recording_desc {
     const pm__pipelines *pipelines;
     pm__region grids; /* [program->n_grid] VkDispatchIndirectCommand, PM__GRID_STRIDE bytes apart */
     uint32_t n_row;   /* rows at full capacity */
+    bool profile;     /* a time stamp before and after each launch, where the device has them */
 } pm__recording_desc;
 
 enum { PM__GRID_STRIDE = 16 };
@@ -30,7 +31,8 @@ typedef struct pm__recording {
     pm__recording_desc desc;
     VkDescriptorPool pool;
     VkDescriptorSet *sets; /* [n_dispatch] */
-    VkQueryPool queries;   /* two a launch at most; NULL without timestamps */
+    VkQueryPool queries;   /* two a segment; NULL without timestamps */
+    VkQueryPool stamps;    /* two a launch; NULL where nobody profiles */
     pm__segment *segments; /* [n_dispatch] room */
     uint32_t n_segment;
     uint32_t n_barrier;
@@ -46,6 +48,9 @@ void pm__recording_finish(pm__recording *recording); /* nothing may be in flight
 pm_status pm__recording_submit(pm__recording *recording, uint32_t n_row);
 /* Learns from the last run and cuts anew where needed; nothing may be in flight. */
 pm_status pm__recording_measure(pm__recording *recording);
+/* Of a profiled recording: [n_dispatch][2] ticks before and after each launch of the last run, which
+ * has ended. False in *known: the device has not written them all. */
+pm_status pm__recording_read_stamps(pm__recording *recording, uint64_t *ticks, bool *known);
 /* Rows a step may have so that every single launch stays within the budget. */
 uint32_t pm__recording_most_rows(const pm__recording *recording);
 

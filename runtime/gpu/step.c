@@ -2,6 +2,8 @@
  * recorded program runs, the drawn tokens come back through the ring. */
 #include "context.h"
 
+#include "../base/checked.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -223,6 +225,9 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     context->sample = step->sample;
     PM_TRY(pm__queue_wait(&context->device->queue, context->load_value));
     context->n_copy = 0;
+    context->n_pos = 0;
+    for (uint32_t i = 0; i < step->n_row; i++)
+        context->n_pos = pm__most_u32(context->n_pos, step->rows[i].pos + 1);
     PM_TRY(write_rows(context, step));
     PM_TRY(begin_load(context));
     write_history(context, step);
@@ -253,6 +258,8 @@ pm_status pm__gpu_context_collect(void *self, struct pm_step_drawn *drawn) {
     context->first_flight = (context->first_flight + 1) % PM_RING;
     context->n_flight--;
     PM_TRY(pm__queue_wait(&context->device->queue, flight.value));
+    if (context->limits.profile)
+        PM_TRY(pm__profile_take(context));
     const size_t bytes = context->n_out * sizeof *drawn;
     const size_t slot = flight.step % PM_RING;
     const char *ring = context->buffers[context->ring].map;

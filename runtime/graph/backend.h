@@ -66,6 +66,16 @@ typedef struct pm__context_info {
     uint32_t most_rows;
 } pm__context_info;
 
+/* What the launches of one node by one kernel came to, in steps of one kind. */
+typedef struct pm__launches {
+    const char *kernel, *node; /* as long as the context */
+    uint64_t n;
+    double seconds;
+    double gap_seconds; /* in which nothing ran before them, within a step */
+    double bytes, flops;
+    bool one; /* in steps of a row alone */
+} pm__launches;
+
 typedef struct pm__backend {
     void (*close)(void *device);
     /* After DEVICE_LOST: opens the same device anew, in place, with the settings it had. All weights
@@ -111,6 +121,12 @@ typedef struct pm__backend {
     /* Logits of outputs [first, first + n) of the step collected last, [n, n_vocab]; nothing may be
      * in flight. */
     pm_status (*read_logits)(void *context, uint32_t first, uint32_t n, float *logits);
+
+    /* What was measured since the context was made, with pm__limits.profile: calls add() for every
+     * node and kernel. *why: it can not be measured, or NULL.
+     * NULL: it does not measure. */
+    pm_status (*profile)(const void *context, const char **why, void *user,
+                         pm_status (*add)(void *user, const pm__launches *launches));
 } pm__backend;
 
 /* A device opened by cpu/ or gpu/. */
