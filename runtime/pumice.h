@@ -468,6 +468,7 @@ typedef struct pm_generation {
     double host_seconds;        /* processor time of the calling thread within generate_seconds */
     uint64_t bytes_per_step;    /* memory one decoded token reads and writes, by the plan */
     uint32_t n_dispatch;        /* of one decoded token; 0 on the CPU path */
+    uint32_t n_barrier;         /* between them */
 } pm_generation;
 
 /* Sequence 0 afterwards holds what it held, the prompt, and the tokens of answer 0; the sequences

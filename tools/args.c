@@ -177,15 +177,21 @@ static bool set(const parser *p, const option *o, const char *shown, const char 
     }
 }
 
-/* The option called `name` [n_name] (long), or `letter`. */
-static const option *find(const char *name, size_t n_name, char letter) {
+/* The option called `name` [n_name] (long), or `letter`: the command's own, else that of another
+ * command. */
+static const option *find(const pm__command *command, const char *name, size_t n_name,
+                          char letter) {
+    const option *other = NULL;
     for (size_t i = 0; i < PM__N_OPT; i++) {
         const bool same_name = name && strlen(options[i].name) == n_name &&
                                strncmp(options[i].name, name, n_name) == 0;
-        if (same_name || (letter && options[i].letter == letter))
+        if (!same_name && !(letter && options[i].letter == letter))
+            continue;
+        if (takes(command, i))
             return &options[i];
+        other = other ? other : &options[i];
     }
-    return NULL;
+    return other;
 }
 
 static bool know(const parser *p, const option *o, const char *shown) {
@@ -213,7 +219,7 @@ static bool parse_long(parser *p, const char *word) {
     const size_t n_shown = equals ? (size_t)(equals - word) : strlen(word);
     char shown[64];
     snprintf(shown, sizeof shown, "%.*s", (int)(n_shown < 60 ? n_shown : 60), word);
-    const option *o = find(word + 2, n_shown - 2, '\0');
+    const option *o = find(p->command, word + 2, n_shown - 2, '\0');
     if (!know(p, o, shown))
         return false;
     if (o->type == FLAG)
@@ -230,11 +236,16 @@ static const char *short_of(size_t id) {
     return NULL;
 }
 
-static const option *find_short(const char *word) {
-    for (size_t i = 0; i < sizeof shorts / sizeof shorts[0]; i++)
-        if (strcmp(shorts[i].word, word) == 0)
+static const option *find_short(const pm__command *command, const char *word) {
+    const option *other = NULL;
+    for (size_t i = 0; i < sizeof shorts / sizeof shorts[0]; i++) {
+        if (strcmp(shorts[i].word, word) != 0)
+            continue;
+        if (takes(command, shorts[i].id))
             return &options[shorts[i].id];
-    return NULL;
+        other = other ? other : &options[shorts[i].id];
+    }
+    return other;
 }
 
 static bool parse_short(parser *p, const option *o, const char *word) {
@@ -246,7 +257,7 @@ static bool parse_short(parser *p, const option *o, const char *word) {
 static bool parse_letters(parser *p, const char *word) {
     for (const char *c = word + 1; *c; c++) {
         const char shown[3] = {'-', *c, '\0'};
-        const option *o = find(NULL, 0, *c);
+        const option *o = find(p->command, NULL, 0, *c);
         if (!know(p, o, shown))
             return false;
         if (o->type != FLAG) {
@@ -262,7 +273,7 @@ static bool parse_letters(parser *p, const char *word) {
 static bool parse_option(parser *p, const char *word) {
     if (word[1] == '-')
         return parse_long(p, word);
-    const option *o = find_short(word);
+    const option *o = find_short(p->command, word);
     return o ? parse_short(p, o, word) : parse_letters(p, word);
 }
 

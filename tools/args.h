@@ -34,6 +34,15 @@ typedef struct pm__texts {
     size_t n;
 } pm__texts;
 
+/* Of `pumice bench`: lists are texts such as "1,2" and "16-64*2", which bench_list.h reads. */
+typedef struct pm__bench_options {
+    pm__texts models, synthetics;
+    pm__texts prompts, answers, pairs, depths, batches, ubatches, threads, types_k, types_v;
+    uint32_t n_repeat, delay; /* 0: not given */
+    bool no_warmup, no_cpu;
+    const char *format;
+} pm__bench_options;
+
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
@@ -52,6 +61,7 @@ typedef struct pm__options {
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear, profile;
     bool force, pure, dry_run, requantize;
     bool given[PM__N_OPT];
+    pm__bench_options bench;
 } pm__options;
 
 /* What a subcommand's file defines, as pm__spec_<name>. */

@@ -86,7 +86,7 @@ static int find_model(pm__cli *cli) {
                                PM__PATH_SIZE - 1);
 }
 
-static int open_model(pm__cli *cli, pm__cli_need need) {
+int pm__cli_open_model(pm__cli *cli, pm__cli_need need) {
     PM__CHECK(find_model(cli));
     pm__progress progress = {0};
     const pm_session_desc session = pm__cli_session_desc(cli->options);
@@ -137,7 +137,7 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
         PM__CHECK(interrupted());
     }
     if (need != PM__NEED_DEVICE)
-        PM__CHECK(open_model(cli, need));
+        PM__CHECK(pm__cli_open_model(cli, need));
     PM__CHECK(interrupted());
     if (need == PM__NEED_SESSION) {
         PM__CHECK(pm__check_first_use(cli));

@@ -57,6 +57,8 @@ typedef enum pm__cli_need {
 int pm__cli_open_device(pm__cli *cli, const pm__options *options);
 /* Opens what is needed, saying which device, driver and tier, and why. */
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need);
+/* The model alone, on the device that is open. */
+int pm__cli_open_model(pm__cli *cli, pm__cli_need need);
 void pm__cli_close(pm__cli *cli);
 pm_session_desc pm__cli_session_desc(const pm__options *options);
 

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now(void) {
+double pm__now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
@@ -62,7 +62,7 @@ void pm__report_auto(const pm_model *model, uint32_t n_ctx) {
 /* ---- progress -------------------------------------------------------------------------------- */
 
 static void show_progress(pm__progress *progress, const char *what, uint64_t done, uint64_t total) {
-    const double time = now();
+    const double time = pm__now();
     const bool terminal = isatty(STDERR_FILENO);
     if (progress->shown_at <= 0)
         progress->shown_at = time;

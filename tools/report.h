@@ -6,6 +6,9 @@
 
 #include "common.h"
 
+/* Seconds of the monotonic clock. */
+double pm__now(void);
+
 /* The first line of a run, on stderr: device, driver, tier and why. */
 void pm__report_device(const pm_device_info *info);
 /* What -c auto came to. */

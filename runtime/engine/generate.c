@@ -390,7 +390,8 @@ static void fill_generation(generator *gen) {
         .first_token_seconds = gen->drawn ? first - gen->start_seconds : 0.0,
         .host_seconds = gen->drawn ? pm__clock_thread_seconds() - gen->first_host_seconds : 0.0,
         .bytes_per_step = bytes_per_step(gen->session),
-        .n_dispatch = gen->session->info.n_dispatch};
+        .n_dispatch = gen->session->info.n_dispatch,
+        .n_barrier = gen->session->info.n_barrier};
 }
 
 /* Of a model with an encoder the prompt is what the answer is about. */

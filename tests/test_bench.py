@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# ctest: model
+"""`pumice bench`: which tests a command line asks for, what is said of them in each format, what is
+refused. How fast anything is is nobody's business here.
+"""
+import csv
+import io
+import json
+import math
+import subprocess
+
+from cli import BAD_FILE, FAILURE, OK, PROGRAM, STORIES, USAGE, check, main, on_cpu, pumice
+
+SMALL = ("-r", "2", "--no-warmup", "-t", "1")
+
+
+def bench(*args, **kwargs):
+    result = on_cpu("bench", *SMALL, *args, **kwargs)
+    check(result.code == OK, args, result)
+    return result
+
+
+def rows(*args, **kwargs):
+    return json.loads(bench("-o", "json", *args, **kwargs).out)
+
+
+def names(*args, **kwargs):
+    return [row["test"] for row in rows(*args, **kwargs)]
+
+
+def test_tests_and_their_order():
+    check(
+        names("-p", "3,5", "-n", "2", "-pg", "4,2", "-pg", "4,4", "-d", "0,6")
+        == [
+            f"{name}{depth}"
+            for depth in ("", " @ d6")
+            for name in ("pp3", "pp5", "tg2", "pp4+tg2", "pp4+tg4")
+        ],
+        "the order of tests",
+    )
+    check(names("-p", "0", "-n", "3") == ["tg3"], "-p 0")
+    check(names("-n", "0", "-p", "3") == ["pp3"], "-n 0")
+    check(names("-pg", "3,2") == ["pp3+tg2"], "-pg alone")
+    check(names("-p", "0", "-n", "0") == [], "nothing at all")
+
+
+def test_ranges():
+    cases = {
+        "7": [7],
+        "2,5": [2, 5],
+        "1-4": [1, 2, 3, 4],
+        "0-9+4": [4, 8],
+        "2-20*3": [2, 6, 18],
+        "1-3,8,2-4": [1, 2, 3, 8, 4],
+    }
+    for text, expected in cases.items():
+        check(
+            names("-n", "0", "-p", text, "-r", "1") == [f"pp{n}" for n in expected], f"-p {text}"
+        )
+    check(names("-n", "0", "-p", "3", "-p", "4", "-r", "1") == ["pp3", "pp4"], "-p twice")
+
+
+def test_cross_products():
+    all_rows = rows(
+        *("-p", "4", "-n", "1", "-r", "1"),
+        *("-b", "2,4", "-ub", "3", "-ctk", "f32,f16", "-ctv", "f16", "-d", "0,2", "-t", "1,2"),
+    )
+    seen = [
+        (r["n_threads"], r["n_depth"], r["n_ubatch"], r["type_k"], r["type_v"], r["test"])
+        for r in all_rows
+    ]
+    expected = [
+        (t, d, b, k, "f16", name + (f" @ d{d}" if d else ""))
+        for t in (1, 2)
+        for d in (0, 2)
+        for b in (2, 3)
+        for k in ("f32", "f16")
+        for name in ("pp4", "tg1")
+    ]
+    check(seen == expected, f"{seen}\nnot {expected}")
+    check(len(rows("-p", "2", "-n", "0", "-m", STORIES)) == 2, "two models")
+
+
+def test_numbers():
+    for row in rows("-p", "5", "-n", "3", "-pg", "5,3", "-d", "4", "-r", "3"):
+        times, rates = row["samples_ns"], row["samples_ts"]
+        n_token = row["n_prompt"] + row["n_gen"]
+        check(len(times) == len(rates) == 3, row)
+        for time, rate in zip(times, rates):
+            check(time > 0 and math.isclose(rate, n_token * 1e9 / time, rel_tol=1e-9), row)
+        mean = sum(rates) / 3
+        deviation = math.sqrt(sum((rate - mean) ** 2 for rate in rates) / 2)
+        check(math.isclose(row["avg_ts"], mean, rel_tol=1e-9), row)
+        check(math.isclose(row["stddev_ts"], deviation, rel_tol=1e-6, abs_tol=1e-9), row)
+        check(math.isclose(row["avg_ns"], sum(times) / 3, rel_tol=1e-9), row)
+        check(row["backends"] == "CPU" and row["model_n_params"] == 260032, row)
+        check(row["model_type"].startswith("llama 260K F32"), row)
+        answers_alone = row["test"].startswith("tg")
+        check((row["bytes_per_token"] is not None) == answers_alone, row)
+        if answers_alone:
+            # Every weight is read once.
+            check(row["bytes_per_token"] > 0.99 * row["model_size"], row)
+            check(
+                math.isclose(
+                    row["bytes_per_second"], row["bytes_per_token"] * mean, rel_tol=1e-9
+                ),
+                row,
+            )
+
+
+def test_formats_agree():
+    args = ("-p", "3", "-n", "2", "-pg", "3,2")
+    documents = [
+        rows(*args),
+        [json.loads(line) for line in bench("-o", "jsonl", *args).out.splitlines()],
+    ]
+    table = list(csv.DictReader(io.StringIO(bench("-o", "csv", *args).out.decode())))
+    fields = [name for name in documents[0][0] if not name.startswith("samples_")]
+    check(list(table[0]) == fields, "columns of csv")
+    for document in documents + [table]:
+        check([row["test"] for row in document] == ["pp3", "tg2", "pp3+tg2"], document)
+    for row in table:
+        check(float(row["avg_ts"]) > 0 and row["type_k"] == "f16", row)
+        check((row["bytes_per_token"] == "") == (row["n_prompt"] != "0"), row)
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_table():
+    lines = bench("-p", "3", "-n", "2").out.decode().splitlines()
+    check(lines[0].startswith("CPU: ") and "pumice" in lines[0], lines)
+    table = [line for line in lines if line.startswith("|")]
+    check(len(table) == 4 and len({line.count("|") for line in table}) == 1, lines)
+    head = cells(table[0])
+    check(head[:4] == ["model", "size", "params", "backend"], head)
+    check(head[-2:] == ["test", "t/s"], head)
+    check([cells(line)[-2] for line in table[2:]] == ["pp3", "tg2"], table)
+    for line in table[2:]:
+        mean, sign, deviation = cells(line)[-1].split()
+        check(sign == "\u00b1" and float(mean) > 0 and float(deviation) >= 0, line)
+    more = bench("-p", "3", "-n", "0", "-b", "2", "-ctk", "f32").out.decode()
+    head = cells([line for line in more.splitlines() if line.startswith("|")][0])
+    check(
+        "n_ubatch" in head and "type_k" in head and "type_v" not in head and "threads" in head, head
+    )
+
+
+def test_refused():
+    usage = [
+        ["-p", "1-"],
+        ["-p", ""],
+        ["-p", "5-3"],
+        ["-p", "1-8*1"],
+        ["-p", "0-8*2"],
+        ["-p", "1-8+0"],
+        ["-p", "many"],
+        ["-p", "3,,4"],
+        ["-p", "99999999999999999999"],
+        ["-p", "1-500000"],
+        ["-n", "-1"],
+        ["-d", "1,"],
+        ["-b", "0"],
+        ["-ub", "100000"],
+        ["-pg", "512"],
+        ["-pg", "16-17"],
+        ["-pg", "1,2,3"],
+        ["-pg", "1,0"],
+        ["-r", "0"],
+        ["-o", "sql"],
+        ["-ctk", "f17"],
+        ["-ctk", ","],
+        ["-c", "512"],
+        ["--raw"],
+        ["--delay", "soon"],
+        ["more"],
+    ]
+    for args in usage:
+        result = on_cpu("bench", "-n", "1", "-p", "1", *args)
+        check(result.code == USAGE and not result.out, args, result)
+        check(result.err.splitlines()[-1].startswith("pumice: "), args, result)
+    result = pumice("bench", "-m", "/nowhere.gguf", "--device", "cpu", "-o", "json")
+    check(result.code == BAD_FILE and not result.out, "no such file", result)
+
+
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "wb") as full:
+        for form in ("md", "csv", "json", "jsonl"):
+            done = subprocess.run(
+                [PROGRAM, "bench", "-m", STORIES, "--device", "cpu", *SMALL]
+                + ["-p", "1", "-n", "0", "-o", form],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+            check(done.returncode == FAILURE and b"cannot be written" in done.stderr, (form, done))
+
+
+main(globals())

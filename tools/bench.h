@@ -1,0 +1,85 @@
+/* bench.h: what the files of `pumice bench` share: a test, how it is measured, what is said of it. */
+#ifndef PM_TOOLS_BENCH_H
+#define PM_TOOLS_BENCH_H
+
+#include "report.h"
+
+/* Where tests run: texts that go into every row. */
+typedef struct pm__bench_place {
+    char backend[16], device[256], driver[256], tier[32], os[256];
+    double copy_rate, read_rate; /* bytes a second of the device's memory; 0: not known */
+} pm__bench_place;
+
+typedef struct pm__bench_model {
+    char file[PM__PATH_SIZE]; /* or "llama-8b:q4_0 (synthetic)" */
+    char type[96];            /* "llama 8B Q4_0" */
+    uint64_t bytes, n_parameter;
+    uint32_t n_vocab;
+    bool has_states; /* cannot be cut back to a depth */
+    int32_t bos;
+} pm__bench_model;
+
+/* What is measured: n_prompt tokens at once, n_gen one at a time, or both, behind n_depth. */
+typedef struct pm__bench_case {
+    uint32_t n_prompt, n_gen, n_depth, n_batch, n_ubatch,
+        n_thread; /* n_thread 0: one a processor */
+    const char *type_k, *type_v;
+} pm__bench_case;
+
+/* What came out. Numbers that nobody can tell are NAN. */
+typedef struct pm__bench_row {
+    const pm__bench_place *place;
+    const pm__bench_model *model;
+    pm__bench_case what;
+    char test[64], time[32];
+    const double *seconds; /* [n] of each run */
+    uint32_t n;
+    double avg_ns, stddev_ns, avg_ts, stddev_ts;
+    double bytes_per_second, bytes_per_token, copy_percent, n_dispatch, n_barrier;
+    double host_us, joules, first_token_ms;
+    const char *energy_source; /* "" where nobody tells */
+} pm__bench_row;
+
+/* ---- bench_run.c: measuring ------------------------------------------------------------------ */
+
+typedef struct pm__bench_job {
+    pm_model *model;
+    const pm__bench_place *place;
+    const pm__bench_model *about;
+    pm__bench_case what;
+    uint32_t n_repeat, run_ahead;
+    bool warmup, deterministic;
+} pm__bench_job;
+
+/* Runs the test.
+ * seconds  [n_repeat], what row->seconds points to
+ * Gives an exit code: CANCELLED with row->n > 0 still has a row to show. */
+int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row);
+
+void pm__bench_place_init(pm__bench_place *place, const pm_device *device);
+/* file  what to call it */
+void pm__bench_model_init(pm__bench_model *about, const pm_model *model, const char *file);
+
+/* ---- bench_print.c: saying ------------------------------------------------------------------- */
+
+typedef enum pm__bench_format {
+    PM__BENCH_MD,
+    PM__BENCH_CSV,
+    PM__BENCH_JSON,
+    PM__BENCH_JSONL
+} pm__bench_format;
+
+typedef struct pm__bench_printer {
+    pm__bench_format format;
+    bool threads, batches, types_k, types_v; /* columns of the table that are not always there */
+    bool begun;
+    cJSON *all; /* of one document */
+} pm__bench_printer;
+
+/* False: there is no such format. */
+bool pm__bench_format_find(const char *name, pm__bench_format *out);
+int pm__bench_print(pm__bench_printer *printer, const pm__bench_row *row);
+/* What stands at the end; to be called once, also where nothing was measured. */
+int pm__bench_print_end(pm__bench_printer *printer);
+
+#endif

@@ -1,0 +1,301 @@
+/* bench_run.c: one test of `pumice bench`.
+ *
+ * A prompt is timed from the call that gives it to the device until the token drawn after it is on
+ * the host; an answer from the call with the token before it until its last token is. So a test of
+ * N tokens is N rows of the model in either case. Steps draw the likeliest token on the device, which
+ * is what lets the host run ahead, and that small kernel is in the times; tokenising, templates and
+ * filters of sampling are not. */
+#include "bench.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+/* ---- what is said of device and model -------------------------------------------------------- */
+
+void pm__bench_place_init(pm__bench_place *place, const pm_device *device) {
+    const pm_device_info *info = pm_device_get_info(device);
+    const pm_tier_info *tier = pm__report_tier(info);
+    struct utsname os;
+    *place = (pm__bench_place){.backend = "Vulkan"};
+    if (strcmp(info->kind, "cpu") == 0)
+        snprintf(place->backend, sizeof place->backend, "CPU");
+    snprintf(place->device, sizeof place->device, "%s", info->name);
+    snprintf(place->driver, sizeof place->driver, "%s", info->driver);
+    snprintf(place->tier, sizeof place->tier, "%s", tier ? tier->tier : "");
+    if (uname(&os) == 0)
+        snprintf(place->os, sizeof place->os, "%.80s %.80s %.80s", os.sysname, os.release,
+                 os.machine);
+}
+
+/* "8B", "1.2B", "110M" */
+static void print_count(uint64_t n, char out[16]) {
+    static const char units[] = "KMBT";
+    double value = (double)n / 1e3;
+    size_t unit = 0;
+    while (value >= 999.5 && units[unit + 1] != '\0') {
+        value /= 1e3;
+        unit++;
+    }
+    const bool whole = value >= 9.95 || fabs(value - round(value)) < 0.05;
+    snprintf(out, 16, whole ? "%.0f%c" : "%.1f%c", value, units[unit]);
+}
+
+/* The type that most of the model's bytes have. */
+static const char *main_type(const pm_model *model) {
+    enum { MOST_TYPES = 64 };
+    struct {
+        const char *name;
+        uint64_t bytes;
+    } types[MOST_TYPES] = {{.name = ""}};
+    pm_tensor_info tensor;
+    size_t n = 0, best = 0;
+    for (uint64_t i = 0; pm_model_get_tensor(model, i, &tensor); i++) {
+        size_t k = 0;
+        while (k < n && strcmp(types[k].name, tensor.type) != 0)
+            k++;
+        if (k == MOST_TYPES)
+            continue;
+        types[k].name = tensor.type;
+        types[k].bytes += tensor.bytes;
+        n = k == n ? n + 1 : n;
+        best = types[k].bytes > types[best].bytes ? k : best;
+    }
+    return types[best].name;
+}
+
+void pm__bench_model_init(pm__bench_model *about, const pm_model *model, const char *file) {
+    const pm_model_info *info = pm_model_get_info(model);
+    pm_tensor_info tensor;
+    char count[16];
+    *about = (pm__bench_model){.n_parameter = info->n_parameter,
+                               .n_vocab = info->n_vocab,
+                               .has_states = info->state_bytes > 0,
+                               .bos = info->bos};
+    for (uint64_t i = 0; pm_model_get_tensor(model, i, &tensor); i++)
+        about->bytes += tensor.bytes;
+    print_count(info->n_parameter, count);
+    snprintf(about->file, sizeof about->file, "%s", file);
+    snprintf(about->type, sizeof about->type, "%.40s %s %.20s", info->architecture, count,
+             main_type(model));
+    pm__make_plain(about->type);
+}
+
+/* ---- one test -------------------------------------------------------------------------------- */
+
+typedef struct bench {
+    const pm__bench_job *job;
+    pm_session *session;
+    int32_t *ids; /* [the longer of prompt and depth] */
+    double *seconds;
+    uint32_t n; /* runs */
+    double host_seconds, first_seconds;
+    uint64_t n_host_token;
+    uint64_t bytes_per_step;
+    uint32_t n_dispatch, n_barrier;
+} bench;
+
+static uint32_t most_u32(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* Tokens of no text: the same ones in each run and for each model of a vocabulary. */
+static void draw_ids(const pm__bench_model *about, int32_t *ids, uint32_t n) {
+    uint64_t state = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        ids[i] = (int32_t)((state >> 33) % about->n_vocab);
+    }
+    if (about->bos >= 0)
+        ids[0] = about->bos;
+}
+
+static int open_session(bench *b) {
+    const pm__bench_case *what = &b->job->what;
+    const uint64_t n_ctx = (uint64_t)what->n_depth + most_u32(what->n_prompt, 1) + what->n_gen + 1;
+    const uint32_t n_id = most_u32(most_u32(what->n_prompt, what->n_depth), 1);
+    const pm_session_desc desc = {.n_ctx =
+                                      n_ctx > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)n_ctx,
+                                  .n_batch = what->n_ubatch,
+                                  .deterministic = b->job->deterministic,
+                                  .cache_type_k = what->type_k,
+                                  .cache_type_v = what->type_v};
+    PM__CHECK(pm__cli_status(pm_session_open(b->job->model, &desc, &b->session)));
+    b->ids = malloc(n_id * sizeof *b->ids);
+    if (!b->ids)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " token ids",
+                             n_id);
+    draw_ids(b->job->about, b->ids, n_id);
+    return 0;
+}
+
+/* Puts n_depth tokens, and no more, into the context. */
+static int go_to_depth(bench *b) {
+    const uint32_t n_depth = b->job->what.n_depth, step = b->job->what.n_ubatch;
+    const bool keep = !b->job->about->has_states && pm_session_length(b->session, 0) >= n_depth;
+    uint32_t done = keep ? n_depth : 0;
+    PM__CHECK(pm__cli_status(pm_session_rewind(b->session, 0, done)));
+    while (done < n_depth) {
+        const uint32_t n = n_depth - done < step ? n_depth - done : step;
+        PM__CHECK(pm__cli_status(pm_session_eval(b->session, 0, b->ids + done, n, NULL)));
+        done += n;
+        if (pm__interrupts())
+            return PM__EXIT_CANCELLED;
+    }
+    return 0;
+}
+
+static bool go_on(void *user, uint32_t answer, const char *text, size_t n_byte) {
+    (void)user, (void)answer, (void)text, (void)n_byte;
+    return !pm__interrupts();
+}
+
+static void take_generation(bench *b, const pm_generation *generation, double seconds) {
+    const size_t n_token = generation->answers[0].n_token;
+    b->seconds[b->n++] = seconds;
+    b->first_seconds += generation->first_token_seconds;
+    b->host_seconds += n_token > 1 ? generation->host_seconds : 0;
+    b->n_host_token += n_token > 1 ? n_token - 1 : 0;
+    b->bytes_per_step = generation->bytes_per_step;
+    b->n_dispatch = generation->n_dispatch;
+    b->n_barrier = generation->n_barrier;
+}
+
+/* keep  false: a run before those that count */
+static int run_once(bench *b, bool keep) {
+    const pm__bench_case *what = &b->job->what;
+    const pm_sampling likeliest = {.temperature = 0, .top_p = 1, .repeat_penalty = 1};
+    /* The token that follows the prompt comes with the prompt's last step. */
+    const bool both = what->n_prompt > 0 && what->n_gen > 0;
+    const pm_generate_desc desc = {.prompt = b->ids,
+                                   .n_prompt = most_u32(what->n_prompt, 1),
+                                   .sampling = &likeliest,
+                                   .n_predict = most_u32(what->n_gen + both, 1),
+                                   .ignore_eos = true,
+                                   .run_ahead = b->job->run_ahead,
+                                   .on_text = go_on};
+    pm_generation *generation = NULL;
+    PM__CHECK(go_to_depth(b));
+    const double start = pm__now();
+    PM__CHECK(pm__cli_status(pm_generate(b->session, &desc, &generation)));
+    const double seconds = pm__now() - start;
+    const bool whole = generation->answers[0].n_token == desc.n_predict;
+    if (whole && keep)
+        take_generation(b, generation, seconds);
+    pm_generation_free(generation);
+    if (pm__interrupts())
+        return PM__EXIT_CANCELLED;
+    return whole ? 0 : pm__cli_error(PM__EXIT_FAILURE, "bench: an answer ended too early");
+}
+
+static int run_all(bench *b, const char *test) {
+    pm__progress progress = {0};
+    int code = open_session(b);
+    if (code == 0 && b->job->warmup)
+        code = run_once(b, false);
+    for (uint32_t i = 0; i < b->job->n_repeat && code == 0; i++) {
+        code = run_once(b, true);
+        if (!pm__report_progress(&progress, test, i + 1, b->job->n_repeat))
+            code = PM__EXIT_CANCELLED;
+    }
+    pm__report_progress_end(&progress);
+    return code;
+}
+
+/* ---- what came out --------------------------------------------------------------------------- */
+
+static void name_test(const pm__bench_case *what, char out[64]) {
+    int n = 0;
+    if (what->n_prompt > 0)
+        n = snprintf(out, 64, "pp%" PRIu32, what->n_prompt);
+    if (what->n_gen > 0)
+        n += snprintf(out + n, 64 - (size_t)n, "%stg%" PRIu32, n > 0 ? "+" : "", what->n_gen);
+    if (what->n_depth > 0)
+        snprintf(out + n, 64 - (size_t)n, " @ d%" PRIu32, what->n_depth);
+}
+
+/* Mean, and standard deviation of a sample. */
+static void summarise(const double *x, uint32_t n, double *mean, double *deviation) {
+    double sum = 0, squares = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += x[i];
+    *mean = sum / n;
+    for (uint32_t i = 0; i < n; i++)
+        squares += (x[i] - *mean) * (x[i] - *mean);
+    *deviation = n > 1 ? sqrt(squares / (n - 1)) : 0;
+}
+
+static void fill_times(pm__bench_row *row, double *scratch) {
+    const double n_token = (double)row->what.n_prompt + row->what.n_gen;
+    for (uint32_t i = 0; i < row->n; i++)
+        scratch[i] = 1e9 * row->seconds[i];
+    summarise(scratch, row->n, &row->avg_ns, &row->stddev_ns);
+    for (uint32_t i = 0; i < row->n; i++)
+        scratch[i] = n_token / row->seconds[i];
+    summarise(scratch, row->n, &row->avg_ts, &row->stddev_ts);
+}
+
+/* Only where steps of one row are all that was timed. */
+static void fill_bandwidth(const bench *b, pm__bench_row *row) {
+    if (row->what.n_prompt > 0)
+        return;
+    row->bytes_per_token = (double)b->bytes_per_step;
+    row->bytes_per_second = row->bytes_per_token * row->avg_ts;
+    if (row->place->copy_rate > 0)
+        row->copy_percent = 100 * row->bytes_per_second / row->place->copy_rate;
+    if (b->n_dispatch > 0) {
+        row->n_dispatch = b->n_dispatch;
+        row->n_barrier = b->n_barrier;
+    }
+}
+
+static int fill_row(const bench *b, pm__bench_row *row) {
+    double *scratch = malloc(b->n * sizeof *scratch);
+    if (!scratch)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
+                             b->n);
+    row->n = b->n;
+    fill_times(row, scratch);
+    free(scratch);
+    fill_bandwidth(b, row);
+    row->first_token_ms = 1e3 * b->first_seconds / b->n;
+    if (b->n_host_token > 0)
+        row->host_us = 1e6 * b->host_seconds / (double)b->n_host_token;
+    return 0;
+}
+
+static void begin_row(const pm__bench_job *job, const double *seconds, pm__bench_row *row) {
+    const time_t now = time(NULL);
+    struct tm parts;
+    *row = (pm__bench_row){.place = job->place,
+                           .model = job->about,
+                           .what = job->what,
+                           .seconds = seconds,
+                           .bytes_per_second = NAN,
+                           .bytes_per_token = NAN,
+                           .copy_percent = NAN,
+                           .n_dispatch = NAN,
+                           .n_barrier = NAN,
+                           .host_us = NAN,
+                           .joules = NAN,
+                           .energy_source = ""};
+    name_test(&job->what, row->test);
+    if (gmtime_r(&now, &parts))
+        strftime(row->time, sizeof row->time, "%Y-%m-%dT%H:%M:%SZ", &parts);
+}
+
+int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row) {
+    bench b = {.job = job, .seconds = seconds};
+    begin_row(job, seconds, row);
+    int code = run_all(&b, row->test);
+    if (b.n > 0 && (code == 0 || code == PM__EXIT_CANCELLED)) {
+        const int filled = fill_row(&b, row);
+        code = filled ? filled : code;
+    }
+    pm_session_close(b.session);
+    free(b.ids);
+    return code;
+}
