@@ -147,6 +147,9 @@ typedef struct pm_model_desc {
     /* A GGUF file, the first of several (-00001-of-00003.gguf), or a folder with config.json,
      * safetensors and a tokenizer, as models are published on Hugging Face. */
     const char *path;
+    /* In the place of a path: a model with random weights, which takes next to no memory of the host;
+     * its rows repeat. What its desc says of writing does not count. */
+    const struct pm_synth_desc *synth;
     bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
     /* Metadata, and whether all the rest could be used: what stands in the way is no failure but
      * pm_model_info.fault. No session possible. */
@@ -180,7 +183,7 @@ typedef struct pm_model_info {
     const char *chat_template; /* text of the default one, or NULL */
     /* With info_only: why it cannot be used, naming key or tensor; "" if it can be. */
     const char *fault;
-    const char *container; /* "GGUF", "Hugging Face folder" */
+    const char *container; /* "GGUF", "Hugging Face folder", "synthetic" */
     uint32_t version;      /* of a GGUF file */
     uint32_t n_file;       /* of which the model is made */
     uint64_t file_bytes, n_parameter, n_tensor, n_key;
@@ -484,7 +487,7 @@ PM_API void pm_generation_free(pm_generation *generation);
 
 typedef struct pm_synth_desc {
     const char *shape;     /* "llama-8b": a name that pm_synth_shape lists */
-    const char *type;      /* of matrices: "q4_k"; NULL: "q4_0" */
+    const char *type;      /* of matrices: "q4_k"; or a mix: "q4_k_m"; NULL: "q4_0" */
     const char *tokenizer; /* model whose vocabulary is taken; NULL: one of bytes, and words of
                               letters */
     uint64_t seed;

@@ -169,7 +169,8 @@ WRAP(void *, mmap, void *at, size_t n, int protection, int flags, int fd, off_t 
     if (fails(PM__FAULT_MEMORY, "mmap"))
         return MAP_FAILED;
     void *map = __real_mmap(at, n, protection, flags, fd, offset);
-    return map == MAP_FAILED ? map : keep(map);
+    /* What is laid over a map goes with it. */
+    return map == MAP_FAILED || (flags & MAP_FIXED) != 0 ? map : keep(map);
 }
 
 WRAP(int, munmap, void *map, size_t n) {

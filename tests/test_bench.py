@@ -7,9 +7,23 @@ import csv
 import io
 import json
 import math
+import os
 import subprocess
 
-from cli import BAD_FILE, FAILURE, OK, PROGRAM, STORIES, USAGE, check, main, on_cpu, pumice
+from cli import (
+    BAD_FILE,
+    FAILURE,
+    MEMORY,
+    OK,
+    PROGRAM,
+    STORIES,
+    TEMPORARY,
+    USAGE,
+    check,
+    main,
+    on_cpu,
+    pumice,
+)
 
 SMALL = ("-r", "2", "--no-warmup", "-t", "1")
 
@@ -54,9 +68,7 @@ def test_ranges():
         "1-3,8,2-4": [1, 2, 3, 8, 4],
     }
     for text, expected in cases.items():
-        check(
-            names("-n", "0", "-p", text, "-r", "1") == [f"pp{n}" for n in expected], f"-p {text}"
-        )
+        check(names("-n", "0", "-p", text, "-r", "1") == [f"pp{n}" for n in expected], f"-p {text}")
     check(names("-n", "0", "-p", "3", "-p", "4", "-r", "1") == ["pp3", "pp4"], "-p twice")
 
 
@@ -101,9 +113,7 @@ def test_numbers():
             # Every weight is read once.
             check(row["bytes_per_token"] > 0.99 * row["model_size"], row)
             check(
-                math.isclose(
-                    row["bytes_per_second"], row["bytes_per_token"] * mean, rel_tol=1e-9
-                ),
+                math.isclose(row["bytes_per_second"], row["bytes_per_token"] * mean, rel_tol=1e-9),
                 row,
             )
 
@@ -122,6 +132,42 @@ def test_formats_agree():
     for row in table:
         check(float(row["avg_ts"]) > 0 and row["type_k"] == "f16", row)
         check((row["bytes_per_token"] == "") == (row["n_prompt"] != "0"), row)
+
+
+def synthetic(*args, **kwargs):
+    result = pumice("bench", *SMALL, "--device", "cpu", "-o", "json", *args, **kwargs)
+    check(result.code == OK, args, result)
+    return json.loads(result.out)
+
+
+def test_synthetic_models():
+    small = ("-p", "2", "-n", "1", "-r", "1")
+    both = synthetic(
+        *small, "--synthetic", "llama-tiny:q4_k_m", "--synthetic", "moe-tiny", "-m", STORIES
+    )
+    names_of = [row["model_filename"] for row in both]
+    check(names_of == [STORIES] * 2 + ["llama-tiny:q4_k_m"] * 2 + ["moe-tiny"] * 2, names_of)
+    check(both[2]["model_type"] == "llama 1.4M Q4_K" and "Q4_0" in both[4]["model_type"], both)
+    # What a file of the same shape and type holds.
+    path = os.path.join(TEMPORARY.name, "tiny.gguf")
+    made = pumice("synth", "llama-tiny", path, "--type", "q4_k_m")
+    check(made.code == OK, "synth", made)
+    file = synthetic(*small, "-m", path)
+    for field in ("model_type", "model_size", "model_n_params", "bytes_per_token"):
+        check(file[1][field] == both[3][field], field)
+    # 8 billion parameters that nobody holds.
+    plan = pumice("plan", "--synthetic", "llama-8b:q4_0", "--device", "cpu", "--json", "-c", "64")
+    check(plan.code in (OK, MEMORY) and plan.peak_bytes < 400e6, "plan", plan)
+    weights = sum(b["bytes"] for b in json.loads(plan.out)["buffers"] if b["part"] == "weights")
+    check(4.4e9 < weights < 4.7e9, weights)
+
+
+def test_refused_synthetic_models():
+    for text in ("", "llama-9b", "llama-tiny:q9_9", ":q4_0", "llama-tiny:", "x" * 100):
+        result = pumice("bench", "--device", "cpu", "--synthetic", text)
+        check(result.code == USAGE and not result.out, text, result)
+    result = pumice("plan", "--device", "cpu", "-m", STORIES, "--synthetic", "llama-tiny")
+    check(result.code == USAGE, "two models", result)
 
 
 def cells(line):

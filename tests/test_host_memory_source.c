@@ -1,5 +1,5 @@
 /* test_host_memory_source.c: memory runs out at every call while a folder is opened, converted and
- * used on the CPU path, and while a synthetic model is written.
+ * used on the CPU path, and while a synthetic model is written, or made in memory and used.
  * ctest: quick */
 #include "host_faults.h"
 
@@ -95,8 +95,24 @@ static pm_status synthesise(void *user) {
     return pm_synth(&desc);
 }
 
+static pm_status open_synthetic(void *user) {
+    const pm_synth_desc synth = {.shape = "moe-tiny", .type = user, .n_layer = 1};
+    const pm_device_desc cpu = {.name = "cpu", .n_thread = 1};
+    const pm_model_desc desc = {.synth = &synth};
+    pm_device *device = NULL;
+    pm_model *model = NULL;
+    PM_TRY(pm_device_open(&cpu, &device));
+    pm_status status = pm_model_open(device, &desc, &model);
+    if (status == PM_OK)
+        status = evaluate(model);
+    pm_model_close(model);
+    pm_device_close(device);
+    return status;
+}
+
 static void synth(void **state) {
     (void)state;
+    memory_fails("synthetic", open_synthetic, "q4_k_m", 4);
     memory_fails("synth", synthesise, "q4_0", 1);
     memory_fails("synth of random blocks", synthesise, "iq2_xs", 1);
 }

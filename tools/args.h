@@ -45,6 +45,7 @@ typedef struct pm__bench_options {
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
+    const char *synthetic;
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
     const char *cache_type_k, *cache_type_v;
     const char *chat_template, *chat_template_file, *chat_template_kwargs, *context, *now;

@@ -24,7 +24,7 @@ extern char **environ;
 enum {
     DEFAULT_LIMIT = 120, /* seconds of silence */
     MOST_RESTARTS = 64,
-    MOST_ARGUMENTS = 32,
+    MOST_ARGUMENTS = 34,
     SKIP_SIZE = 4096
 };
 
@@ -37,11 +37,15 @@ static pm_check_level level_of(const pm__options *options) {
 }
 
 static pm_status open_model(pm__cli *cli, bool no_weights, FILE *events) {
+    pm__synthetic synthetic;
+    const bool is_synthetic =
+        cli->options->synthetic && pm__cli_synthetic(cli->options->synthetic, &synthetic) == 0;
     const pm_model_desc desc = {.path = cli->options->model,
+                                .synth = is_synthetic ? &synthetic.desc : NULL,
                                 .no_weights = no_weights,
                                 .progress = pm__event_print_alive,
                                 .user = events};
-    return cli->options->model ? pm_model_open(cli->device, &desc, &cli->model) : PM_OK;
+    return desc.path || desc.synth ? pm_model_open(cli->device, &desc, &cli->model) : PM_OK;
 }
 
 /* job  "used" or "all", first node, kernels that are left out: "all:0:matvec,rope" */
@@ -155,6 +159,7 @@ static void collect_arguments(const supervisor *s, arguments *a) {
     add(a, "--child", a->child);
     add(a, "--device", strcmp(info->kind, "cpu") == 0 ? "cpu" : a->numbers[0]);
     add(a, s->job->model ? "-m" : NULL, s->job->model);
+    add(a, options->synthetic ? "--synthetic" : NULL, options->synthetic);
     add(a, options->cache_dir ? "--cache-dir" : NULL, options->cache_dir);
     add(a, options->no_cache ? "--no-cache" : NULL, NULL);
     add(a, options->kernel ? "--kernel" : NULL, options->kernel);
@@ -407,7 +412,7 @@ int pm__check_first_use(pm__cli *cli) {
     static pm__check_results results;
     const pm__check_job job = {.options = cli->options,
                                .device = cli->device,
-                               .model = cli->model_path,
+                               .model = cli->options->synthetic ? NULL : cli->model_path,
                                .used_only = true,
                                .label = "check kernels"};
     const int code = pm__check_supervise(&job, &results);

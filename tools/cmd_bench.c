@@ -188,11 +188,12 @@ static void close_model(bench *b) {
 }
 
 static int run_models(bench *b, uint32_t n_thread) {
-    const pm__texts *models = &b->options->bench.models;
-    const size_t n = models->n ? models->n : 1;
+    const pm__texts *files = &b->options->bench.models, *synthetics = &b->options->bench.synthetics;
+    const size_t n = files->n + synthetics->n;
     int code = 0;
-    for (size_t i = 0; i < n && code == 0; i++) {
-        b->open.model = models->n ? models->items[i] : NULL;
+    for (size_t i = 0; i < (n ? n : 1) && code == 0; i++) {
+        b->open.model = i < files->n ? files->items[i] : NULL;
+        b->open.synthetic = i >= files->n && n ? synthetics->items[i - files->n] : NULL;
         code = run_model(b, n_thread);
         close_model(b);
     }
@@ -246,10 +247,11 @@ static int bench_run(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {
-    PM__OPT_BENCH_MODEL,     PM__OPT_BENCH_PROMPT,  PM__OPT_BENCH_GEN,    PM__OPT_BENCH_PAIR,
-    PM__OPT_BENCH_DEPTH,     PM__OPT_BENCH_BATCH,   PM__OPT_BENCH_UBATCH, PM__OPT_BENCH_TYPE_K,
-    PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT, PM__OPT_BENCH_DELAY,
-    PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_OUTPUT,  PM__OPTS_DEVICE,      PM__OPT_VERBOSE};
+    PM__OPT_BENCH_MODEL,  PM__OPT_BENCH_SYNTHETIC, PM__OPT_BENCH_PROMPT,  PM__OPT_BENCH_GEN,
+    PM__OPT_BENCH_PAIR,   PM__OPT_BENCH_DEPTH,     PM__OPT_BENCH_BATCH,   PM__OPT_BENCH_UBATCH,
+    PM__OPT_BENCH_TYPE_K, PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT,
+    PM__OPT_BENCH_DELAY,  PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_OUTPUT,  PM__OPTS_DEVICE,
+    PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_bench = {
     options_taken, sizeof options_taken, bench_run,

@@ -109,8 +109,13 @@ static int forget(const pm__cli *cli) {
 /* A model that was checked needs no short check at its first use. */
 static void note(const pm__cli *cli) {
     pm_model *model = NULL;
-    const pm_model_desc desc = {.path = cli->options->model, .no_weights = true};
-    if (cli->options->model && !cli->options->kernel &&
+    pm__synthetic synthetic;
+    const bool is_synthetic =
+        cli->options->synthetic && pm__cli_synthetic(cli->options->synthetic, &synthetic) == 0;
+    const pm_model_desc desc = {.path = cli->options->model,
+                                .synth = is_synthetic ? &synthetic.desc : NULL,
+                                .no_weights = true};
+    if ((desc.path || desc.synth) && !cli->options->kernel &&
         pm_model_open(cli->device, &desc, &model) == PM_OK) {
         pm_check_note(cli->device, model);
         pm_model_close(model);
@@ -142,6 +147,8 @@ static int check(pm__options *options) {
         return pm__check_child(options);
     if (options->quick && options->deep)
         return pm__cli_error(PM__EXIT_ARGUMENT, "check: --quick and --deep are two levels");
+    if (options->model && options->synthetic)
+        return pm__cli_error(PM__EXIT_ARGUMENT, "check: -m and --synthetic are two models");
     pm__cli cli = {0};
     pm__interrupt_catch();
     int code = pm__cli_open(&cli, options, PM__NEED_DEVICE);
@@ -152,15 +159,17 @@ static int check(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {
-    PM__OPT_MODEL,    PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V, PM__OPT_KERNEL,
-    PM__OPT_QUICK,    PM__OPT_DEEP,         PM__OPT_CLEAR,        PM__OPT_TIME_LIMIT,
-    PM__OPT_SEED,     PM__OPT_DEVICE,       PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU,
-    PM__OPT_MAX_VRAM, PM__OPT_THREADS,      PM__OPT_SUBMIT_MS,    PM__OPT_CACHE_DIR,
-    PM__OPT_NO_CACHE, PM__OPT_JSON,         PM__OPT_VERBOSE,      PM__OPT_CHILD};
+    PM__OPT_MODEL,       PM__OPT_SYNTHETIC, PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V,
+    PM__OPT_KERNEL,      PM__OPT_QUICK,     PM__OPT_DEEP,         PM__OPT_CLEAR,
+    PM__OPT_TIME_LIMIT,  PM__OPT_SEED,      PM__OPT_DEVICE,       PM__OPT_LIST_DEVICES,
+    PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,  PM__OPT_THREADS,      PM__OPT_SUBMIT_MS,
+    PM__OPT_CACHE_DIR,   PM__OPT_NO_CACHE,  PM__OPT_JSON,         PM__OPT_VERBOSE,
+    PM__OPT_CHILD};
 
 const pm__spec pm__spec_check = {
     options_taken, sizeof options_taken, check,
-    "Without -m the kernels alone are checked; with it also every node of the model's graph. -s is "
+    "Without -m or --synthetic the kernels alone are checked; with one of them also every node of "
+    "the model's graph. -s is "
     "the seed of the inputs. Checks run in a process of their own, so that a driver that crashes "
     "or "
     "hangs costs one kernel. A kernel that fails is quarantined: runs with this device and driver "

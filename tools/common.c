@@ -70,7 +70,26 @@ static bool find_bundled(const char *program, char path[PM__PATH_SIZE]) {
     return access(path, R_OK) == 0;
 }
 
+int pm__cli_synthetic(const char *text, pm__synthetic *out) {
+    if (strlen(text) >= sizeof out->shape || text[0] == '\0')
+        return pm__cli_error(PM__EXIT_ARGUMENT,
+                             "--synthetic: '%.64s' is not SHAPE:TYPE, such as llama-8b:q4_0", text);
+    strcpy(out->shape, text);
+    char *colon = strchr(out->shape, ':');
+    if (colon)
+        *colon = '\0';
+    out->desc = (pm_synth_desc){.shape = out->shape, .type = colon ? colon + 1 : NULL, .seed = 1};
+    return 0;
+}
+
 static int find_model(pm__cli *cli) {
+    if (cli->options->synthetic) {
+        snprintf(cli->model_path, PM__PATH_SIZE, "%s", cli->options->synthetic);
+        return cli->options->model
+                   ? pm__cli_error(PM__EXIT_ARGUMENT,
+                                   "-m and --synthetic are two models; give one of them")
+                   : 0;
+    }
     if (!cli->options->model) {
         return find_bundled(cli->options->program, cli->model_path)
                    ? 0
@@ -89,8 +108,13 @@ static int find_model(pm__cli *cli) {
 int pm__cli_open_model(pm__cli *cli, pm__cli_need need) {
     PM__CHECK(find_model(cli));
     pm__progress progress = {0};
+    pm__synthetic synthetic;
+    const bool is_synthetic = cli->options->synthetic != NULL;
+    if (is_synthetic)
+        PM__CHECK(pm__cli_synthetic(cli->options->synthetic, &synthetic));
     const pm_session_desc session = pm__cli_session_desc(cli->options);
-    const pm_model_desc desc = {.path = cli->model_path,
+    const pm_model_desc desc = {.path = is_synthetic ? NULL : cli->model_path,
+                                .synth = is_synthetic ? &synthetic.desc : NULL,
                                 .info_only = need == PM__NEED_INFO,
                                 .vocab_only = need == PM__NEED_VOCAB,
                                 .no_weights = need == PM__NEED_PLAN,

@@ -57,6 +57,12 @@ typedef enum pm__cli_need {
 int pm__cli_open_device(pm__cli *cli, const pm__options *options);
 /* Opens what is needed, saying which device, driver and tier, and why. */
 int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need);
+/* What --synthetic names, "llama-8b:q4_0". */
+typedef struct pm__synthetic {
+    char shape[64];
+    pm_synth_desc desc; /* points into it */
+} pm__synthetic;
+int pm__cli_synthetic(const char *text, pm__synthetic *out);
 /* The model alone, on the device that is open. */
 int pm__cli_open_model(pm__cli *cli, pm__cli_need need);
 void pm__cli_close(pm__cli *cli);

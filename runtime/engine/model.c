@@ -1,4 +1,5 @@
 #include "internal.h"
+#include "synth.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,7 +162,8 @@ static pm_status look_at(pm_model *model) {
 }
 
 static pm_status load(pm_model *model, const pm_model_desc *desc) {
-    PM_TRY(pm__source_init(&model->source, desc->path));
+    PM_TRY(desc->synth != NULL ? pm__synth_open(desc->synth, &model->source)
+                               : pm__source_init(&model->source, desc->path));
     PM_TRY(read_info(model));
     if (desc->info_only)
         return look_at(model);
@@ -175,8 +177,9 @@ static pm_status load(pm_model *model, const pm_model_desc *desc) {
 }
 
 pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out) {
-    if (desc == NULL || desc->path == NULL)
-        return pm__fail(PM_ARGUMENT, "model: no path given");
+    if (desc == NULL || (desc->path == NULL) == (desc->synth == NULL))
+        return pm__fail(PM_ARGUMENT,
+                        "model: neither a path nor a synthetic model is given, or both");
     if (device == NULL && !desc->vocab_only && !desc->info_only)
         return pm__fail(PM_ARGUMENT, "model: no device given; only vocab_only and info_only work "
                                      "without one");
