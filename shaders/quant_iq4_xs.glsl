@@ -8,6 +8,8 @@
 #include "levels.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
+#define W_SPAN 32
+#define W_SIGNED
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -30,4 +32,12 @@ w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
 
 vec4 w_four(w_raw raw, uint e) {
     return w_levels_nl(w_nibbles(raw.q, e)) * raw.d;
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return w_level_bytes_nl(w_nibble_bytes(raw.q, e));
+}
+
+float w_scale(w_raw raw, uint e) {
+    return raw.d;
 }

@@ -7,6 +7,8 @@
 #include "quant_bits.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
+#define W_SPAN 16
+#define W_OFFSET
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec2 w_quants[];
@@ -32,4 +34,16 @@ w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
 vec4 w_four(w_raw raw, uint e) {
     return vec4(w_pairs(raw.q, e)) * (e < 16u ? raw.d.x : raw.d.y) -
            (e < 16u ? raw.m.x : raw.m.y);
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return w_pair_bytes(raw.q, e);
+}
+
+float w_scale(w_raw raw, uint e) {
+    return e < 16u ? raw.d.x : raw.d.y;
+}
+
+float w_offset(w_raw raw, uint e) {
+    return e < 16u ? -raw.m.x : -raw.m.y;
 }

@@ -8,6 +8,8 @@
 #include "quant_bits.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
+#define W_SPAN 16
+#define W_OFFSET
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec2 w_quants[];
@@ -32,4 +34,16 @@ w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
 vec4 w_four(w_raw raw, uint e) {
     uvec4 q = w_pairs(raw.q, e) | w_bits(raw.thirds, e) << 2;
     return vec4(ivec4(q) - 4) * (e < 16u ? raw.d.x : raw.d.y);
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return w_pair_bytes(raw.q, e) | w_bit_bytes(raw.thirds, e) << 2;
+}
+
+float w_scale(w_raw raw, uint e) {
+    return e < 16u ? raw.d.x : raw.d.y;
+}
+
+float w_offset(w_raw raw, uint e) {
+    return -4.0 * w_scale(raw, e);
 }

@@ -6,6 +6,8 @@
 #include "quant_bits.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
+#define W_SPAN 32
+#define W_OFFSET
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -28,4 +30,16 @@ w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
 /* Products are exact: with or without fusion there is one rounding. */
 vec4 w_four(w_raw raw, uint e) {
     return vec4(w_nibbles(raw.q, e) | w_bits(raw.fifths, e) << 4) * raw.dm.x + raw.dm.y;
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return w_nibble_bytes(raw.q, e) | w_bit_bytes(raw.fifths, e) << 4;
+}
+
+float w_scale(w_raw raw, uint e) {
+    return raw.dm.x;
+}
+
+float w_offset(w_raw raw, uint e) {
+    return raw.dm.y;
 }

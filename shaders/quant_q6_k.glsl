@@ -8,6 +8,8 @@
 #include "quant_bits.glsl"
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES
+#define W_SPAN 16
+#define W_OFFSET
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -34,4 +36,16 @@ w_raw w_load(uint row, uint chunk, uint n_chunk, uint n_scale) {
 vec4 w_four(w_raw raw, uint e) {
     uvec4 q = w_nibbles(raw.q, e) | w_pairs(raw.upper, e) << 4;
     return vec4(ivec4(q) - 32) * (e < 16u ? raw.d.x : raw.d.y);
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return w_nibble_bytes(raw.q, e) | w_pair_bytes(raw.upper, e) << 4;
+}
+
+float w_scale(w_raw raw, uint e) {
+    return e < 16u ? raw.d.x : raw.d.y;
+}
+
+float w_offset(w_raw raw, uint e) {
+    return -32.0 * w_scale(raw, e);
 }

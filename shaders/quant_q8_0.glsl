@@ -7,6 +7,8 @@
  *         unpackHalf2x16 */
 #define W_CHUNK 16
 #define QUANT_HAS_SCALES
+#define W_SPAN 16
+#define W_SIGNED
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -31,4 +33,12 @@ vec4 w_four(w_raw raw, uint e) {
     for (int i = 0; i < 4; i++)
         v[i] = float(bitfieldExtract(word, 8 * i, 8)) * raw.d;
     return v;
+}
+
+uint w_bytes(w_raw raw, uint e) {
+    return raw.q[e / 4u];
+}
+
+float w_scale(w_raw raw, uint e) {
+    return raw.d;
 }

@@ -4,7 +4,13 @@
  *         [0, W_CHUNK) of a row, which is n_chunk chunks and n_scale words of scales long
  *         w_four(raw, e): elements e to e + 3 of that; e is a multiple of 4, best a constant (of an
  *         unrolled loop). A kernel that decodes as it goes holds a few registers a chunk, not
- *         W_CHUNK, which is 4 to 32 */
+ *         W_CHUNK, which is 4 to 32
+ * where W_SPAN is defined, 16 or 32, a weight is w_scale * level + w_offset, both the same for all
+ * of W_SPAN elements:
+ *         w_bytes(raw, e): levels of elements e to e + 3, a byte each, signed ones with W_SIGNED,
+ *         else below 64
+ *         w_scale(raw, e)
+ *         w_offset(raw, e), with W_OFFSET; else it is 0 */
 #if defined(W_F32)
 #include "quant_f32.glsl"
 #elif defined(W_F16)

@@ -209,7 +209,8 @@ void pm__cases_matmul(pm__case_list *l) {
         const size_t n = in_blocks ? PM__COUNT(blocks) : PM__COUNT(elements);
         for (size_t i = 0; i < n && pm__case_takes_type(l, type); i++)
             for (size_t r = 0; r < PM__COUNT(rows); r++)
-                case_matmul(l, (pm__type)type, &shapes[i], rows[r]);
+                if (shapes[i].quick || (i + r) % 2 == 0)
+                    case_matmul(l, (pm__type)type, &shapes[i], rows[r]);
         for (uint32_t r = 1; r <= PM__CASE_MOST_BATCH && pm__case_takes_type(l, type); r++)
             case_matmul(l, (pm__type)type, &any, r);
         if (pm__case_takes_type(l, type))

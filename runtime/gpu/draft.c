@@ -83,6 +83,18 @@ void pm__narrow(pm__draft *d, uint32_t n) {
         *width /= 2;
 }
 
+void pm__pass(pm__draft *d) {
+    const pm__lowering *in = d->in;
+    const uint32_t n_row = d->grid.count == PM__GRID_OUTS ? in->n_out : in->n_row;
+    char text[sizeof d->desc.defines[0]];
+    uint32_t n = 1;
+    while (n < n_row && n < d->kernel->group_rows && !in->limits->deterministic)
+        n *= 2;
+    snprintf(text, sizeof text, "N_PASS=%u", n);
+    pm__define(d, text);
+    d->grid.rows_per_group = n;
+}
+
 void pm__push(pm__draft *d, const void *words, size_t n_byte) {
     memcpy(d->dispatch.push, words, n_byte);
     d->dispatch.n_push = (uint32_t)(n_byte / sizeof(uint32_t));

@@ -91,6 +91,8 @@ pm_status pm__lower_matmul(pm__draft *d) {
     d->wraps = true;
     if (d->kernel->group_rows == 1)
         pm__narrow(d, pm__type_chunks(w->type, w->n_col));
+    else if (d->kernel->group_rows <= PM__MOST_PASS)
+        pm__pass(d);
     return PM_OK;
 }
 
