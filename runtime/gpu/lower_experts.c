@@ -59,7 +59,7 @@ pm_status pm__lower_experts_matmul(pm__draft *d) {
     pm__push_part(d, PM__ROWS_BATCH);
     d->n_item = n_out;
     d->n_layer = tiled ? n_expert : n_slot;
-    if (!tiled)
+    if (!tiled && d->kernel->group_items < 8) /* which a workgroup makes together */
         pm__narrow(d, pm__type_chunks(w->type, w->n_col));
     return PM_OK;
 }
