@@ -186,6 +186,9 @@ static void test_choice(void **context) {
     const pm__caps all = *caps;
     for (int tier = 0; tier < PM__TIER_COUNT; tier++)
         caps->tiers[tier] = tier <= PM__TIER_SUBGROUP;
+    caps->software = true;
+    assert_string_equal(chosen(s, 5), "matmul_lanes");
+    caps->software = false;
     assert_string_equal(chosen(s, 1), "matvec_subgroup");
     assert_string_equal(chosen(s, 4), "matvec_subgroup");
     assert_string_equal(chosen(s, 5), "matmul");
@@ -231,6 +234,9 @@ static void test_choice_of_experts(void **context) {
     pm__caps *caps = &((pm__gpu_device *)s->device->handle.device)->gpu->caps;
     const pm__caps all = *caps;
     set_quarantined(s, "", NULL, false);
+    caps->software = true;
+    expect_experts(s, "experts_matmul_lanes");
+    caps->software = false;
     expect_experts(s, "experts_matmul");
     set_quarantined(s, "group", "subgroup", true);
     expect_experts(s, "experts_matvec");
