@@ -187,18 +187,19 @@ static void test_choice(void **context) {
     for (int tier = 0; tier < PM__TIER_COUNT; tier++)
         caps->tiers[tier] = tier <= PM__TIER_SUBGROUP;
     caps->software = true;
+    assert_string_equal(chosen(s, 4), "matvec_lanes");
     assert_string_equal(chosen(s, 5), "matmul_lanes");
     caps->software = false;
-    assert_string_equal(chosen(s, 1), "matvec_subgroup");
-    assert_string_equal(chosen(s, 4), "matvec_subgroup");
+    assert_string_equal(chosen(s, 1), "matvec_rows");
+    assert_string_equal(chosen(s, 4), "matvec_rows");
     assert_string_equal(chosen(s, 5), "matmul");
-    set_quarantined(s, "matvec_subgroup", NULL, true);
-    assert_string_equal(chosen(s, 4), "matvec");
+    set_quarantined(s, "matvec_rows", NULL, true);
+    assert_string_equal(chosen(s, 4), "matvec_subgroup");
     set_quarantined(s, "matvec", NULL, true);
     assert_string_equal(chosen(s, 1), "matmul");
     set_quarantined(s, "matvec", NULL, false);
     set_quarantined(s, "matmul", NULL, true);
-    assert_string_equal(chosen(s, 512), "matvec_subgroup");
+    assert_string_equal(chosen(s, 512), "matvec_rows");
     set_quarantined(s, "matvec", NULL, true);
     assert_string_equal(chosen(s, 512), "none");
     *caps = all;
@@ -239,6 +240,7 @@ static void test_choice_of_experts(void **context) {
     caps->software = false;
     expect_experts(s, "experts_matmul");
     set_quarantined(s, "group", "subgroup", true);
+    caps->tiers[PM__TIER_SUBGROUP] = false;
     expect_experts(s, "experts_matvec");
     *caps = all;
 }
