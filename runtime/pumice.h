@@ -94,6 +94,7 @@ typedef struct pm_device_info {
     const char *kind;   /* cpu, software, integrated, discrete, virtual */
     const char *driver; /* name and version */
     const char *api;    /* "1.3.239"; "" for the CPU path */
+    char pci[40];       /* "0000:03:00.0" on its bus; "": it is on none, or nobody tells */
     uint64_t memory_bytes;
     uint32_t subgroup_min, subgroup_max; /* 0 for the CPU path */
     const pm_tier_info *tiers;
@@ -132,6 +133,9 @@ typedef struct pm_device_speed {
  * meanwhile.
  * errors  UNSUPPORTED: the CPU path; OUT_OF_MEMORY, DEVICE_LOST */
 PM_API pm_status pm_device_measure(pm_device *device, pm_device_speed *out);
+/* What was measured of it last, also by another run with the same driver that used the same cache
+ * directory; false: nothing was. */
+PM_API bool pm_device_get_speed(const pm_device *device, pm_device_speed *out);
 
 /* Every Vulkan device and the CPU path (always last). Free with pm_device_list_free. A machine
  * without a Vulkan loader has the CPU path alone; *note then says why (else ""), and lives as long

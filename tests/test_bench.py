@@ -8,15 +8,20 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
+import xml.etree.ElementTree
 
 from cli import (
     BAD_FILE,
     FAILURE,
+    INTERRUPTED,
     MEMORY,
+    NO_DEVICE,
     OK,
     PROGRAM,
     STORIES,
+    Skip,
     TEMPORARY,
     USAGE,
     check,
@@ -193,6 +198,91 @@ def test_table():
     )
 
 
+def test_answers_at_once():
+    seen = rows("-p", "2", "-n", "2", "-pg", "3,2", "-a", "1,3", "-r", "1")
+    tests = [row["test"] for row in seen]
+    check(tests == ["pp2", "tg2", "pp3+tg2", "tg2 x3", "pp3+tg2 x3"], tests)
+    for row in seen:
+        n_token = row["n_prompt"] + row["n_gen"] * row["n_answer"]
+        rate = n_token * 1e9 / row["samples_ns"][0]
+        check(math.isclose(row["avg_ts"], rate, rel_tol=1e-9), row)
+
+
+def sweep(*args):
+    picture = os.path.join(TEMPORARY.name, "curve.svg")
+    return rows("-r", "1", "--sweep", *args, "--plot", picture), picture
+
+
+def test_sweeps():
+    for args, field, expected in (
+        (("batch", "-a", "3,1,2", "-n", "1"), "n_answer", [1, 2, 3]),
+        (("depth", "-d", "8,0,4", "-n", "1"), "n_depth", [0, 4, 8]),
+        (("ubatch", "-ub", "4,2,1", "-p", "4"), "n_ubatch", [1, 2, 4]),
+    ):
+        points, picture = sweep(*args)
+        check([row[field] for row in points] == expected, points)
+        check(all(row["cliff"] == "" or "than at" in row["cliff"] for row in points), points)
+        check(points[0]["cliff"] == "", "the first point has no neighbour before it")
+        drawn = xml.etree.ElementTree.parse(picture).getroot()
+        space = "{http://www.w3.org/2000/svg}"
+        check(drawn.tag == space + "svg", drawn.tag)
+        line = drawn.findall(f".//{space}polyline")
+        check(len(line) == 1 and len(line[0].get("points").split()) == 3, "three points")
+        text = [element.text for element in drawn.iter(space + "text")]
+        check(any("260K F32" in (t or "") for t in text), text)
+
+
+def test_cliffs_are_where_rates_say():
+    points, picture = sweep("ubatch", "-ub", "1-16*2", "-p", "16")
+    for last, row in zip(points, points[1:]):
+        low, high = last["avg_ts"], last["avg_ts"] * row["n_ubatch"] / last["n_ubatch"]
+        wanted = "slower" if row["avg_ts"] < 0.8 * low else ""
+        wanted = "faster" if row["avg_ts"] > 1.2 * high else wanted
+        check(wanted in row["cliff"] and bool(wanted) == bool(row["cliff"]), row)
+    with open(picture, encoding="utf-8") as file:
+        rings = file.read().count("class='cliff'")
+    check(rings == sum(bool(row["cliff"]) for row in points), rings)
+
+
+def test_pictures_that_cannot_be_written():
+    args = ("bench", "--sweep", "batch", "-a", "1,2", "-n", "1", "-r", "1", "--plot")
+    for path in ("/nowhere/x.svg", "/dev/full"):
+        result = on_cpu(*args, path)
+        check(result.code == FAILURE and path in result.err.splitlines()[-1], path, result)
+
+
+def test_the_reference_is_beside_a_device():
+    args = ("bench", *SMALL, "-m", STORIES, "--no-check")
+    everything = pumice(*args, "-p", "3", "-n", "2", "-o", "json", timeout=600)
+    if everything.code == NO_DEVICE:
+        raise Skip("no Vulkan device")
+    check(everything.code == OK, "with the reference", everything)
+    measured = json.loads(everything.out)
+    seen = [(row["backends"], row["test"]) for row in measured]
+    check(seen == [("Vulkan", "pp3"), ("Vulkan", "tg2"), ("CPU", "pp3"), ("CPU", "tg2")], seen)
+    device, reference = measured[1], measured[3]
+    check(device["n_dispatch"] > 0 and device["copy_bytes_per_second"] > 0, device)
+    percent = 100 * device["bytes_per_second"] / device["copy_bytes_per_second"]
+    check(math.isclose(device["copy_percent"], percent, rel_tol=1e-9), device)
+    check(reference["n_dispatch"] is None and reference["copy_percent"] is None, reference)
+    alone = pumice(*args, "-p", "3", "-n", "0", "-o", "jsonl", "--no-cpu")
+    check(alone.code == OK and len(alone.out.splitlines()) == 1, "--no-cpu", alone)
+
+
+def test_interruption_keeps_what_was_measured():
+    with subprocess.Popen(
+        [PROGRAM, "bench", "-m", STORIES, "--device", "cpu", "-t", "1", "--no-warmup"]
+        + ["-o", "jsonl", "-p", "1", "-n", "0", "-r", "1", "-d", "0-9", "--delay", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    check(process.returncode == INTERRUPTED, process.returncode)
+    check(json.loads(first)["test"] == "pp1" and len(rest.splitlines()) < 9, rest)
+
+
 def test_refused():
     usage = [
         ["-p", "1-"],
@@ -215,6 +305,9 @@ def test_refused():
         ["-pg", "1,0"],
         ["-r", "0"],
         ["-o", "sql"],
+        ["-a", "0"],
+        ["--sweep", "width"],
+        ["--plot", "x.svg"],
         ["-ctk", "f17"],
         ["-ctk", ","],
         ["-c", "512"],

@@ -37,10 +37,10 @@ typedef struct pm__texts {
 /* Of `pumice bench`: lists are texts such as "1,2" and "16-64*2", which bench_list.h reads. */
 typedef struct pm__bench_options {
     pm__texts models, synthetics;
-    pm__texts prompts, answers, pairs, depths, batches, ubatches, threads, types_k, types_v;
+    pm__texts prompts, gens, answers, pairs, depths, batches, ubatches, threads, types_k, types_v;
     uint32_t n_repeat, delay; /* 0: not given */
     bool no_warmup, no_cpu;
-    const char *format;
+    const char *format, *sweep, *plot;
 } pm__bench_options;
 
 typedef struct pm__options {

@@ -2,12 +2,14 @@
 #ifndef PM_TOOLS_BENCH_H
 #define PM_TOOLS_BENCH_H
 
+#include "energy.h"
 #include "report.h"
 
 /* Where tests run: texts that go into every row. */
 typedef struct pm__bench_place {
     char backend[16], device[256], driver[256], tier[32], os[256];
-    double copy_rate, read_rate; /* bytes a second of the device's memory; 0: not known */
+    double copy_rate, flop_rate; /* bytes and operations a second; 0: not known */
+    pm_device_info info;         /* of the device, as long as it is open */
 } pm__bench_place;
 
 typedef struct pm__bench_model {
@@ -19,10 +21,10 @@ typedef struct pm__bench_model {
     int32_t bos;
 } pm__bench_model;
 
-/* What is measured: n_prompt tokens at once, n_gen one at a time, or both, behind n_depth. */
+/* What is measured: n_prompt tokens at once, n_gen one at a time in each of n_answer answers, or
+ * both, behind n_depth. */
 typedef struct pm__bench_case {
-    uint32_t n_prompt, n_gen, n_depth, n_batch, n_ubatch,
-        n_thread; /* n_thread 0: one a processor */
+    uint32_t n_prompt, n_gen, n_depth, n_answer, n_batch, n_ubatch, n_thread;
     const char *type_k, *type_v;
 } pm__bench_case;
 
@@ -38,6 +40,7 @@ typedef struct pm__bench_row {
     double bytes_per_second, bytes_per_token, copy_percent, n_dispatch, n_barrier;
     double host_us, joules, first_token_ms;
     const char *energy_source; /* "" where nobody tells */
+    char cliff[64];            /* of a sweep: "24 % slower than at 8"; "" */
 } pm__bench_row;
 
 /* ---- bench_run.c: measuring ------------------------------------------------------------------ */
@@ -47,16 +50,22 @@ typedef struct pm__bench_job {
     const pm__bench_place *place;
     const pm__bench_model *about;
     pm__bench_case what;
+    pm__energy *energy;
     uint32_t n_repeat, run_ahead;
     bool warmup, deterministic;
+    bool quiet; /* without progress */
 } pm__bench_job;
+
+/* Tokens that a run of it evaluates. */
+double pm__bench_tokens(const pm__bench_case *what);
 
 /* Runs the test.
  * seconds  [n_repeat], what row->seconds points to
  * Gives an exit code: CANCELLED with row->n > 0 still has a row to show. */
 int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row);
 
-void pm__bench_place_init(pm__bench_place *place, const pm_device *device);
+/* Also measures the device, before anything else takes its memory. */
+void pm__bench_place_init(pm__bench_place *place, pm_device *device);
 /* file  what to call it */
 void pm__bench_model_init(pm__bench_model *about, const pm_model *model, const char *file);
 
@@ -71,7 +80,8 @@ typedef enum pm__bench_format {
 
 typedef struct pm__bench_printer {
     pm__bench_format format;
-    bool threads, batches, types_k, types_v; /* columns of the table that are not always there */
+    bool threads, batches, types_k, types_v,
+        cliffs; /* columns of the table that are not always there */
     bool begun;
     cJSON *all; /* of one document */
 } pm__bench_printer;

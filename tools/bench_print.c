@@ -70,7 +70,7 @@ static cJSON *to_json(const pm__bench_row *row) {
                                              : cJSON_CreateNull();
         cJSON_AddItemToObject(object, f->name, value);
     }
-    const double n_token = (double)row->what.n_prompt + row->what.n_gen;
+    const double n_token = pm__bench_tokens(&row->what);
     cJSON_AddItemToObject(object, "samples_ns", samples(row, 1e9, false));
     cJSON_AddItemToObject(object, "samples_ts", samples(row, n_token, true));
     return object;
@@ -136,6 +136,7 @@ enum {
     DISPATCHES,
     HOST,
     ENERGY,
+    CLIFF,
     TEST,
     RATE,
     N_COLUMN
@@ -155,6 +156,7 @@ static const column columns[N_COLUMN] = {
     [DISPATCHES] = {"disp/barr", 9, false, 0},
     [HOST] = {"host us", 7, false, 0},
     [ENERGY] = {"J/token", 8, false, 0},
+    [CLIFF] = {"cliff", 24, true, offsetof(pm__bench_printer, cliffs)},
     [TEST] = {"test", 15, false, 0},
     [RATE] = {"t/s", 20, false, 0},
 };
@@ -235,6 +237,7 @@ static void fill_cells(const pm__bench_row *r, char cells[N_COLUMN][CELL_SIZE]) 
         print_known(cells[DISPATCHES], "", r->n_dispatch);
     print_known(cells[HOST], "%.1f", r->host_us);
     print_known(cells[ENERGY], "%.3g", r->joules);
+    snprintf(cells[CLIFF], CELL_SIZE, "%s", r->cliff);
     snprintf(cells[TEST], CELL_SIZE, "%s", r->test);
     snprintf(cells[RATE], CELL_SIZE, "%.2f \xc2\xb1 %.2f", r->avg_ts, r->stddev_ts);
 }
@@ -245,8 +248,8 @@ static void print_place(const pm__bench_place *place) {
         printf(", tier %s", place->tier);
     printf("; %s; pumice " PM_VERSION "\n", place->os);
     if (place->copy_rate > 0)
-        printf("memory: copies %.4g GB/s, reads %.4g GB/s\n", 1e-9 * place->copy_rate,
-               1e-9 * place->read_rate);
+        printf("measured: copies %.4g GB/s, multiply-adds %.4g GFLOP/s\n", 1e-9 * place->copy_rate,
+               1e-9 * place->flop_rate);
     putchar('\n');
 }
 

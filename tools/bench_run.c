@@ -16,13 +16,20 @@
 
 /* ---- what is said of device and model -------------------------------------------------------- */
 
-void pm__bench_place_init(pm__bench_place *place, const pm_device *device) {
+void pm__bench_place_init(pm__bench_place *place, pm_device *device) {
     const pm_device_info *info = pm_device_get_info(device);
     const pm_tier_info *tier = pm__report_tier(info);
     struct utsname os;
-    *place = (pm__bench_place){.backend = "Vulkan"};
+    pm_device_speed speed;
+    *place = (pm__bench_place){.backend = "Vulkan", .info = *info};
     if (strcmp(info->kind, "cpu") == 0)
         snprintf(place->backend, sizeof place->backend, "CPU");
+    else if (pm_device_measure(device, &speed) != PM_OK)
+        fprintf(stderr, "pumice: what the device copies is not known: %s\n", pm_last_error());
+    else {
+        place->copy_rate = speed.copy_bytes_per_second;
+        place->flop_rate = speed.flops_per_second;
+    }
     snprintf(place->device, sizeof place->device, "%s", info->name);
     snprintf(place->driver, sizeof place->driver, "%s", info->driver);
     snprintf(place->tier, sizeof place->tier, "%s", tier ? tier->tier : "");
@@ -92,7 +99,7 @@ typedef struct bench {
     int32_t *ids; /* [the longer of prompt and depth] */
     double *seconds;
     uint32_t n; /* runs */
-    double host_seconds, first_seconds;
+    double host_seconds, first_seconds, joules;
     uint64_t n_host_token;
     uint64_t bytes_per_step;
     uint32_t n_dispatch, n_barrier;
@@ -120,6 +127,7 @@ static int open_session(bench *b) {
     const pm_session_desc desc = {.n_ctx =
                                       n_ctx > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)n_ctx,
                                   .n_batch = what->n_ubatch,
+                                  .n_seq = what->n_answer,
                                   .deterministic = b->job->deterministic,
                                   .cache_type_k = what->type_k,
                                   .cache_type_v = what->type_v};
@@ -174,17 +182,23 @@ static int run_once(bench *b, bool keep) {
                                    .n_prompt = most_u32(what->n_prompt, 1),
                                    .sampling = &likeliest,
                                    .n_predict = most_u32(what->n_gen + both, 1),
+                                   .n_answer = what->n_gen > 0 ? what->n_answer : 1,
                                    .ignore_eos = true,
                                    .run_ahead = b->job->run_ahead,
                                    .on_text = go_on};
     pm_generation *generation = NULL;
     PM__CHECK(go_to_depth(b));
+    const double joules = pm__energy_joules(b->job->energy);
     const double start = pm__now();
     PM__CHECK(pm__cli_status(pm_generate(b->session, &desc, &generation)));
     const double seconds = pm__now() - start;
-    const bool whole = generation->answers[0].n_token == desc.n_predict;
-    if (whole && keep)
+    bool whole = true;
+    for (size_t i = 0; i < generation->n_answer; i++)
+        whole = whole && generation->answers[i].n_token == desc.n_predict;
+    if (whole && keep) {
         take_generation(b, generation, seconds);
+        b->joules += pm__energy_joules(b->job->energy) - joules;
+    }
     pm_generation_free(generation);
     if (pm__interrupts())
         return PM__EXIT_CANCELLED;
@@ -198,7 +212,7 @@ static int run_all(bench *b, const char *test) {
         code = run_once(b, false);
     for (uint32_t i = 0; i < b->job->n_repeat && code == 0; i++) {
         code = run_once(b, true);
-        if (!pm__report_progress(&progress, test, i + 1, b->job->n_repeat))
+        if (!b->job->quiet && !pm__report_progress(&progress, test, i + 1, b->job->n_repeat))
             code = PM__EXIT_CANCELLED;
     }
     pm__report_progress_end(&progress);
@@ -207,12 +221,18 @@ static int run_all(bench *b, const char *test) {
 
 /* ---- what came out --------------------------------------------------------------------------- */
 
+double pm__bench_tokens(const pm__bench_case *what) {
+    return (double)what->n_prompt + (double)what->n_gen * what->n_answer;
+}
+
 static void name_test(const pm__bench_case *what, char out[64]) {
     int n = 0;
     if (what->n_prompt > 0)
         n = snprintf(out, 64, "pp%" PRIu32, what->n_prompt);
     if (what->n_gen > 0)
         n += snprintf(out + n, 64 - (size_t)n, "%stg%" PRIu32, n > 0 ? "+" : "", what->n_gen);
+    if (what->n_answer > 1 && what->n_gen > 0)
+        n += snprintf(out + n, 64 - (size_t)n, " x%" PRIu32, what->n_answer);
     if (what->n_depth > 0)
         snprintf(out + n, 64 - (size_t)n, " @ d%" PRIu32, what->n_depth);
 }
@@ -229,7 +249,7 @@ static void summarise(const double *x, uint32_t n, double *mean, double *deviati
 }
 
 static void fill_times(pm__bench_row *row, double *scratch) {
-    const double n_token = (double)row->what.n_prompt + row->what.n_gen;
+    const double n_token = pm__bench_tokens(&row->what);
     for (uint32_t i = 0; i < row->n; i++)
         scratch[i] = 1e9 * row->seconds[i];
     summarise(scratch, row->n, &row->avg_ns, &row->stddev_ns);
@@ -242,14 +262,24 @@ static void fill_times(pm__bench_row *row, double *scratch) {
 static void fill_bandwidth(const bench *b, pm__bench_row *row) {
     if (row->what.n_prompt > 0)
         return;
-    row->bytes_per_token = (double)b->bytes_per_step;
+    /* Answers share a step, so its bytes count once for all of them. */
+    row->bytes_per_token = (double)b->bytes_per_step / row->what.n_answer;
     row->bytes_per_second = row->bytes_per_token * row->avg_ts;
     if (row->place->copy_rate > 0)
         row->copy_percent = 100 * row->bytes_per_second / row->place->copy_rate;
-    if (b->n_dispatch > 0) {
+    if (b->n_dispatch > 0 && row->what.n_answer == 1) {
         row->n_dispatch = b->n_dispatch;
         row->n_barrier = b->n_barrier;
     }
+}
+
+/* Counters move in steps of some tens of milliseconds: shorter tests say nothing. */
+static void fill_energy(const bench *b, pm__bench_row *row) {
+    const double n_token = b->n * pm__bench_tokens(&row->what);
+    if (1e-9 * row->avg_ns * b->n < 0.3 || !(b->joules > 0))
+        return;
+    row->joules = b->joules / n_token;
+    row->energy_source = b->job->energy->source;
 }
 
 static int fill_row(const bench *b, pm__bench_row *row) {
@@ -262,6 +292,7 @@ static int fill_row(const bench *b, pm__bench_row *row) {
     free(scratch);
     fill_bandwidth(b, row);
     row->first_token_ms = 1e3 * b->first_seconds / b->n;
+    fill_energy(b, row);
     if (b->n_host_token > 0)
         row->host_us = 1e6 * b->host_seconds / (double)b->n_host_token;
     return 0;

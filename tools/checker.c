@@ -406,6 +406,10 @@ int pm__check_supervise(const pm__check_job *job, pm__check_results *out) {
 
 /* ---- the first use of a device --------------------------------------------------------------- */
 
+static int interrupted(void) {
+    return pm__interrupts() ? PM__EXIT_CANCELLED : 0;
+}
+
 int pm__check_first_use(pm__cli *cli) {
     if (cli->options->no_check || !pm_check_is_due(cli->device, cli->model))
         return 0;
@@ -429,5 +433,11 @@ int pm__check_first_use(pm__cli *cli) {
             "in %.1f s, %" PRIu32 " failed\n",
             results.n_case, results.n_kernel, results.seconds, results.n_failed);
     pm_check_note(cli->device, cli->model);
-    return 0;
+    /* For the last line of runs; what cannot be measured is not said there. */
+    pm_device_speed speed;
+    if (!pm_device_get_speed(cli->device, &speed) &&
+        pm_device_measure(cli->device, &speed) == PM_OK)
+        fprintf(stderr, "pumice: its memory copies %.4g GB/s\n",
+                1e-9 * speed.copy_bytes_per_second);
+    return interrupted();
 }

@@ -1,16 +1,26 @@
 /* pumice bench: tokens per second of prompts and answers. */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "bench_list.h"
 #include "checker.h"
+#include "curves.h"
+#include "new_file.h"
 
-enum { DEFAULT_PROMPT = 512, DEFAULT_GEN = 128, DEFAULT_BATCH = 512, DEFAULT_REPEAT = 5 };
-enum { MOST_TOKENS = 1 << 19, MOST_BATCH = 16384, MOST_THREADS = 4096 };
+enum {
+    DEFAULT_PROMPT = 512,
+    DEFAULT_GEN = 128,
+    DEFAULT_BATCH = 512,
+    DEFAULT_REPEAT = 5,
+    SWEEP_REPEAT = 3
+};
+enum { MOST_TOKENS = 1 << 19, MOST_BATCH = 16384, MOST_THREADS = 4096, MOST_ANSWERS = 1024 };
 
 typedef struct pair {
     uint32_t n_prompt, n_gen;
@@ -18,7 +28,7 @@ typedef struct pair {
 
 /* The lists, read. */
 typedef struct lists {
-    pm__numbers prompts, answers, depths, batches, ubatches, threads;
+    pm__numbers prompts, gens, answers, depths, batches, ubatches, threads;
     pm__words types_k, types_v;
     pair pairs[PM__MOST_TEXTS];
     size_t n_pair;
@@ -35,6 +45,9 @@ typedef struct bench {
     pm__options open; /* what it is opened with */
     pm__bench_place place;
     pm__bench_model about;
+    pm__energy energy;
+    pm__curves curves;
+    double bytes_per_token; /* of the present model, as far as a row has told; 0: none has */
 } bench;
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
@@ -56,12 +69,12 @@ static int read_pairs(const pm__texts *texts, lists *out) {
 
 static int read_lists(const pm__bench_options *b, lists *out) {
     static const uint32_t tokens[] = {0, MOST_TOKENS}, rows[] = {1, MOST_BATCH},
-                          processors[] = {0, MOST_THREADS};
+                          processors[] = {0, MOST_THREADS}, sequences[] = {1, MOST_ANSWERS};
     const bool alone = b->pairs.n > 0; /* then nothing else comes by default */
     PM__CHECK(
         pm__numbers_read_or(&out->prompts, &b->prompts, "-p", tokens, alone ? 0 : DEFAULT_PROMPT));
-    PM__CHECK(
-        pm__numbers_read_or(&out->answers, &b->answers, "-n", tokens, alone ? 0 : DEFAULT_GEN));
+    PM__CHECK(pm__numbers_read_or(&out->gens, &b->gens, "-n", tokens, alone ? 0 : DEFAULT_GEN));
+    PM__CHECK(pm__numbers_read_or(&out->answers, &b->answers, "-a", sequences, 1));
     PM__CHECK(pm__numbers_read_or(&out->depths, &b->depths, "-d", tokens, 0));
     PM__CHECK(pm__numbers_read_or(&out->threads, &b->threads, "-t", processors, 0));
     PM__CHECK(pm__numbers_read_or(&out->batches, &b->batches, "-b", rows, 0));
@@ -76,6 +89,11 @@ static int read_format(const char *name, pm__bench_format *out) {
         return 0;
     return pm__cli_error(PM__EXIT_ARGUMENT, "bench: -o: '%.40s' is none of md, csv, json, jsonl",
                          name);
+}
+
+static uint32_t count_threads(uint32_t asked) {
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return asked ? asked : n > 0 ? (uint32_t)n : 1;
 }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
@@ -95,6 +113,7 @@ static int run_case(bench *b, const pm__bench_case *what) {
                                .place = &b->place,
                                .about = &b->about,
                                .what = *what,
+                               .energy = &b->energy,
                                .n_repeat = b->n_repeat,
                                .run_ahead = b->options->run_ahead,
                                .warmup = !b->options->bench.no_warmup,
@@ -102,27 +121,47 @@ static int run_case(bench *b, const pm__bench_case *what) {
     pm__bench_row row;
     PM__CHECK(rest(b->options->bench.delay));
     const int code = pm__bench_run(&job, b->seconds, &row);
-    const int printed = row.n > 0 ? pm__bench_print(&b->printer, &row) : 0;
-    return code ? code : printed;
+    if (row.n > 0 && isfinite(row.bytes_per_token))
+        b->bytes_per_token = row.bytes_per_token;
+    int said = 0;
+    if (row.n > 0 && b->curves.kind != PM__SWEEP_NONE)
+        said = pm__curves_take(&b->curves, &row);
+    if (row.n > 0 && said == 0)
+        said = pm__bench_print(&b->printer, &row);
+    return code ? code : said;
 }
 
-/* All tests of one setting: prompts, answers, then both together. */
-static int run_setting(bench *b, const pm__bench_case *setting) {
-    const lists *l = b->lists;
-    pm__bench_case what = *setting;
-    for (size_t i = 0; i < l->prompts.n; i++) {
-        what.n_prompt = l->prompts.items[i];
+static int run_prompts(bench *b, pm__bench_case what) {
+    const pm__numbers *prompts = &b->lists->prompts;
+    what.n_answer = 1;
+    for (size_t i = 0; i < prompts->n; i++) {
+        what.n_prompt = prompts->items[i];
         PM__CHECK(run_case(b, &what));
     }
-    what.n_prompt = 0;
-    for (size_t i = 0; i < l->answers.n; i++) {
-        what.n_gen = l->answers.items[i];
+    return 0;
+}
+
+static int run_answers(bench *b, pm__bench_case what) {
+    const lists *l = b->lists;
+    for (size_t i = 0; i < l->gens.n; i++) {
+        what.n_gen = l->gens.items[i];
         PM__CHECK(run_case(b, &what));
     }
     for (size_t i = 0; i < l->n_pair; i++) {
         what.n_prompt = l->pairs[i].n_prompt;
         what.n_gen = l->pairs[i].n_gen;
         PM__CHECK(run_case(b, &what));
+    }
+    return 0;
+}
+
+/* All tests of one setting: prompts, answers, then both together. */
+static int run_setting(bench *b, pm__bench_case *setting) {
+    const pm__numbers *answers = &b->lists->answers;
+    PM__CHECK(run_prompts(b, *setting));
+    for (size_t i = 0; i < answers->n; i++) {
+        setting->n_answer = answers->items[i];
+        PM__CHECK(run_answers(b, *setting));
     }
     return 0;
 }
@@ -175,12 +214,102 @@ static int run_model(bench *b, uint32_t n_thread) {
     PM__CHECK(pm__check_first_use(&b->cli));
     pm__report_quarantine(b->cli.device);
     pm__bench_model_init(&b->about, b->cli.model, b->cli.model_path);
+    b->bytes_per_token = 0;
     for (size_t i = 0; i < l->depths.n; i++) {
-        pm__bench_case setting = {.n_depth = l->depths.items[i], .n_thread = n_thread};
+        pm__bench_case setting = {.n_depth = l->depths.items[i],
+                                  .n_thread = count_threads(n_thread)};
         PM__CHECK(run_batches(b, &setting));
     }
     return 0;
 }
+
+/* ---- the CPU reference ----------------------------------------------------------------------- */
+
+static const double REFERENCE_SECONDS = 2.0;      /* of each of its two rows, about */
+static const double MOST_REFERENCE_SECONDS = 8.0; /* a token */
+static const double PARAMETER_SECONDS = 2.5e-9;   /* of one thread */
+
+/* Seconds that a token may take, before anything is known of the machine. */
+static double guess_reference(const bench *b) {
+    const double part = b->bytes_per_token > 0 ? b->bytes_per_token / (double)b->about.bytes : 1.0;
+    return PARAMETER_SECONDS * (double)b->about.n_parameter * (part < 1 ? part : 1) /
+           count_threads(b->open.n_thread);
+}
+
+/* Tokens that take about REFERENCE_SECONDS, if that is not more than was asked for, in a list or in
+ * a pair. */
+static uint32_t fit_tokens(const pm__numbers *asked, uint32_t least, double token_seconds) {
+    uint32_t most = least;
+    for (size_t i = 0; i < asked->n; i++)
+        most = asked->items[i] > most ? asked->items[i] : most;
+    const double fit = REFERENCE_SECONDS / token_seconds;
+    return fit < 1 ? most > 0 : fit < most ? (uint32_t)fit : most;
+}
+
+/* A prompt and an answer, as long as a few seconds allow. */
+static int run_reference(bench *b) {
+    const lists *l = b->lists;
+    double first;
+    pm__bench_row row;
+    pm__bench_job job = {.model = b->cli.model,
+                         .place = &b->place,
+                         .about = &b->about,
+                         .energy = &b->energy,
+                         .n_repeat = 1,
+                         .quiet = true,
+                         .what = {.n_gen = 1,
+                                  .n_answer = 1,
+                                  .n_batch = DEFAULT_BATCH,
+                                  .n_ubatch = DEFAULT_BATCH,
+                                  .n_thread = count_threads(b->open.n_thread),
+                                  .type_k = l->types_k.items[0],
+                                  .type_v = l->types_v.items[0]}};
+    PM__CHECK(pm__bench_run(&job, &first, &row));
+    const pair both = l->n_pair ? l->pairs[0] : (pair){0, 0};
+    const uint32_t n_prompt = fit_tokens(&l->prompts, both.n_prompt, first);
+    const uint32_t n_gen = fit_tokens(&l->gens, both.n_gen, first);
+    for (int i = 0; i < 2; i++) {
+        job.what.n_prompt = i == 0 ? n_prompt : 0;
+        job.what.n_gen = i == 1 ? n_gen : 0;
+        if (job.what.n_prompt + job.what.n_gen == 0)
+            continue;
+        PM__CHECK(pm__bench_run(&job, b->seconds, &row));
+        PM__CHECK(pm__bench_print(&b->printer, &row));
+    }
+    return 0;
+}
+
+/* On the CPU path, in a device of its own; nothing else of the command needs the model any more. */
+static int add_reference(bench *b) {
+    const double guess = guess_reference(b);
+    if (b->options->bench.no_cpu || strcmp(b->place.backend, "CPU") == 0)
+        return 0;
+    if (guess > MOST_REFERENCE_SECONDS) {
+        fprintf(stderr,
+                "pumice: the CPU reference is left out: a token may take it %.0f s; --device cpu "
+                "measures it\n",
+                guess);
+        return 0;
+    }
+    bench cpu = *b;
+    cpu.cli = (pm__cli){0};
+    cpu.open.device = "cpu";
+    cpu.open.require_gpu = false;
+    int code = pm__cli_open_device(&cpu.cli, &cpu.open);
+    if (code == 0)
+        code = pm__cli_open_model(&cpu.cli, PM__NEED_MODEL);
+    if (code == 0) {
+        pm__bench_place_init(&cpu.place, cpu.cli.device);
+        pm__energy_init(&cpu.energy, &cpu.place.info, "");
+        code = run_reference(&cpu);
+        pm__energy_finish(&cpu.energy);
+    }
+    b->printer = cpu.printer;
+    pm__cli_close(&cpu.cli);
+    return code == PM__EXIT_OUT_OF_MEMORY ? 0 : code; /* it has said so, and is left out */
+}
+
+/* ---- devices and models ---------------------------------------------------------------------- */
 
 static void close_model(bench *b) {
     pm_model_close(b->cli.model);
@@ -196,6 +325,8 @@ static int run_models(bench *b, uint32_t n_thread) {
         b->open.synthetic = i >= files->n && n ? synthetics->items[i - files->n] : NULL;
         code = run_model(b, n_thread);
         close_model(b);
+        if (code == 0)
+            code = add_reference(b);
     }
     return code;
 }
@@ -206,7 +337,9 @@ static int run_device(bench *b, uint32_t n_thread) {
     int code = pm__cli_open(&b->cli, &b->open, PM__NEED_DEVICE);
     if (code == 0) {
         pm__bench_place_init(&b->place, b->cli.device);
+        pm__energy_init(&b->energy, &b->place.info, "");
         code = run_models(b, n_thread);
+        pm__energy_finish(&b->energy);
     }
     pm__cli_close(&b->cli);
     return code;
@@ -223,26 +356,112 @@ static int run_all(bench *b) {
     return code ? code : ended;
 }
 
+/* ---- sweeps ---------------------------------------------------------------------------------- */
+
+/* What is measured where nobody says. */
+static const struct {
+    const char *prompts, *gens, *depths, *answers, *ubatches;
+} sweeps[] = {
+    [PM__SWEEP_BATCH] = {"0", "16", "0", "1-16,18-32+2,36-64+4", "512"},
+    [PM__SWEEP_DEPTH] = {"0", "16", "0-8192+512", "1", "512"},
+    [PM__SWEEP_UBATCH] = {"512", "0", "0", "1", "1-512*2"},
+};
+
+static void set_default(pm__texts *texts, const char *text) {
+    if (texts->n == 0)
+        *texts = (pm__texts){.items = {text}, .n = 1};
+}
+
+static int compare(const void *a, const void *b) {
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void sort(pm__numbers *numbers) {
+    qsort(numbers->items, numbers->n, sizeof *numbers->items, compare);
+}
+
+static int begin_sweep(bench *b, pm__bench_options *asked) {
+    if (!asked->sweep)
+        return asked->plot ? pm__cli_error(PM__EXIT_ARGUMENT, "bench: --plot draws a --sweep") : 0;
+    if (!pm__sweep_find(asked->sweep, &b->curves.kind))
+        return pm__cli_error(PM__EXIT_ARGUMENT,
+                             "bench: --sweep: '%.40s' is none of batch, depth, ubatch",
+                             asked->sweep);
+    const pm__sweep kind = b->curves.kind;
+    set_default(&asked->prompts, asked->pairs.n ? "0" : sweeps[kind].prompts);
+    set_default(&asked->gens, sweeps[kind].gens);
+    set_default(&asked->depths, sweeps[kind].depths);
+    set_default(&asked->answers, sweeps[kind].answers);
+    if (asked->batches.n == 0)
+        set_default(&asked->ubatches, sweeps[kind].ubatches);
+    if (asked->n_repeat == 0)
+        asked->n_repeat = SWEEP_REPEAT;
+    asked->no_cpu = true;
+    b->printer.cliffs = true;
+    return 0;
+}
+
+/* Opened before anything is measured: a folder that is not there costs no time then. */
+static int open_plot(const bench *b, pm__new_file *plot) {
+    const char *path = b->options->bench.plot;
+    if (!path || pm__new_file_open(plot, path))
+        return 0;
+    return pm__cli_error(PM__EXIT_FAILURE, "bench: %s cannot be written: %s", path,
+                         strerror(errno));
+}
+
+static int close_plot(const bench *b, pm__new_file *plot) {
+    const char *path = b->options->bench.plot;
+    if (!path)
+        return 0;
+    errno = 0;
+    const bool some = b->curves.n > 0;
+    const bool drawn = !some || pm__plot_write(&b->curves, plot->stream);
+    const int error = errno;
+    if (pm__new_file_close(plot, some && drawn) || (!some && drawn))
+        return 0;
+    return pm__cli_error(PM__EXIT_FAILURE, "bench: %s cannot be written: %s", path,
+                         strerror(drawn ? errno : error));
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static int run_and_draw(bench *b) {
+    pm__new_file plot;
+    PM__CHECK(open_plot(b, &plot));
+    const int code = run_all(b), drawn = close_plot(b, &plot);
+    return code && code != PM__EXIT_CANCELLED ? code : drawn ? drawn : code;
+}
+
 static int bench_run(pm__options *options) {
-    const pm__bench_options *asked = &options->bench;
+    pm__bench_options *asked = &options->bench;
     static lists l;
     static bench b;
     pm__interrupt_catch();
     PM__CHECK(read_format(asked->format, &b.printer.format));
-    PM__CHECK(read_lists(asked, &l));
     b.options = options;
     b.lists = &l;
+    b.printer.batches = asked->batches.n + asked->ubatches.n > 0;
+    PM__CHECK(begin_sweep(&b, asked));
+    PM__CHECK(read_lists(asked, &l));
+    if (b.curves.kind != PM__SWEEP_NONE) {
+        sort(&l.depths);
+        sort(&l.answers);
+        sort(&l.ubatches);
+    }
     b.n_repeat = asked->n_repeat ? asked->n_repeat : DEFAULT_REPEAT;
     b.printer.threads = asked->threads.n > 0;
-    b.printer.batches = asked->batches.n + asked->ubatches.n > 0;
+    b.printer.batches |= b.curves.kind == PM__SWEEP_UBATCH;
     b.printer.types_k = asked->types_k.n > 0;
     b.printer.types_v = asked->types_v.n > 0;
     b.seconds = malloc(b.n_repeat * sizeof *b.seconds);
     if (!b.seconds)
         return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
                              b.n_repeat);
-    const int code = run_all(&b);
+    const int code = run_and_draw(&b);
     free(b.seconds);
+    pm__curves_finish(&b.curves);
     return code;
 }
 
@@ -250,7 +469,8 @@ static const unsigned char options_taken[] = {
     PM__OPT_BENCH_MODEL,  PM__OPT_BENCH_SYNTHETIC, PM__OPT_BENCH_PROMPT,  PM__OPT_BENCH_GEN,
     PM__OPT_BENCH_PAIR,   PM__OPT_BENCH_DEPTH,     PM__OPT_BENCH_BATCH,   PM__OPT_BENCH_UBATCH,
     PM__OPT_BENCH_TYPE_K, PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT,
-    PM__OPT_BENCH_DELAY,  PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_OUTPUT,  PM__OPTS_DEVICE,
+    PM__OPT_BENCH_DELAY,  PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_NO_CPU,  PM__OPT_BENCH_ANSWERS,
+    PM__OPT_BENCH_SWEEP,  PM__OPT_BENCH_PLOT,      PM__OPT_BENCH_OUTPUT,  PM__OPTS_DEVICE,
     PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_bench = {

@@ -124,7 +124,7 @@ static int do_stats(chat *c, const char *argument) {
             c->conversation.n, pm_session_length(c->cli.session, 0),
             pm_session_n_ctx(c->cli.session), c->n_answer, c->n_token, c->seconds);
     if (c->last)
-        pm__report_generation(c->last);
+        pm__report_generation(c->last, c->cli.device);
     return 0;
 }
 
@@ -284,7 +284,7 @@ static int run_chat(pm__options *options) {
     if (code == 0)
         code = loop(&c);
     if (c.last)
-        pm__report_generation(c.last);
+        pm__report_generation(c.last, c.cli.device);
     if (c.last && code == 0)
         code = pm__profile_report(c.cli.session, options, NULL);
     pm_generation_free(c.last);

@@ -136,7 +136,7 @@ static int generate(const pm__cli *cli, const int32_t *ids, size_t n_id) {
         print_answers(cli, generation, &out);
     if (code == 0 && !options->json)
         code = pm__profile_report(cli->session, options, NULL);
-    pm__report_generation(generation);
+    pm__report_generation(generation, cli->device);
     pm_generation_free(generation);
     if (code == 0 && out.broken)
         code = pm__cli_error(PM__EXIT_FAILURE, "run: standard output cannot be written");

@@ -8,7 +8,7 @@ _pumice() {
         return
     fi
     case $previous in
-    -m | --model | -f | --file | -o | --output | --imatrix | --cache-dir | --tokenizer | --chat-template-file | --template-file | --context)
+    -m | --model | --plot | -f | --file | -o | --output | --imatrix | --cache-dir | --tokenizer | --chat-template-file | --template-file | --context)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return

@@ -112,7 +112,7 @@ double pm__report_rate(const pm_generation *generation) {
     return generation->generate_seconds > 0 ? (double)n_drawn / generation->generate_seconds : 0;
 }
 
-void pm__report_generation(const pm_generation *generation) {
+void pm__report_generation(const pm_generation *generation, const pm_device *device) {
     size_t n_token = 0;
     for (size_t i = 0; i < generation->n_answer; i++)
         n_token += generation->answers[i].n_token;
@@ -121,8 +121,11 @@ void pm__report_generation(const pm_generation *generation) {
     if (rate > 0) {
         /* Answers share a step, so its bytes count once for all of them. */
         const double steps_per_second = rate / (double)generation->n_answer;
-        fprintf(stderr, "  %.1f tok/s  %.3g ms/tok  %.3g GB/s", rate, 1e3 / rate,
-                1e-9 * (double)generation->bytes_per_step * steps_per_second);
+        const double bytes = (double)generation->bytes_per_step * steps_per_second;
+        pm_device_speed speed;
+        fprintf(stderr, "  %.1f tok/s  %.3g ms/tok  %.3g GB/s", rate, 1e3 / rate, 1e-9 * bytes);
+        if (pm_device_get_speed(device, &speed))
+            fprintf(stderr, " (%.0f%% of copy)", 100 * bytes / speed.copy_bytes_per_second);
     }
     fprintf(stderr, "  first token %.3g ms  #%08x\n", 1e3 * generation->first_token_seconds,
             generation->n_answer ? (unsigned)generation->answers[0].logits_hash : 0u);

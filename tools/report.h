@@ -30,7 +30,7 @@ void pm__report_progress_end(pm__progress *progress);
 /* Tokens a second after the first; 0 if there was one alone. */
 double pm__report_rate(const pm_generation *generation);
 /* The last line of a run, on stderr. */
-void pm__report_generation(const pm_generation *generation);
+void pm__report_generation(const pm_generation *generation, const pm_device *device);
 const char *pm__report_stop(pm_stop stop);
 
 /* "26.2 MiB" in one of a few turns of static text. */

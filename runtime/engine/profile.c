@@ -13,9 +13,18 @@ pm_status pm_device_measure(pm_device *device, pm_device_speed *out) {
     if (device->speed.copy_bytes_per_second <= 0) {
         PM_TRY(pm__device_restore(device));
         PM_TRY(pm__gpu_measure(&device->handle, &device->speed));
+        pm__gpu_keep_speed(&device->handle, &device->speed);
     }
     *out = device->speed;
     return PM_OK;
+}
+
+bool pm_device_get_speed(const pm_device *device, pm_device_speed *out) {
+    if (device->speed.copy_bytes_per_second > 0) {
+        *out = device->speed;
+        return true;
+    }
+    return pm__gpu_is(&device->handle) && pm__gpu_recall_speed(&device->handle, out);
 }
 
 /* ---- profiles -------------------------------------------------------------------------------- */

@@ -150,6 +150,7 @@ typedef struct adapter_query {
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables;
     VkPhysicalDeviceShaderIntegerDotProductProperties dot8;
+    VkPhysicalDevicePCIBusInfoPropertiesEXT pci;
     pm__units units;
 } adapter_query;
 
@@ -204,9 +205,17 @@ static void read_properties(pm__adapter *adapter, adapter_query *query) {
     query->dot8.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
     if (has_dot8(adapter, query))
         chain(&all.pNext, &query->dot8);
+    query->pci.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT;
+    const bool has_pci =
+        has_extension(query->extensions, query->n_extension, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
+    if (has_pci)
+        chain(&all.pNext, &query->pci);
     vkGetPhysicalDeviceProperties2(adapter->physical, &all);
     adapter->driver.pNext = NULL;
     adapter->id.pNext = NULL;
+    if (has_pci)
+        snprintf(adapter->pci, sizeof adapter->pci, "%04x:%02x:%02x.%x", query->pci.pciDomain,
+                 query->pci.pciBus, query->pci.pciDevice, query->pci.pciFunction);
 }
 
 static void read_features(pm__adapter *adapter, adapter_query *query) {

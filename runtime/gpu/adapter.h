@@ -15,6 +15,7 @@ typedef struct pm__adapter {
     bool unified;
     bool memory_budget, portability;             /* extensions to enable */
     bool timeline_extension, subgroup_extension; /* to enable where the version lacks them */
+    char pci[40];                                /* "0000:03:00.0", or "" */
     char unusable[128];                          /* why it cannot run pumice, or "" */
 } pm__adapter;
 

@@ -75,7 +75,7 @@ static bool find_directory(const char *wanted, char path[MOST_PATH]) {
 static bool is_temporary(const char *name) {
     const size_t n = strlen(name);
     if (strncmp(name, "shader-", 7) != 0 && strncmp(name, "pipelines-", 10) != 0 &&
-        strncmp(name, "check-", 6) != 0)
+        strncmp(name, "check-", 6) != 0 && strncmp(name, "speed-", 6) != 0)
         return false;
     return n > TEMPORARY_END && strcmp(name + n - 4, ".new") == 0 &&
            name[n - TEMPORARY_END] == '.' &&

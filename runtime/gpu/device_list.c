@@ -216,6 +216,7 @@ pm_status pm__adapter_describe(const pm__adapters *set, uint32_t index, pm__aren
         .usable = adapter->unusable[0] == '\0',
         .why = why_text(arena, set, index),
     };
+    snprintf(info.pci, sizeof info.pci, "%s", adapter->pci);
     if (info.name == NULL || info.driver == NULL || info.api == NULL || info.why == NULL)
         return PM_OUT_OF_MEMORY;
     PM_TRY(describe_tiers(adapter, arena, &info));
