@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import xml.etree.ElementTree
@@ -267,6 +268,26 @@ def test_the_reference_is_beside_a_device():
     check(reference["n_dispatch"] is None and reference["copy_percent"] is None, reference)
     alone = pumice(*args, "-p", "3", "-n", "0", "-o", "jsonl", "--no-cpu")
     check(alone.code == OK and len(alone.out.splitlines()) == 1, "--no-cpu", alone)
+
+
+def test_runs_say_their_part_of_the_copy_speed():
+    cache = os.path.join(TEMPORARY.name, "speed")
+    args = ("--cache-dir", cache, "--no-check", "-m", STORIES)
+    run = ("run", *args, "--raw", "-p", "Once", "-n", "6")
+    if pumice(*run).code == NO_DEVICE:
+        raise Skip("no Vulkan device")
+    check("of copy" not in pumice(*run).err, "nothing was measured yet")
+    result = pumice("bench", *args, "-p", "2", "-n", "0", "-r", "1", "--no-cpu")
+    check(result.code == OK, "bench", result)
+    result = pumice(*run)
+    check(re.search(r"GB/s \(\d+% of copy\)  first token", result.err), "the last line", result)
+    kept = [name for name in os.listdir(cache) if name.startswith("speed-")]
+    check(len(kept) == 1, kept)
+    for text in ("", "pumice speed 1 copy nan fma 1", "pumice speed 1 copy 1e9", "\0" * 999):
+        with open(os.path.join(cache, kept[0]), "w", encoding="utf-8") as file:
+            file.write(text)
+        result = pumice(*run)
+        check(result.code == OK and "of copy" not in result.err, repr(text), result)
 
 
 def test_interruption_keeps_what_was_measured():

@@ -51,8 +51,9 @@ typedef struct pm__bench_job {
     const pm__bench_model *about;
     pm__bench_case what;
     pm__energy *energy;
+    pm_session_desc session; /* but for what the case says */
     uint32_t n_repeat, run_ahead;
-    bool warmup, deterministic;
+    bool warmup;
     bool quiet; /* without progress */
 } pm__bench_job;
 

@@ -124,13 +124,12 @@ static int open_session(bench *b) {
     const pm__bench_case *what = &b->job->what;
     const uint64_t n_ctx = (uint64_t)what->n_depth + most_u32(what->n_prompt, 1) + what->n_gen + 1;
     const uint32_t n_id = most_u32(most_u32(what->n_prompt, what->n_depth), 1);
-    const pm_session_desc desc = {.n_ctx =
-                                      n_ctx > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)n_ctx,
-                                  .n_batch = what->n_ubatch,
-                                  .n_seq = what->n_answer,
-                                  .deterministic = b->job->deterministic,
-                                  .cache_type_k = what->type_k,
-                                  .cache_type_v = what->type_v};
+    pm_session_desc desc = b->job->session;
+    desc.n_ctx = n_ctx > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)n_ctx;
+    desc.n_batch = what->n_ubatch;
+    desc.n_seq = what->n_answer;
+    desc.cache_type_k = what->type_k;
+    desc.cache_type_v = what->type_v;
     PM__CHECK(pm__cli_status(pm_session_open(b->job->model, &desc, &b->session)));
     b->ids = malloc(n_id * sizeof *b->ids);
     if (!b->ids)

@@ -117,7 +117,7 @@ static int run_case(bench *b, const pm__bench_case *what) {
                                .n_repeat = b->n_repeat,
                                .run_ahead = b->options->run_ahead,
                                .warmup = !b->options->bench.no_warmup,
-                               .deterministic = b->options->deterministic};
+                               .session = pm__cli_session_desc(b->options)};
     pm__bench_row row;
     PM__CHECK(rest(b->options->bench.delay));
     const int code = pm__bench_run(&job, b->seconds, &row);
@@ -255,6 +255,7 @@ static int run_reference(bench *b) {
                          .place = &b->place,
                          .about = &b->about,
                          .energy = &b->energy,
+                         .session = pm__cli_session_desc(b->options),
                          .n_repeat = 1,
                          .quiet = true,
                          .what = {.n_gen = 1,
