@@ -509,7 +509,7 @@ def test_devices_json():
             and device["kind"] in ("cpu", "software", "integrated", "discrete", "virtual"),
             device,
         )
-        check({"name", "driver", "api", "memory_bytes", "subgroup", "tiers"} <= set(device), device)
+        check({"name", "driver", "api", "pci", "memory_bytes", "subgroup", "tiers"} <= set(device), device)
         check(len(device["subgroup"]) == 2, device)
         for tier in device["tiers"]:
             check(tier["tier"] and isinstance(tier["available"], bool) and tier["why"], tier)

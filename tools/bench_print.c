@@ -229,7 +229,7 @@ static void fill_cells(const pm__bench_row *r, char cells[N_COLUMN][CELL_SIZE]) 
     snprintf(cells[BATCH], CELL_SIZE, "%" PRIu32, r->what.n_ubatch);
     snprintf(cells[TYPE_K], CELL_SIZE, "%s", r->what.type_k);
     snprintf(cells[TYPE_V], CELL_SIZE, "%s", r->what.type_v);
-    print_known(cells[BANDWIDTH], "%.4g", 1e-9 * r->bytes_per_second);
+    print_known(cells[BANDWIDTH], "%.3g", 1e-9 * r->bytes_per_second);
     print_known(cells[OF_COPY], "%.0f %%", r->copy_percent);
     if (isfinite(r->n_dispatch))
         snprintf(cells[DISPATCHES], CELL_SIZE, "%.0f/%.0f", r->n_dispatch, r->n_barrier);

@@ -165,7 +165,7 @@ static void take_generation(bench *b, const pm_generation *generation, double se
     b->seconds[b->n++] = seconds;
     b->first_seconds += generation->first_token_seconds;
     b->host_seconds += n_token > 1 ? generation->host_seconds : 0;
-    b->n_host_token += n_token > 1 ? n_token - 1 : 0;
+    b->n_host_token += n_token > 1 ? (n_token - 1) * generation->n_answer : 0;
     b->bytes_per_step = generation->bytes_per_step;
     b->n_dispatch = generation->n_dispatch;
     b->n_barrier = generation->n_barrier;

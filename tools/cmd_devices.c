@@ -7,6 +7,7 @@ static cJSON *device_json(const pm_device_info *info) {
     cJSON *device = pm__json_device(info);
     cJSON_AddNumberToObject(device, "index", info->index);
     cJSON_AddStringToObject(device, "api", info->api);
+    cJSON_AddStringToObject(device, "pci", info->pci);
     cJSON_AddNumberToObject(device, "memory_bytes", (double)info->memory_bytes);
     const int subgroup[] = {(int)info->subgroup_min, (int)info->subgroup_max};
     cJSON_AddItemToObject(device, "subgroup", cJSON_CreateIntArray(subgroup, 2));
@@ -39,6 +40,8 @@ static void print_device(const pm_device_info *info) {
         printf("   driver    %s\n", info->driver);
     if (info->api[0])
         printf("   api       Vulkan %s\n", info->api);
+    if (info->pci[0])
+        printf("   pci       %s\n", info->pci);
     printf("   memory    %s\n", pm__report_bytes(info->memory_bytes));
     if (info->subgroup_max)
         printf("   subgroup  %" PRIu32 " to %" PRIu32 "\n", info->subgroup_min, info->subgroup_max);
