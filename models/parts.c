@@ -279,6 +279,8 @@ void pm__load_attention(pm__model_def *def, const pm__heads *h, pm__norm_kind ki
         load_fused(def, h, layer, out);
     else
         load_split(def, h, layer, out);
+    pm__join_matrices(def, (pm__t[]){out->wq, out->wk, out->wv}, 3);
+    pm__join_vectors(def, (pm__t[]){out->bq, out->bk, out->bv}, 3);
     out->wo = pm__matrix(def, def->n_embd, n_q, "blk.%u.attn_output.weight", layer);
     out->bo = pm__vector_or_null(def, def->n_embd, "blk.%u.attn_output.bias", layer);
     out->q_norm = load_qk_norm(def, h, h->n_head, "attn_q_norm", layer, kind);
@@ -367,6 +369,8 @@ void pm__load_ffn(pm__model_def *def, const pm__activation_part *act, uint32_t n
     *out = (pm__ffn){.act = *act};
     if (act->gated) {
         load_gate_and_up(def, n_ff, layer, out);
+        pm__join_matrices(def, (pm__t[]){out->gate, out->up}, 2);
+        pm__join_vectors(def, (pm__t[]){out->gate_bias, out->up_bias}, 2);
     } else {
         out->up = pm__matrix(def, n_ff, def->n_embd, "blk.%u.ffn_up.weight", layer);
         out->up_bias = pm__vector_or_null(def, n_ff, "blk.%u.ffn_up.bias", layer);

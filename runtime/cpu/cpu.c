@@ -75,6 +75,8 @@ static uint64_t weight_bytes(const pm__model_def *def) {
     uint64_t all = 0;
     for (uint32_t i = 0; i < def->n_weight; i++) {
         uint64_t row = 0;
+        if (def->weights[i]->tensor.n_joined > 0)
+            continue;
         pm__type_row_bytes(def->weights[i]->tensor.type, def->weights[i]->tensor.n_col, &row);
         all += row * def->weights[i]->tensor.n_row;
     }

@@ -11,7 +11,8 @@ pm_status pm__cpu_open(uint32_t n_thread, uint64_t most_bytes, pm__device_handle
 const pm_device_info *pm__cpu_info(void);
 
 /* One node over plain memory, for checks of single kernels.
- * in      base of each input: activations [rows, n_col] f32; weights as the file holds them;
+ * in      base of each input: activations [rows, n_col] f32; weights as the file holds them, of a
+ *         joined one a table of its pieces;
  *         caches as plan.h lays them out; step parts in the layout of params.h
  * out     the same for the output; ADVANCE also writes inputs, as graph.h says */
 typedef struct pm__cpu_args {

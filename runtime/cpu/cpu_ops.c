@@ -17,9 +17,24 @@ void pm__cpu_decode(const pm__tensor *w, const void *row, uint32_t first, uint32
     pm__type_decode(w->type, (const uint8_t *)row + bytes_of(w->type, first), n, out);
 }
 
+const void *pm__cpu_piece(const pm__tensor **w, const void *base, bool columns, uint32_t *i) {
+    const pm__tensor *whole = *w;
+    const void *const *pieces = base;
+    if (whole->n_joined == 0)
+        return base;
+    for (uint32_t p = 0;; p++) {
+        *w = whole->joined[p];
+        const uint32_t n = columns ? (*w)->n_col : (*w)->n_row;
+        if (*i < n)
+            return pieces[p];
+        *i -= n;
+    }
+}
+
 float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i) {
-    const pm__type_info *info = pm__type_get(w->type);
     float block[PM__CPU_CHUNK];
+    row = pm__cpu_piece(&w, row, true, &i);
+    const pm__type_info *info = pm__type_get(w->type);
     if (w->type == PM__TYPE_F32) {
         memcpy(block, (const uint8_t *)row + i * sizeof block[0], sizeof block[0]);
         return block[0];
@@ -65,12 +80,13 @@ static void weight_row(const pm__node *node, const pm__cpu_args *args, uint32_t 
                        double sums[PM__CPU_TILE]) {
     const pm__tensor *w = node->in[1];
     const uint32_t n_in = w->n_col;
-    const uint8_t *weight = (const uint8_t *)args->in[1] + o * bytes_of(w->type, n_in);
     const double bias =
         node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], o) : 0.0;
     const double scale =
         node->in[4] != NULL ? (double)pm__cpu_element(node->in[4], args->in[4], 0) : 1;
+    const uint8_t *weight = pm__cpu_piece(&w, args->in[1], false, &o);
     double squares[PM__CPU_TILE] = {0};
+    weight += o * bytes_of(w->type, n_in);
     for (uint32_t r = 0; r < t.rows; r++)
         sums[r] = 0;
     for (uint32_t first = 0; first < n_in; first += PM__CPU_CHUNK) {

@@ -59,14 +59,95 @@ static pm_status add_part(pm__gpu_weights *weights, const pm__weight *weight, ui
                             &spots->scales);
 }
 
+/* Bytes of all rows, without tables. */
+static row_shape bytes_of(const pm__gpu_weights *weights, const pm__tensor *t) {
+    row_shape all = shape_of(weights->def->weights[t->index]);
+    all.quants *= t->n_row;
+    all.scales *= t->n_row;
+    return all;
+}
+
+/* Whether the planes of the pieces, one after the other, are those of the whole, in one binding, and
+ * each piece begins where a binding can. */
+static bool is_joined(const pm__gpu_weights *weights, const pm__tensor *whole) {
+    const pm__gpu *gpu = weights->device->gpu;
+    const VkDeviceSize unit = gpu->caps.offset_alignment;
+    const row_shape all = bytes_of(weights, whole);
+    VkDeviceSize quants = 0, scales = 0;
+    bool fits = all.table == 0;
+    for (uint32_t i = 0; i < whole->n_joined; i++) {
+        const row_shape piece = bytes_of(weights, whole->joined[i]);
+        fits = fits && quants % unit == 0 && scales % unit == 0;
+        quants += piece.quants;
+        scales += piece.scales;
+    }
+    return fits && quants == all.quants && scales == all.scales && quants <= gpu->caps.most_range &&
+           scales <= gpu->caps.most_range && quants <= gpu->caps.most_allocation &&
+           scales <= gpu->caps.most_allocation;
+}
+
 static pm_status count_parts(pm__gpu_weights *weights) {
     for (uint32_t i = 0; i < weights->def->n_weight; i++) {
+        const pm__tensor *t = &weights->def->weights[i]->tensor;
         uint32_t most = 0;
+        if (t->n_joined > 0) {
+            weights->places[i].n_part = is_joined(weights, t);
+            weights->n_part += weights->places[i].n_part;
+            continue;
+        }
         PM_TRY(rows_of_part(weights->device->gpu, weights->def->weights[i], &most));
         weights->places[i].n_part = pm__ceil_div(weights->def->weights[i]->tensor.n_row, most);
         weights->n_part += weights->places[i].n_part;
     }
     return PM_OK;
+}
+
+static struct pm__part_spots *spots_of(const pm__gpu_weights *weights, const pm__tensor *t) {
+    return &weights->spots[weights->places[t->index].parts - weights->places[0].parts];
+}
+
+/* A piece lies in the planes of its whole, which come with the piece that is met first. */
+static pm_status add_piece(pm__gpu_weights *weights, const pm__weight *weight) {
+    const pm__tensor *t = &weight->tensor, *whole = t->whole;
+    struct pm__part_spots *all = spots_of(weights, whole), *spots = spots_of(weights, t);
+    if (all->quants.bytes == 0)
+        PM_TRY(add_part(weights, weights->def->weights[whole->index], whole->n_row, all));
+    *spots = *all;
+    for (uint32_t i = 0; whole->joined[i] != t; i++) {
+        const row_shape before = bytes_of(weights, whole->joined[i]);
+        spots->quants.offset += before.quants;
+        spots->scales.offset += before.scales;
+    }
+    const row_shape piece = bytes_of(weights, t);
+    spots->quants.bytes = piece.quants;
+    spots->scales.bytes = piece.scales;
+    return PM_OK;
+}
+
+static pm_status add_weight(pm__gpu_weights *weights, uint32_t i) {
+    const pm__weight *weight = weights->def->weights[i];
+    const pm__tensor *whole = weight->tensor.whole;
+    if (weight->tensor.n_joined > 0)
+        return PM_OK;
+    if (whole != NULL && weights->places[whole->index].n_part == 1)
+        return add_piece(weights, weight);
+    struct pm__part_spots *spots = spots_of(weights, &weight->tensor);
+    for (uint32_t p = 0; p < weights->places[i].n_part; p++)
+        PM_TRY(add_part(weights, weight, weights->places[i].parts[p].n_row, &spots[p]));
+    return PM_OK;
+}
+
+static void divide(const pm__gpu_weights *weights, uint32_t i, pm__weight_part *parts) {
+    const uint32_t n_row = weights->def->weights[i]->tensor.n_row;
+    const uint32_t n_part = weights->places[i].n_part;
+    uint32_t most = n_row;
+    if (n_part > 1)
+        rows_of_part(weights->device->gpu, weights->def->weights[i], &most);
+    for (uint32_t p = 0; p < n_part; p++) {
+        const uint32_t left = n_row - p * most;
+        parts[p] = (pm__weight_part){.first_row = p * most, .n_row = left < most ? left : most};
+    }
+    weights->places[i].parts = parts;
 }
 
 /* Fills places (without buffers), spots and needs. */
@@ -81,17 +162,12 @@ static pm_status lay_out(pm__gpu_weights *weights) {
     weights->spots = calloc(weights->n_part + 1, sizeof *weights->spots);
     if (parts == NULL || weights->spots == NULL)
         return pm__fail_memory("gpu: weights", weights->n_part * sizeof *parts);
-    struct pm__part_spots *spots = weights->spots;
     for (uint32_t i = 0; i < def->n_weight; i++) {
-        uint32_t most = 0;
-        PM_TRY(rows_of_part(weights->device->gpu, def->weights[i], &most));
-        weights->places[i].parts = parts;
-        for (uint32_t row = 0; row < def->weights[i]->tensor.n_row; row += most, parts++, spots++) {
-            const uint32_t left = def->weights[i]->tensor.n_row - row;
-            *parts = (pm__weight_part){.first_row = row, .n_row = left < most ? left : most};
-            PM_TRY(add_part(weights, def->weights[i], parts->n_row, spots));
-        }
+        divide(weights, i, parts);
+        parts += weights->places[i].n_part;
     }
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        PM_TRY(add_weight(weights, i));
     return PM_OK;
 }
 
@@ -99,6 +175,8 @@ static VkDeviceSize slot_bytes(const pm__model_def *def) {
     VkDeviceSize most = LEAST_SLOT_BYTES;
     for (uint32_t i = 0; i < def->n_weight; i++) {
         const row_shape shape = shape_of(def->weights[i]);
+        if (def->weights[i]->tensor.n_joined > 0)
+            continue;
         if (shape.quants + shape.scales > most)
             most = shape.quants + shape.scales;
     }
@@ -166,15 +244,26 @@ static pm_status stream_part(const part_stream *s, VkDeviceSize slot) {
     return PM_OK;
 }
 
+/* What is read of the file for a weight: of a whole its pieces are. */
+static uint64_t loaded_bytes(const pm__gpu_weights *weights, uint32_t i) {
+    const pm__tensor *t = &weights->def->weights[i]->tensor;
+    uint64_t bytes = 0;
+    for (uint32_t p = 0; p < weights->places[i].n_part && t->n_joined == 0; p++)
+        bytes += spots_of(weights, t)[p].quants.bytes + spots_of(weights, t)[p].scales.bytes;
+    return bytes;
+}
+
 static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
                             pm_progress_fn progress, void *user) {
     const pm__model_def *def = weights->def;
     const VkDeviceSize slot = slot_bytes(def);
     uint64_t total = 0, done = 0;
-    for (uint32_t i = 0; i < weights->n_part; i++)
-        total += weights->spots[i].quants.bytes + weights->spots[i].scales.bytes;
-    const struct pm__part_spots *spots = weights->spots;
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        total += loaded_bytes(weights, i);
     for (uint32_t i = 0; i < def->n_weight; i++) {
+        const struct pm__part_spots *spots = spots_of(weights, &def->weights[i]->tensor);
+        if (def->weights[i]->tensor.n_joined > 0)
+            continue;
         part_stream stream = {
             .uploader = uploader,
             .weight = def->weights[i],

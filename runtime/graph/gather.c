@@ -6,7 +6,7 @@
 static uint64_t bytes_of(const pm__weight *w, uint64_t *row_bytes) {
     *row_bytes = 0;
     pm__type_row_bytes(w->tensor.type, w->tensor.n_col, row_bytes);
-    return w->data == NULL ? *row_bytes * w->tensor.n_row : 0;
+    return w->data == NULL && w->tensor.n_joined == 0 ? *row_bytes * w->tensor.n_row : 0;
 }
 
 uint64_t pm__gather_bytes(const pm__model_def *def) {
@@ -30,31 +30,55 @@ static pm_status copy_rows(const pm__weight *w, uint8_t **out) {
     return PM_OK;
 }
 
+static pm_status make_table(pm__gathered *gathered, const pm__model_def *def, uint32_t index) {
+    const pm__tensor *t = &def->weights[index]->tensor;
+    if (t->n_joined == 0)
+        return PM_OK;
+    const void **table = calloc(t->n_joined, sizeof *table);
+    if (table == NULL)
+        return pm__fail_memory("joined weights", t->n_joined * sizeof *table);
+    for (uint32_t i = 0; i < t->n_joined; i++)
+        table[i] = pm__gathered_rows(gathered, def, t->joined[i]->index);
+    gathered->tables[index] = table;
+    return PM_OK;
+}
+
+static pm_status gather(pm__gathered *gathered, const pm__model_def *def) {
+    const size_t n = def->n_weight + 1;
+    gathered->copies = calloc(n, sizeof *gathered->copies);
+    gathered->tables = calloc(n, sizeof *gathered->tables);
+    if (gathered->copies == NULL || gathered->tables == NULL)
+        return pm__fail_memory("gathered weights", n * sizeof *gathered->copies);
+    gathered->n = def->n_weight;
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        PM_TRY(copy_rows(def->weights[i], &gathered->copies[i]));
+    for (uint32_t i = 0; i < def->n_weight; i++)
+        PM_TRY(make_table(gathered, def, i));
+    return PM_OK;
+}
+
 pm_status pm__gather(pm__gathered *gathered, const pm__model_def *def) {
     *gathered = (pm__gathered){0};
-    if (pm__gather_bytes(def) == 0)
-        return PM_OK;
-    gathered->copies = calloc(def->n_weight, sizeof *gathered->copies);
-    if (gathered->copies == NULL)
-        return pm__fail_memory("gathered weights", def->n_weight * sizeof *gathered->copies);
-    gathered->n = def->n_weight;
-    pm_status status = PM_OK;
-    for (uint32_t i = 0; i < def->n_weight && status == PM_OK; i++)
-        status = copy_rows(def->weights[i], &gathered->copies[i]);
+    const pm_status status = gather(gathered, def);
     if (status != PM_OK)
         pm__gathered_finish(gathered);
     return status;
 }
 
-const uint8_t *pm__gathered_rows(const pm__gathered *gathered, const pm__model_def *def,
-                                 uint32_t index) {
+const void *pm__gathered_rows(const pm__gathered *gathered, const pm__model_def *def,
+                              uint32_t index) {
+    if (gathered->tables[index] != NULL)
+        return gathered->tables[index];
     const uint8_t *data = def->weights[index]->data;
-    return data != NULL || gathered->copies == NULL ? data : gathered->copies[index];
+    return data != NULL ? data : gathered->copies[index];
 }
 
 void pm__gathered_finish(pm__gathered *gathered) {
-    for (uint32_t i = 0; i < gathered->n; i++)
+    for (uint32_t i = 0; i < gathered->n; i++) {
         free(gathered->copies[i]);
+        free(gathered->tables[i]);
+    }
     free(gathered->copies);
+    free(gathered->tables);
     *gathered = (pm__gathered){0};
 }

@@ -246,6 +246,65 @@ pm__t pm__constant(pm__model_def *def, const char *name, const float *values, ui
     return &w->tensor;
 }
 
+/* ---- neighbours ------------------------------------------------------------------------------ */
+
+static bool can_join(const pm__t *weights, uint32_t n, bool vectors, uint64_t *n_all) {
+    *n_all = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const pm__t w = weights[i];
+        if (w == NULL || w->whole != NULL || w->scale != NULL || w->type != weights[0]->type ||
+            (vectors ? w->n_row != 1 : w->n_col != weights[0]->n_col))
+            return false;
+        for (uint32_t k = 0; k < i; k++)
+            if (weights[k] == w)
+                return false;
+        *n_all += vectors ? w->n_col : w->n_row;
+    }
+    return *n_all <= INT32_MAX;
+}
+
+/* "a + b" */
+static const char *join_names(pm__model_def *def, const pm__t *weights, uint32_t n) {
+    char text[4 * MOST_NAME] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < n && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? " + " : "",
+                                 weights[i]->name);
+    return pm__arena_string(&def->arena, text, strlen(text));
+}
+
+static void join(pm__model_def *def, const pm__t *weights, uint32_t n, bool vectors) {
+    uint64_t n_all;
+    if (def->status != PM_OK || !can_join(weights, n, vectors, &n_all))
+        return;
+    const char *name = join_names(def, weights, n);
+    pm__t *pieces = pm__arena_array(&def->arena, n, sizeof *pieces);
+    pm__weight *whole = NULL;
+    if (name == NULL || pieces == NULL)
+        def->status = PM_OUT_OF_MEMORY;
+    else
+        whole = add_weight(def, name, weights[0]->type, vectors ? 1 : (uint32_t)n_all,
+                           vectors ? (uint32_t)n_all : weights[0]->n_col);
+    if (whole == NULL)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        pieces[i] = weights[i];
+        def->weights[weights[i]->index]->tensor.whole = &whole->tensor;
+    }
+    whole->tensor.joined = pieces;
+    whole->tensor.n_joined = n;
+}
+
+void pm__join_matrices(pm__model_def *def, const pm__t *weights, uint32_t n) {
+    join(def, weights, n, false);
+}
+
+void pm__join_vectors(pm__model_def *def, const pm__t *weights, uint32_t n) {
+    join(def, weights, n, true);
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
 const float *pm__vector_values(pm__model_def *def, pm__t vector) {
     if (def->status != PM_OK)
         return NULL;

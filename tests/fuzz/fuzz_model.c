@@ -258,6 +258,8 @@ static void check_weights(const pm__model_def *def) {
         uint64_t row;
         PM__HOLDS(w->tensor.index == i && w->tensor.n_row > 0 && w->tensor.n_col > 0);
         PM__HOLDS(pm__type_row_bytes(w->tensor.type, w->tensor.n_col, &row));
+        if (w->tensor.n_joined > 0)
+            continue; /* its pieces are weights, too */
         if (w->source == NULL || w->tensor.type != w->source->type) {
             pm__input_read(w->data, row * w->tensor.n_row); /* computed, or a vector made F32 */
             continue;
