@@ -2,6 +2,7 @@
 #include "cpu_ops.h"
 
 #include <math.h>
+#include <string.h>
 
 /* A cache, as plan.h lays it out. */
 typedef struct planes {
@@ -32,6 +33,60 @@ void pm__cpu_kv_store(const pm__node *node, const pm__cpu_args *args, int n_thre
                                cache.scales + at * cache.n_scale);
     }
 }
+
+/* ---- prepare --------------------------------------------------------------------------------- */
+
+static void norm_head(float *head, uint32_t n, const pm__tensor *w, const void *data, double eps) {
+    const double scale = 1 / sqrt(pm__cpu_dot(head, head, n) / n + eps);
+    for (uint32_t c = 0; c < n; c++)
+        head[c] = (float)((double)head[c] * scale *
+                          (w != NULL ? (double)pm__cpu_element(w, data, c) : 1));
+}
+
+/* Columns of a head into a row of a cache of floats or halves; zeros behind the last. */
+static void store_head(const planes *cache, size_t row, const float *head, uint32_t first,
+                       uint32_t n) {
+    uint32_t words[PM__MOST_HEAD_DIM + 4];
+    const size_t each = pm__type_get(cache->type)->block_bytes;
+    uint32_t *to = cache->quants + row * cache->n_quant;
+    const size_t at = first * each / sizeof *to, n_word = n * each / sizeof *to;
+    pm__type_encode_packed(cache->type, head, n, words, NULL);
+    memcpy(to + at, words, n_word * sizeof *to);
+    for (size_t i = at + n_word; i < cache->n_quant; i++) /* what is no padding is written yet */
+        to[i] = 0;
+}
+
+static void prepare_row(const pm__node *node, const pm__cpu_args *args, uint32_t r) {
+    const uint32_t n = node->params.prepare.rope.head_dim, n_q = node->params.prepare.n_head;
+    const uint32_t n_kv = node->params.prepare.n_head_kv;
+    const struct pm_step_row *row = &pm__cpu_step_rows(args->in[1])[r];
+    const float *x = (const float *)args->in[0] + (size_t)r * node->in[0]->n_col;
+    const size_t at = pm__cpu_cache_row(args->limits, args->in[2], row->seq, row->pos);
+    for (uint32_t h = 0; h < n_q + 2 * n_kv; h++) {
+        const int side = h < n_q ? 0 : h < n_q + n_kv ? 1 : 2; /* queries, keys, values */
+        float head[PM__MOST_HEAD_DIM];
+        memcpy(head, x + (size_t)h * n, n * sizeof *head);
+        if (side < 2 && node->params.prepare.normed)
+            norm_head(head, n, node->in[3 + side], args->in[3 + side],
+                      (double)node->params.prepare.eps);
+        if (side < 2)
+            pm__cpu_rotate(&node->params.prepare.rope, row->pos, node->in[5], args->in[5], head);
+        if (side == 0) {
+            memcpy((float *)args->out + ((size_t)r * n_q + h) * n, head, n * sizeof *head);
+            continue;
+        }
+        const planes cache = planes_of(node->in[5 + side], args->in[5 + side], args->limits);
+        store_head(&cache, at, head, (h - n_q) % n_kv * n, n);
+    }
+}
+
+void pm__cpu_prepare(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    for (uint32_t r = 0; r < args->n_row; r++)
+        prepare_row(node, args, r);
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
 
 /* What one head of one row looks at. */
 typedef struct view {

@@ -135,35 +135,49 @@ void pm__cpu_matmul(const pm__node *node, const pm__cpu_args *args, int n_thread
         matmul_column(node, args, o);
 }
 
+/* Cosine and sine of pair i at a position. */
+static void turn_of(const pm__rope_params *rope, const pm__tensor *factors, const void *data,
+                    uint32_t i, uint32_t pos, double *c, double *s) {
+    const double factor = factors != NULL ? (double)pm__cpu_element(factors, data, i) : 1;
+    const double frequency =
+        (double)rope->freq_scale * pow((double)rope->freq_base, -2.0 * i / rope->n_rot) / factor;
+    *c = (double)rope->scale * cos(pos * frequency);
+    *s = (double)rope->scale * sin(pos * frequency);
+}
+
+static void turn_pair(const pm__rope_params *rope, uint32_t i, double c, double s, float *head) {
+    const bool pairs = rope->style == PM__ROPE_PAIRS;
+    float *a = head + (pairs ? 2 * i : i), *b = pairs ? a + 1 : a + rope->n_rot / 2;
+    const double xa = (double)*a, xb = (double)*b;
+    *a = (float)(xa * c - xb * s);
+    *b = (float)(xa * s + xb * c);
+}
+
+void pm__cpu_rotate(const pm__rope_params *rope, uint32_t pos, const pm__tensor *factors,
+                    const void *data, float *head) {
+    double c, s;
+    for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
+        turn_of(rope, factors, data, i, pos, &c, &s);
+        turn_pair(rope, i, c, s, head);
+    }
+}
+
 void pm__cpu_rope(const pm__node *node, const pm__cpu_args *args, int n_thread) {
     (void)n_thread;
-    const uint32_t head_dim = node->params.rope.head_dim, n_rot = node->params.rope.n_rot;
-    const double scale = (double)node->params.rope.scale;
-    const bool pairs = node->params.rope.style == PM__ROPE_PAIRS;
-    const uint32_t n = node->out->n_col, n_head = n / head_dim;
+    const pm__rope_params *rope = &node->params.rope;
+    const uint32_t n = node->out->n_col, n_head = n / rope->head_dim;
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[1]);
     const float *x = args->in[0];
     float *y = args->out;
+    double c, s;
     if (y != x)
         memcpy(y, x, (size_t)args->n_row * n * sizeof *y);
-    for (uint32_t i = 0; i < n_rot / 2; i++) {
-        const double factor =
-            node->in[2] != NULL ? (double)pm__cpu_element(node->in[2], args->in[2], i) : 1;
-        const double frequency = (double)node->params.rope.freq_scale *
-                                 pow((double)node->params.rope.freq_base, -2.0 * i / n_rot) /
-                                 factor;
-        const uint32_t a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : i + n_rot / 2;
-        for (uint32_t r = 0; r < args->n_row; r++) {
-            const double angle = rows[r].pos * frequency;
-            const double c = scale * cos(angle), s = scale * sin(angle);
-            for (uint32_t h = 0; h < n_head; h++) {
-                float *head = y + (size_t)r * n + h * head_dim;
-                const double xa = (double)head[a], xb = (double)head[b];
-                head[a] = (float)(xa * c - xb * s);
-                head[b] = (float)(xa * s + xb * c);
-            }
+    for (uint32_t r = 0; r < args->n_row; r++)
+        for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
+            turn_of(rope, node->in[2], args->in[2], i, rows[r].pos, &c, &s);
+            for (uint32_t h = 0; h < n_head; h++)
+                turn_pair(rope, i, c, s, y + (size_t)r * n + h * rope->head_dim);
         }
-    }
 }
 
 /* ---- dispatch -------------------------------------------------------------------------------- */

@@ -48,6 +48,10 @@ static inline double pm__cpu_dot(const float *a, const float *b, uint32_t n) {
            ((sums[1] + sums[5]) + (sums[3] + sums[7])) + tail;
 }
 
+/* Rotates the pairs of one head. factors: [1, n_rot/2] or NULL, and its data */
+void pm__cpu_rotate(const pm__rope_params *rope, uint32_t pos, const pm__tensor *factors,
+                    const void *data, float *head);
+
 /* f(gate, up) of functions.def. */
 double pm__cpu_gate(pm__glu_kind kind, double gate, double up);
 

@@ -101,6 +101,66 @@ void pm__cases_kv_store(pm__case_list *l) {
     }
 }
 
+typedef struct prepare_case {
+    uint32_t n_head, n_head_kv, n_row;
+    pm__rope_desc rope;
+    bool normed, weights, factors;
+    pm__type k, v;
+    bool quick, deep;
+} prepare_case;
+
+static void case_prepare(pm__case_list *l, const prepare_case *p) {
+    pm__check_case c;
+    const uint32_t n = p->rope.head_dim;
+    pm__case_init(&c, p->n_row, 1);
+    c.outlier = 4;
+    c.positive = p->factors;
+    c.quick = p->quick;
+    c.deep = p->deep;
+    pm__prepare_desc desc = {.n_head = p->n_head,
+                             .n_head_kv = p->n_head_kv,
+                             .rope = p->rope,
+                             .normed = p->normed,
+                             .eps = 1e-5f};
+    const pm__t x =
+        pm__case_activation(&c, "x", PM__ROWS_BATCH, (p->n_head + 2 * p->n_head_kv) * n);
+    if (p->weights) {
+        desc.q_norm = pm__case_weight(&c, "q_norm", PM__TYPE_F32, 1, n);
+        desc.k_norm = pm__case_weight(&c, "k_norm", PM__TYPE_F32, 1, n);
+    }
+    if (p->factors)
+        desc.rope.factors = pm__case_weight(&c, "factors", PM__TYPE_F32, 1, p->rope.n_rot / 2);
+    desc.k_cache = pm__cache(&c.graph, "k", p->k, p->n_head_kv * n);
+    desc.v_cache = pm__cache(&c.graph, "v", p->v, p->n_head_kv * n);
+    pm__prepare(&c.graph, "prepare", x, &desc);
+    pm__case_give(l, &c, "%s-%s/%ux%u/kv%u/rot%u/%s/rows%u%s%s%s", pm__type_get(p->k)->name,
+                  pm__type_get(p->v)->name, p->n_head, n, p->n_head_kv, p->rope.n_rot,
+                  p->rope.style == PM__ROPE_HALVES ? "halves" : "pairs", p->n_row,
+                  p->normed ? "/normed" : "", p->weights ? "/weights" : "",
+                  p->factors ? "/factors" : "");
+}
+
+void pm__cases_prepare(pm__case_list *l) {
+    static const pm__rope_desc pairs = {64, 64, PM__ROPE_PAIRS, 10000.0f, 1, NULL, 0};
+    static const pm__rope_desc part = {80, 32, PM__ROPE_HALVES, 1e6f, 0.5f, NULL, 1.3f};
+    static const pm__rope_desc wide = {256, 256, PM__ROPE_HALVES, 500000.0f, 1, NULL, 0};
+    static const pm__rope_desc odd = {10, 6, PM__ROPE_PAIRS, 10000.0f, 1, NULL, 0};
+    static const pm__rope_desc still = {26, 0, PM__ROPE_PAIRS, 10000.0f, 1, NULL, 0};
+    const prepare_case cases[] = {
+        {6, 2, 5, pairs, false, false, false, PM__TYPE_F16, PM__TYPE_F16, true, false},
+        {4, 4, 1, pairs, false, false, true, PM__TYPE_F32, PM__TYPE_F16, false, false},
+        {5, 1, 3, part, true, true, false, PM__TYPE_F16, PM__TYPE_F32, true, false},
+        {2, 1, 7, wide, true, true, true, PM__TYPE_F32, PM__TYPE_F32, false, false},
+        {3, 3, 33, odd, true, false, false, PM__TYPE_F16, PM__TYPE_F16, false, false},
+        {4, 2, 2, still, false, false, false, PM__TYPE_F16, PM__TYPE_F32, false, false},
+    };
+    for (size_t i = 0; i < PM__COUNT(cases); i++)
+        case_prepare(l, &cases[i]);
+    for (uint32_t n = 1; n <= PM__CASE_MOST_BATCH; n++)
+        case_prepare(l, &(prepare_case){3, 1, n, pairs, true, true, false, PM__TYPE_F16,
+                                        PM__TYPE_F16, false, true});
+}
+
 typedef struct attention_case {
     uint32_t head_dim, n_head, n_head_kv, n_ctx, last_pos, n_row;
     float scale; /* beside 1 / sqrt(head_dim): large scores, of both signs */

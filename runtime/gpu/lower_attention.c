@@ -11,21 +11,29 @@ static void split_fraction(double fraction, uint32_t *hi, uint32_t *lo) {
     *lo = scaled < 0x1p32 ? (uint32_t)((scaled - *hi) * 0x1p32) : UINT32_MAX;
 }
 
-pm_status pm__lower_rope(pm__draft *d) {
-    const pm__node *node = d->node;
-    const double two_pi = 6.283185307179586477, base = node->params.rope.freq_base;
-    const double scale = node->params.rope.freq_scale, n_rot = node->params.rope.n_rot;
+static pm_status rope_words(const pm__node *node, const pm__rope_params *rope,
+                            struct pm_push_rope *words) {
+    const double two_pi = 6.283185307179586477, base = rope->freq_base;
+    const double scale = rope->freq_scale, n_rot = rope->n_rot;
     if (!(base >= 1.0) || !(scale >= 0.0) || !(scale < two_pi) || n_rot > 512 ||
-        node->params.rope.head_dim % 2 != 0)
+        rope->head_dim % 2 != 0)
         return pm__fail(PM_UNSUPPORTED,
                         "lower: node '%s': rotation of %g of %u columns, base %g, scale %g: the "
                         "kernel needs at most 512 of an even number, a base of 1 or more, a scale "
                         "below 6.28",
-                        node->name, n_rot, node->params.rope.head_dim, base, scale);
-    struct pm_push_rope words = {.scale = node->params.rope.scale};
-    split_fraction(scale / two_pi, &words.turn_hi, &words.turn_lo);
+                        node->name, n_rot, rope->head_dim, base, scale);
+    *words = (struct pm_push_rope){.scale = rope->scale};
+    split_fraction(scale / two_pi, &words->turn_hi, &words->turn_lo);
     for (int j = 0; j < PM_ROPE_POWERS; j++)
-        split_fraction(pow(base, -2.0 * (1 << j) / n_rot), &words.power_hi[j], &words.power_lo[j]);
+        split_fraction(pow(base, -2.0 * (1 << j) / n_rot), &words->power_hi[j],
+                       &words->power_lo[j]);
+    return PM_OK;
+}
+
+pm_status pm__lower_rope(pm__draft *d) {
+    const pm__node *node = d->node;
+    struct pm_push_rope words;
+    PM_TRY(rope_words(node, &node->params.rope, &words));
     pm__push(d, &words, sizeof words);
     pm__bind(d, node->in[0], PM__READ);
     pm__bind(d, node->out, PM__WRITE);
@@ -73,6 +81,51 @@ pm_status pm__lower_kv_store(pm__draft *d) {
     pm__spec(d, d->in->limits->n_ctx);
     pm__spec_planes(d, cache);
     d->n_item = pm__type_get(cache->type)->block_n > 1 ? cache->n_col / 4 : n_quant;
+    return PM_OK;
+}
+
+static void bind_head_options(pm__draft *d) {
+    const pm__node *node = d->node;
+    if (node->params.prepare.normed) {
+        pm__define(d, "HAS_NORM");
+        pm__bind_option(d, node->in[3], "HAS_Q_WEIGHT");
+        pm__bind_option(d, node->in[4], "HAS_K_WEIGHT");
+    }
+    if (node->params.prepare.rope.n_rot > 0)
+        pm__define(d, "HAS_ROPE");
+    if (node->in[5] != NULL)
+        pm__bind_option(d, node->in[5], "HAS_FACTORS");
+}
+
+/* As wide as norms of heads are, so that their sums have the same bits. */
+pm_status pm__lower_prepare(pm__draft *d) {
+    const pm__node *node = d->node;
+    const pm__rope_params *rope = &node->params.prepare.rope;
+    const pm__tensor *k = node->in[6], *v = node->in[7];
+    struct pm_push_rope words = {.scale = 1};
+    if (rope->n_rot > 0)
+        PM_TRY(rope_words(node, rope, &words));
+    words.eps = node->params.prepare.eps;
+    pm__push(d, &words, sizeof words);
+    pm__bind(d, node->in[0], PM__READ);
+    pm__bind(d, node->out, PM__WRITE);
+    pm__bind(d, node->in[1], PM__READ);
+    pm__bind(d, node->in[2], PM__READ);
+    pm__bind(d, k, PM__WRITE);
+    pm__bind(d, v, PM__WRITE);
+    bind_head_options(d);
+    pm__define_type(d, "K", k);
+    pm__define_type(d, "V", v);
+    pm__spec(d, rope->head_dim);
+    pm__spec(d, node->params.prepare.n_head);
+    pm__spec(d, node->params.prepare.n_head_kv);
+    pm__spec(d, rope->n_rot);
+    pm__spec(d, rope->style == PM__ROPE_HALVES);
+    pm__spec(d, d->in->limits->n_ctx);
+    pm__spec(d, pm__type_quant_words(k->type, k->n_col));
+    pm__spec(d, pm__type_quant_words(v->type, v->n_col));
+    pm__narrow(d, pm__ceil_div(rope->head_dim, 4));
+    d->n_item = node->params.prepare.n_head + 2 * node->params.prepare.n_head_kv;
     return PM_OK;
 }
 

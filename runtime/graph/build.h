@@ -64,6 +64,18 @@ pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *des
 pm__t pm__cache(pm__graph *g, const char *name, pm__type type, uint32_t n_col);
 void pm__kv_store(pm__graph *g, const char *name, pm__t cache, pm__t x);
 
+typedef struct pm__prepare_desc {
+    uint32_t n_head, n_head_kv;
+    pm__rope_desc rope; /* n_rot 0: nothing turns; head_dim counts */
+    bool normed;        /* each head of queries and keys, in an RMS norm with eps */
+    float eps;
+    pm__t q_norm, k_norm;   /* [1, head_dim] or NULL */
+    pm__t k_cache, v_cache; /* of n_head_kv * head_dim columns, f32 or f16 */
+} pm__prepare_desc;
+/* What is between a product that gives queries, keys and values side by side, and attention: norms,
+ * rotation, storing keys and values. -> queries [rows, n_head * head_dim] */
+pm__t pm__prepare(pm__graph *g, const char *name, pm__t x, const pm__prepare_desc *desc);
+
 typedef struct pm__attention_desc {
     uint32_t n_head, n_head_kv, head_dim; /* query head h reads key head h / (n_head / n_head_kv) */
     float scale;

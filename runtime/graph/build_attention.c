@@ -1,26 +1,30 @@
 /* build_attention.c: positions, caches, and attention over them. */
 #include "builder.h"
 
-pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc) {
-    if (g->status != PM_OK || !pm__build_is_batch(g, name, x))
-        return NULL;
+static bool can_rotate(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc) {
     if (desc->head_dim == 0 || x->n_col % desc->head_dim != 0 || desc->n_rot == 0 ||
-        desc->n_rot % 2 != 0 || desc->n_rot > desc->head_dim) {
-        pm__build_fail(g, name, "cannot rotate %u of each %u columns of %u", desc->n_rot,
-                       desc->head_dim, x->n_col);
-        return NULL;
-    }
-    if (desc->factors != NULL && !pm__build_is_weight(g, name, desc->factors, 1, desc->n_rot / 2))
+        desc->n_rot % 2 != 0 || desc->n_rot > desc->head_dim)
+        return pm__build_fail(g, name, "cannot rotate %u of each %u columns of %u", desc->n_rot,
+                              desc->head_dim, x->n_col);
+    return desc->factors == NULL || pm__build_is_weight(g, name, desc->factors, 1, desc->n_rot / 2);
+}
+
+static pm__rope_params rope_params(const pm__rope_desc *desc) {
+    return (pm__rope_params){.head_dim = desc->head_dim,
+                             .n_rot = desc->n_rot,
+                             .style = desc->style,
+                             .freq_base = desc->freq_base,
+                             .freq_scale = desc->freq_scale,
+                             .scale = desc->scale != 0 ? desc->scale : 1};
+}
+
+pm__t pm__rope(pm__graph *g, const char *name, pm__t x, const pm__rope_desc *desc) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, x) || !can_rotate(g, name, x, desc))
         return NULL;
     pm__node node = {.op = PM__OP_ROPE,
                      .name = name,
                      .in = {x, pm__build_step(g, PM__STEP_ROWS), desc->factors}};
-    node.params.rope.head_dim = desc->head_dim;
-    node.params.rope.n_rot = desc->n_rot;
-    node.params.rope.style = desc->style;
-    node.params.rope.freq_base = desc->freq_base;
-    node.params.rope.freq_scale = desc->freq_scale;
-    node.params.rope.scale = desc->scale != 0 ? desc->scale : 1;
+    node.params.rope = rope_params(desc);
     return pm__build_node(g, &node, x->rows, x->n_col);
 }
 
@@ -79,6 +83,39 @@ void pm__kv_store(pm__graph *g, const char *name, pm__t cache, pm__t x) {
         .in = {x, pm__build_step(g, PM__STEP_ROWS), pm__build_step(g, PM__STEP_PAGES)},
         .out = cache};
     pm__build_add(g, &node);
+}
+
+static bool can_prepare(pm__graph *g, const char *name, pm__t x, const pm__prepare_desc *d) {
+    const uint32_t n = d->rope.head_dim;
+    const uint64_t n_kv = (uint64_t)d->n_head_kv * n;
+    if (n == 0 || n % 2 != 0 || n > PM__MOST_HEAD_DIM || d->n_head == 0 || d->n_head_kv == 0 ||
+        (uint64_t)d->n_head * n + 2 * n_kv != x->n_col)
+        return pm__build_fail(g, name, "%u and 2 x %u heads of %u in %u columns", d->n_head,
+                              d->n_head_kv, n, x->n_col);
+    if (!is_cache(g, name, d->k_cache, n_kv) || !is_cache(g, name, d->v_cache, n_kv) ||
+        (d->rope.n_rot != 0 && !can_rotate(g, name, x, &d->rope)))
+        return false;
+    if (pm__type_get(d->k_cache->type)->block_n > 1 || pm__type_get(d->v_cache->type)->block_n > 1)
+        return pm__build_fail(g, name, "caches in blocks are stored by themselves");
+    return (d->q_norm == NULL || pm__build_is_weight(g, name, d->q_norm, 1, n)) &&
+           (d->k_norm == NULL || pm__build_is_weight(g, name, d->k_norm, 1, n));
+}
+
+pm__t pm__prepare(pm__graph *g, const char *name, pm__t x, const pm__prepare_desc *desc) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, x) || !can_prepare(g, name, x, desc))
+        return NULL;
+    pm__node node = {.op = PM__OP_PREPARE,
+                     .name = name,
+                     .in = {x, pm__build_step(g, PM__STEP_ROWS), pm__build_step(g, PM__STEP_PAGES),
+                            desc->q_norm, desc->k_norm,
+                            desc->rope.n_rot != 0 ? desc->rope.factors : NULL, desc->k_cache,
+                            desc->v_cache}};
+    node.params.prepare.n_head = desc->n_head;
+    node.params.prepare.n_head_kv = desc->n_head_kv;
+    node.params.prepare.normed = desc->normed;
+    node.params.prepare.eps = desc->eps;
+    node.params.prepare.rope = rope_params(&desc->rope);
+    return pm__build_node(g, &node, x->rows, desc->n_head * desc->rope.head_dim);
 }
 
 static bool is_head_dim(uint32_t n) {

@@ -49,6 +49,11 @@ static void advance_access(const pm__node *node, pm__access *out) {
         out->writes[out->n_write++] = node->in[i];
 }
 
+/* Whether an input is one that is only written. */
+static bool is_output(const pm__node *node, uint32_t i) {
+    return node->op == PM__OP_PREPARE && node->in[i]->kind == PM__CACHE;
+}
+
 void pm__node_access(const pm__node *node, pm__access *out) {
     memset(out, 0, sizeof *out);
     if (node->op == PM__OP_ADVANCE) {
@@ -58,6 +63,10 @@ void pm__node_access(const pm__node *node, pm__access *out) {
     for (uint32_t i = 0; i < PM__MOST_INPUTS; i++) {
         if (node->in[i] == NULL)
             continue;
+        if (is_output(node, i)) {
+            out->writes[out->n_write++] = node->in[i];
+            continue;
+        }
         out->reads[out->n_read++] = node->in[i];
         if (node->in[i]->kind == PM__STATE)
             out->writes[out->n_write++] = node->in[i];
@@ -142,6 +151,10 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         break;
     case PM__OP_KV_STORE:
         cost.bytes += n_row * cache_bytes(node->out);
+        break;
+    case PM__OP_PREPARE:
+        cost.bytes += n_row * (cache_bytes(node->in[6]) + cache_bytes(node->in[7]));
+        cost.flops = 3 * elements;
         break;
     case PM__OP_ATTENTION:
         add_attention(&cost, node, rows, n_ctx);

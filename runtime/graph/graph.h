@@ -101,6 +101,13 @@ typedef enum pm__route_gating {
     PM__ROUTE_SOFTMAX_CHOSEN /* of the chosen alone */
 } pm__route_gating;
 
+typedef struct pm__rope_params {
+    uint32_t head_dim, n_rot; /* n_rot <= head_dim, even; the rest of a head passes through */
+    pm__rope_style style;
+    float freq_base, freq_scale;
+    float scale; /* of cosine and sine */
+} pm__rope_params;
+
 typedef union pm__op_params {
     struct {
         bool positions; /* rows of the table by position, not by token */
@@ -115,12 +122,13 @@ typedef union pm__op_params {
         float eps;
         pm__glu_kind glu;
     } matmul;
+    pm__rope_params rope;
     struct {
-        uint32_t head_dim, n_rot; /* n_rot <= head_dim, even; the rest of a head passes through */
-        pm__rope_style style;
-        float freq_base, freq_scale;
-        float scale; /* of cosine and sine */
-    } rope;
+        uint32_t n_head, n_head_kv;
+        bool normed; /* queries and keys, each head of them */
+        float eps;
+        pm__rope_params rope; /* n_rot 0: nothing turns */
+    } prepare;
     struct {
         uint32_t n_head, n_head_kv, head_dim, head_dim_v;
         float scale;
@@ -192,6 +200,9 @@ enum {
  *             the columns of y
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
+ *   PREPARE   0 x [rows, (n_head + 2 n_head_kv) * head_dim]: queries, keys, values; 1 step rows,
+ *             2 step pages, 3 weights of the norm of queries, 4 of keys, [1, head_dim] or NULL,
+ *             5 frequency factors or NULL, 6 cache k (written), 7 cache v (written); out: queries
  *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,
  *             6 relative bias [1, buckets * n_head] or NULL
  *   GLU       0 gate, 1 up
