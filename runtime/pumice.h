@@ -288,6 +288,10 @@ typedef struct pm_session_desc {
      * several answers): kernels for many rows add up in another order. Costs the kernels for many
      * rows: prompts take about as long a token as answers do. On the CPU path it always holds. */
     bool deterministic;
+    /* Runs the model node by node, as it is written down, where a device else has norms, gates, and
+     * all between queries and attention within other kernels. Slower; for comparing. The CPU path
+     * always does. */
+    bool no_fuse;
     /* What keys and values are kept as: "f32", "f16", "q8_0" or "q4_0"; NULL: "f16". The last two
      * need heads of a multiple of 32 values. */
     const char *cache_type_k, *cache_type_v;

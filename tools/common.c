@@ -131,6 +131,7 @@ pm_session_desc pm__cli_session_desc(const pm__options *options) {
                                   .n_batch = options->n_batch,
                                   .n_seq = options->n_answer,
                                   .deterministic = options->deterministic,
+                                  .no_fuse = options->no_fuse,
                                   .embeddings = options->embeddings,
                                   .profile = options->profile,
                                   .cache_type_k = options->cache_type_k,

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double FUSED_NMSE = 1e-8; /* of logits, where only sums are in another order */
+
 enum { RUNS = 3, NODE_RUNS = 2, NODE_ROWS = 7, DEEP_NODE_ROWS = 33 };
 
 typedef struct check {
@@ -18,6 +20,8 @@ typedef struct check {
     const pm_model *model;
     const pm_check_desc *desc;
     pm__runner *runner; /* NULL: the CPU path */
+    pm__graph graph;    /* of the model, where its nodes are checked */
+    pm__graph fused[2]; /* the same as steps of many rows and of one run it */
     bool gpu;
     bool exact;    /* desc->only is the name of a kernel, which may be part of another's */
     bool counting; /* cases are numbered, nothing runs */
@@ -60,21 +64,41 @@ typedef struct usage {
     bool types[PM__TYPE_COUNT];
 } usage;
 
-/* What a run of the model takes, in steps of one row and of many. */
-static usage usage_of(const pm_device *device, bool gpu, const pm_model *model) {
-    usage all = {.ops = 0};
-    for (uint32_t i = 0; i < model->graph.n_node; i++) {
-        const pm__node *node = &model->graph.nodes[i];
-        const int one = gpu ? pm__gpu_choose(&device->handle, node->op, node, 1) : (int)node->op;
-        const int many = gpu ? pm__gpu_choose(&device->handle, node->op, node, 512) : (int)node->op;
-        if (one >= 0)
-            all.kernels[one] = true;
-        if (many >= 0)
-            all.kernels[many] = true;
-        all.ops |= (uint64_t)1 << node->op;
+static const uint32_t steps[] = {512, 1}; /* rows of what stands for many, and one */
+
+static void add_usage(usage *all, const pm_device *device, bool gpu, const pm__graph *g) {
+    for (uint32_t i = 0; i < g->n_node; i++) {
+        const pm__node *node = &g->nodes[i];
+        for (size_t k = 0; k < PM__COUNT(steps); k++) {
+            const int kernel =
+                gpu ? pm__gpu_choose(&device->handle, node->op, node, steps[k]) : (int)node->op;
+            if (kernel >= 0)
+                all->kernels[kernel] = true;
+        }
+        all->ops |= (uint64_t)1 << node->op;
         const int matrix = pm__op_get(node->op)->matrix;
         if (matrix >= 0)
-            all.types[node->in[matrix]->type] = true;
+            all->types[node->in[matrix]->type] = true;
+    }
+}
+
+static pm_status fuse(const pm_device *device, const pm_model *model, const pm__graph *g,
+                      uint32_t n_row, pm__graph *out) {
+    const pm__plan_desc what = {.def = &model->def, .weights = model->weights, .graph = g};
+    return pm__gpu_fuse(&device->handle, &what, n_row, out);
+}
+
+/* What a run of the model takes, in steps of one row and of many, fused or not. What cannot be
+ * fused for want of memory, a run cannot either. */
+static usage usage_of(const pm_device *device, bool gpu, const pm_model *model) {
+    usage all = {.ops = 0};
+    add_usage(&all, device, gpu, &model->graph);
+    for (size_t k = 0; k < PM__COUNT(steps) && gpu; k++) {
+        pm__graph fused;
+        if (fuse(device, model, &model->graph, steps[k], &fused) != PM_OK)
+            continue;
+        add_usage(&all, device, gpu, &fused);
+        pm__graph_finish(&fused);
     }
     return all;
 }
@@ -230,31 +254,75 @@ static bool each_node(void *user, uint32_t index, const pm__trial *trial,
     return is_wanted(c, c->name, c->info.name) && announce(c);
 }
 
-static pm_status run_nodes(check *c) {
+static pm_status build_graphs(check *c) {
     const pm_session_desc session = {.cache_type_k = c->desc->cache_type_k,
                                      .cache_type_v = c->desc->cache_type_v};
-    pm__graph graph;
-    PM_TRY(pm__model_graph(c->model, &session, &graph));
+    PM_TRY(pm__model_graph(c->model, &session, &c->graph));
+    for (size_t k = 0; k < PM__COUNT(steps) && c->gpu; k++)
+        PM_TRY(fuse(c->device, c->model, &c->graph, steps[k], &c->fused[k]));
+    return PM_OK;
+}
+
+static const pm__graph *graph_of_step(const check *c, int step) {
+    return c->gpu ? &c->fused[step] : &c->graph;
+}
+
+static pm_status run_nodes(check *c) {
     const pm__node_check nodes = {.runner = c->runner,
                                   .model = c->model,
-                                  .graph = &graph,
+                                  .graphs = {graph_of_step(c, 0), graph_of_step(c, 1)},
                                   .n_row =
                                       c->desc->level == PM_CHECK_DEEP ? DEEP_NODE_ROWS : NODE_ROWS,
                                   .first = c->desc->first_node,
                                   .times = NODE_RUNS,
                                   .each = each_node,
                                   .user = c};
-    const pm_status status = pm__check_nodes(&nodes);
-    pm__graph_finish(&graph);
-    return status;
+    return pm__check_nodes(&nodes);
+}
+
+static bool has_nodes(const check *c) {
+    return c->model != NULL && !c->desc->used_only;
 }
 
 /* The names of nodes are not matched in advance: those that do not fit are counted too. */
 static uint32_t count_nodes(const check *c) {
-    if (c->model == NULL || c->desc->used_only)
+    if (!has_nodes(c))
         return 0;
-    const uint32_t n = 2 * c->model->graph.n_node;
+    const uint32_t n = graph_of_step(c, 0)->n_node + graph_of_step(c, 1)->n_node;
     return n > c->desc->first_node ? n - c->desc->first_node : 0;
+}
+
+static const char fused_name[] = "fused";
+
+static bool compares_fused(const check *c) {
+    return has_nodes(c) && c->gpu && pm__can_check_fused(c->model) &&
+           !is_listed(c->desc->skip, fused_name) && is_wanted(c, "fused/logits", fused_name);
+}
+
+/* The model as a whole, with nodes fused and without; one case. */
+static pm_status run_fused(check *c) {
+    double nmse[2];
+    pm__check_result result = {.bound = FUSED_NMSE};
+    c->node = PM_NO_INDEX;
+    c->info = (pm__kernel_info){.name = fused_name};
+    snprintf(c->name, sizeof c->name, "fused/logits");
+    if (!announce(c))
+        return c->ending;
+    result.status = pm__check_fused(c->model, &c->graph, nmse);
+    if (result.status == PM_OK) {
+        result.error = nmse[0] <= nmse[1] ? nmse[1] : nmse[0];
+        if (!(nmse[0] <= result.bound) || !(nmse[1] <= result.bound)) {
+            result.status = PM_CHECK_FAILED;
+            snprintf(result.why, sizeof result.why,
+                     "logits differ by NMSE %.3g after many rows and %.3g after one from those "
+                     "without fused nodes, allowed are %.3g; run with --no-fuse",
+                     nmse[0], nmse[1], result.bound);
+        }
+    } else {
+        snprintf(result.why, sizeof result.why, "%s", pm_last_error());
+    }
+    conclude(c, PM__KERNEL_NONE, &result);
+    return c->ending;
 }
 
 static bool is_kernel(const check *c, const char *name) {
@@ -266,10 +334,12 @@ static bool is_kernel(const check *c, const char *name) {
 }
 
 static pm_status run_all(check *c) {
+    if (has_nodes(c))
+        PM_TRY(build_graphs(c));
     c->exact = is_kernel(c, c->desc->only);
     c->counting = true;
     run_kernels(c);
-    c->n += count_nodes(c);
+    c->n += count_nodes(c) + compares_fused(c);
     c->counting = false;
     if (c->n == 0 && c->desc->skip == NULL && c->desc->first_node == 0)
         return pm__fail(PM_ARGUMENT, "check: nothing on this device is called '%s'",
@@ -279,6 +349,8 @@ static pm_status run_all(check *c) {
         continue;
     if (c->ending == PM_OK && count_nodes(c) > 0)
         PM_TRY(run_nodes(c));
+    if (c->ending == PM_OK && compares_fused(c))
+        PM_TRY(run_fused(c));
     return c->ending;
 }
 
@@ -324,6 +396,9 @@ pm_status pm_check(pm_device *device, pm_model *model, const pm_check_desc *desc
         PM_TRY(pm__runner_create(&device->handle, &c.runner));
     const pm_status status = run_all(&c);
     pm__runner_destroy(c.runner);
+    for (size_t k = 0; k < PM__COUNT(steps); k++)
+        pm__graph_finish(&c.fused[k]);
+    pm__graph_finish(&c.graph);
     c.summary.seconds = pm__clock_seconds() - started;
     if (summary != NULL)
         *summary = c.summary;

@@ -45,9 +45,10 @@ struct pm_model;
 typedef struct pm__node_check {
     pm__runner *runner; /* NULL: the CPU path */
     const struct pm_model *model;
-    const pm__graph *graph; /* of the model */
-    uint32_t n_row;         /* of the first step; the second has one */
-    uint32_t first;         /* nodes before it are not judged */
+    const pm__graph *graphs[2]; /* of the model, one a step; they share caches, states and parts of
+                                   the step */
+    uint32_t n_row;             /* of the first step; the second has one */
+    uint32_t first;             /* nodes before it are not judged */
     int times;
     /* Before a node, with result NULL, says whether it is wanted; then with the result, whether to
      * go on. index counts through both steps. */
@@ -59,5 +60,14 @@ typedef struct pm__node_check {
 /* Runs a forward pass on the CPU, node by node, and every wanted node on the device over the same
  * inputs. */
 pm_status pm__check_nodes(const pm__node_check *in);
+
+/* ---- check_fused.c --------------------------------------------------------------------------- */
+
+/* Whether the model gives logits of any step. */
+bool pm__can_check_fused(const struct pm_model *model);
+/* Runs seven rows and then one on the device, with nodes fused and without.
+ * g     of the model
+ * nmse  out, of the logits of both steps */
+pm_status pm__check_fused(const struct pm_model *model, const pm__graph *g, double nmse[2]);
 
 #endif

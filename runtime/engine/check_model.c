@@ -20,7 +20,8 @@ typedef struct forward {
     const pm__node_check *in;
     const pm_model *model;
     pm__limits limits;
-    pm__plan plan;
+    pm__plan plans[2];
+    uint32_t present; /* of the two steps */
     pm__gathered gathered;
     unsigned char *arena;
     unsigned char **caches; /* [n_cache] */
@@ -39,10 +40,12 @@ static pm_status reserve(unsigned char **out, uint64_t bytes) {
 }
 
 static pm_status reserve_all(forward *f) {
-    const pm__graph *g = f->in->graph;
-    PM_TRY(pm__plan_init(&f->plan, g, f->limits.n_batch, f->limits.n_out, ARENA_ALIGNMENT));
+    const pm__graph *g = f->in->graphs[0];
+    for (int i = 0; i < 2; i++)
+        PM_TRY(pm__plan_init(&f->plans[i], f->in->graphs[i], f->limits.n_batch, f->limits.n_out,
+                             ARENA_ALIGNMENT));
     PM_TRY(pm__gather(&f->gathered, &f->model->def));
-    PM_TRY(reserve(&f->arena, f->plan.arena_bytes));
+    PM_TRY(reserve(&f->arena, pm__most_u64(f->plans[0].arena_bytes, f->plans[1].arena_bytes)));
     f->caches = calloc(g->n_cache + 1, sizeof *f->caches);
     if (f->caches == NULL)
         return pm__fail_memory("check: caches", g->n_cache * sizeof *f->caches);
@@ -62,9 +65,9 @@ static pm_status reserve_all(forward *f) {
 }
 
 static void finish(forward *f) {
-    for (uint32_t i = 0; f->caches != NULL && i < f->in->graph->n_cache; i++)
+    for (uint32_t i = 0; f->caches != NULL && i < f->in->graphs[0]->n_cache; i++)
         free(f->caches[i]);
-    for (uint32_t i = 0; f->states != NULL && i < f->in->graph->n_state; i++)
+    for (uint32_t i = 0; f->states != NULL && i < f->in->graphs[0]->n_state; i++)
         free(f->states[i]);
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         free(f->step[part]);
@@ -72,7 +75,8 @@ static void finish(forward *f) {
     free(f->caches);
     free(f->states);
     free(f->arena);
-    pm__plan_finish(&f->plan);
+    for (int i = 0; i < 2; i++)
+        pm__plan_finish(&f->plans[i]);
 }
 
 static unsigned char *memory_of(const forward *f, const pm__tensor *t) {
@@ -81,7 +85,7 @@ static unsigned char *memory_of(const forward *f, const pm__tensor *t) {
         return (unsigned char *)(uintptr_t)pm__gathered_rows(&f->gathered, &f->model->def,
                                                              t->index);
     case PM__ACTIVATION:
-        return f->arena + f->plan.offsets[t->index];
+        return f->arena + f->plans[f->present].offsets[t->index];
     case PM__CACHE:
         return f->caches[t->index];
     case PM__STATE:
@@ -192,7 +196,7 @@ static pm_status run_node(forward *f, uint32_t index) {
 }
 
 static pm_status run_step(forward *f, uint32_t first_index) {
-    const pm__graph *g = f->in->graph;
+    const pm__graph *g = f->in->graphs[f->present];
     for (uint32_t i = 0; i < g->n_node && !f->ended; i++) {
         f->trial = (pm__trial){.node = &g->nodes[i],
                                .limits = f->limits,
@@ -219,8 +223,9 @@ static pm_status run_steps(forward *f) {
     load_step(f, tokens, 0, 0);
     PM_TRY(run_step(f, 0));
     f->n_row = f->n_out = 1;
+    f->present = 1;
     load_step(f, tokens + n, n, 1);
-    return run_step(f, f->in->graph->n_node);
+    return run_step(f, f->in->graphs[0]->n_node);
 }
 
 pm_status pm__check_nodes(const pm__node_check *in) {

@@ -35,6 +35,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     limits->n_ctx = pm__ceil_div(*n_ctx, PM_PAGE) * PM_PAGE;
     limits->n_seq = n_seq;
     limits->deterministic = desc->deterministic;
+    limits->unfused = desc->no_fuse;
     limits->profile = desc->profile;
     /* A step of generation has a row for every sequence. */
     limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);

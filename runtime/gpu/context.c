@@ -47,9 +47,36 @@ static pm_status add_states(pm__gpu_context *context) {
     return PM_OK;
 }
 
+static pm__lowering lowering_of(pm__gpu_context *context, const pm__class_state *class,
+                                const pm__places *places) {
+    return (pm__lowering){
+        .gpu = context->device->gpu,
+        .graph = class->graph,
+        .limits = &context->limits,
+        .places = places,
+        .n_row = class->n_row,
+        .n_out = class->n_out,
+        .pipelines = &context->pipelines,
+        .encoder = class == &context->classes[PM__CLASS_ENCODE],
+    };
+}
+
+/* What a class runs: the graph, or one with fewer nodes. */
+static pm_status fuse_class(pm__gpu_context *context, pm__class_state *class) {
+    class->graph = context->graph;
+    if (context->limits.unfused)
+        return PM_OK;
+    const pm__places places = {.weights = context->weights->places};
+    const pm__lowering lowering = lowering_of(context, class, &places);
+    PM_TRY(pm__lower_fuse(&lowering, &class->fused));
+    class->graph = &class->fused;
+    return PM_OK;
+}
+
 /* Places the activations of a class; *regions are relative to the arena until there is memory. */
 static pm_status plan_class(pm__gpu_context *context, pm__class_state *class) {
-    const pm__graph *g = context->graph;
+    PM_TRY(fuse_class(context, class));
+    const pm__graph *g = class->graph;
     const pm__gpu *gpu = context->device->gpu;
     class->activations = calloc(g->n_activation + 1, sizeof *class->activations);
     if (class->activations == NULL)
@@ -153,7 +180,7 @@ static pm_status allocate(pm__gpu_context *context) {
         context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
     const pm__region arena = pm__spot_region(&context->arena, context->buffers);
     for (uint32_t c = 0; c < context->n_class; c++) {
-        for (uint32_t i = 0; i < g->n_activation; i++) {
+        for (uint32_t i = 0; i < context->classes[c].graph->n_activation; i++) {
             context->classes[c].activations[i].buffer = arena.buffer;
             context->classes[c].activations[i].offset += arena.offset;
         }
@@ -170,16 +197,7 @@ static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
     };
     for (uint32_t part = 0; part < PM__STEP_PART_COUNT; part++)
         places.step[part] = pm__spot_region(&context->step[part], context->buffers);
-    const pm__lowering lowering = {
-        .gpu = context->device->gpu,
-        .graph = context->graph,
-        .limits = &context->limits,
-        .places = &places,
-        .n_row = class->n_row,
-        .n_out = class->n_out,
-        .pipelines = &context->pipelines,
-        .encoder = class == &context->classes[PM__CLASS_ENCODE],
-    };
+    const pm__lowering lowering = lowering_of(context, class, &places);
     PM_TRY(pm__lower(&lowering, &class->program));
     if (class->program.n_grid * PM__GRID_STRIDE > class->grids.bytes)
         return pm__fail(PM_FAILURE, "gpu: %" PRIu32 " distinct grids, there is room for %" PRIu64,
@@ -267,6 +285,7 @@ void pm__gpu_context_destroy(void *self) {
         pm__profile_destroy(context->classes[c].profile);
         pm__recording_finish(&context->classes[c].recording);
         pm__program_finish(&context->classes[c].program);
+        pm__graph_finish(&context->classes[c].fused);
         free(context->classes[c].activations);
     }
     if (context->load != NULL)

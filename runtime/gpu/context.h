@@ -17,6 +17,8 @@ struct pm__profile;
 
 typedef struct pm__class_state {
     uint32_t n_row, n_out; /* capacity */
+    pm__graph fused;
+    const pm__graph *graph; /* that, or the context's own */
     pm__region *activations;
     pm__program program;
     pm__recording recording;

@@ -132,7 +132,7 @@ static pm_status fail_no_kernel(const pm__lowering *in, const pm__node *node) {
                     node->name, pm__op_get(node->op)->name, in->gpu->info.name, names);
 }
 
-static const pm__kernel *choose(const pm__lowering *in, const pm__node *node) {
+const pm__kernel *pm__lower_choose(const pm__lowering *in, const pm__node *node) {
     const pm__tensor *rows = node->out->kind == PM__ACTIVATION ? node->out : node->in[0];
     const pm__caps *caps = &in->gpu->caps;
     uint32_t n_row = rows->rows == PM__ROWS_BATCH ? in->n_row : in->n_out;
@@ -154,7 +154,7 @@ static bool is_idle(const pm__lowering *in, const pm__node *node) {
         const pm__node *reader = &in->graph->nodes[i];
         if (reader->op != PM__OP_EXPERTS_MATMUL || reader->in[4] != node->out)
             continue;
-        const pm__kernel *kernel = choose(in, reader);
+        const pm__kernel *kernel = pm__lower_choose(in, reader);
         if (kernel == NULL || kernel->group_rows > 1)
             return false;
         n_reader++;
@@ -165,7 +165,7 @@ static bool is_idle(const pm__lowering *in, const pm__node *node) {
 static pm_status lower_node(const pm__lowering *in, const pm__node *node, pm__program *out) {
     if (is_idle(in, node))
         return PM_OK;
-    const pm__kernel *kernel = choose(in, node);
+    const pm__kernel *kernel = pm__lower_choose(in, node);
     if (kernel == NULL)
         return fail_no_kernel(in, node);
     PM_TRY(check_vectors(in, node));

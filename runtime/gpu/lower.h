@@ -78,6 +78,13 @@ typedef struct pm__lowering {
     bool encoder; /* which side of a graph that has two */
 } pm__lowering;
 
+/* The kernel of a node, or NULL: what fits was found wrong. */
+const pm__kernel *pm__lower_choose(const pm__lowering *in, const pm__node *node);
+
+/* The graph with nodes that do more each, as far as the class and the device have kernels for them
+ * that are as good (graph/fuse.h). Of the places, the parts of weights are looked at. */
+pm_status pm__lower_fuse(const pm__lowering *in, pm__graph *out);
+
 /* Chooses a kernel (kernels.def) for every node by tier, type and rows, requests its pipeline, and
  * fills bindings, constants and grid.
  * errors  UNSUPPORTED: no kernel fits (names node, type and device), OUT_OF_MEMORY */

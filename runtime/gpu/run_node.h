@@ -25,6 +25,12 @@ bool pm__gpu_takes(int kernel, const pm__node *node);
 int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,
                    uint32_t n_row);
 
+/* The graph as steps of up to n_row rows run it where nobody forbids it (graph/fuse.h).
+ * what    def, graph, and weights or NULL count
+ * errors  OUT_OF_MEMORY; those of placing weights */
+pm_status pm__gpu_fuse(const pm__device_handle *handle, const pm__plan_desc *what, uint32_t n_row,
+                       pm__graph *out);
+
 /* A tensor of the node, laid out as pm__cpu_run_node takes it. */
 typedef struct pm__operand {
     const pm__tensor *tensor;

@@ -84,7 +84,7 @@ static pm__tensor *add_tensor(pm__graph *g, const pm__tensor *like) {
     return t;
 }
 
-static pm__t add_activation(pm__graph *g, const char *name, pm__row_count rows, uint32_t n_col) {
+pm__t pm__build_activation(pm__graph *g, const char *name, pm__row_count rows, uint32_t n_col) {
     if (!grow(g, &g->activations, &g->activation_capacity, g->n_activation, sizeof *g->activations))
         return NULL;
     const pm__tensor tensor = {.name = name,
@@ -142,7 +142,7 @@ pm__t pm__build_add(pm__graph *g, const pm__node *node) {
 pm__t pm__build_node(pm__graph *g, pm__node *node, pm__row_count rows, uint32_t n_col) {
     node->name = pm__build_name(g, node->name);
     if (node->name != NULL)
-        node->out = add_activation(g, node->name, rows, n_col);
+        node->out = pm__build_activation(g, node->name, rows, n_col);
     return node->out != NULL ? pm__build_add(g, node) : NULL;
 }
 

@@ -16,6 +16,8 @@ const char *pm__build_name(pm__graph *g, const char *name);
 pm__t pm__build_add(pm__graph *g, const pm__node *node);
 /* Gives the node its full name and a new activation as output, and appends it. */
 pm__t pm__build_node(pm__graph *g, pm__node *node, pm__row_count rows, uint32_t n_col);
+/* A new activation; the name is kept. */
+pm__t pm__build_activation(pm__graph *g, const char *name, pm__row_count rows, uint32_t n_col);
 /* Add a cache or a state, whose name is full; copied. */
 pm__t pm__build_cache(pm__graph *g, const pm__tensor *cache);
 pm__t pm__build_state(pm__graph *g, const pm__tensor *state);

@@ -40,6 +40,8 @@ static void find_lives(life *lives, const pm__graph *g) {
 static pm_status find_sizes(life *lives, const pm__graph *g, uint32_t n_row, uint32_t n_out) {
     for (uint32_t i = 0; i < g->n_activation; i++) {
         const pm__tensor *t = g->activations[i];
+        if (lives[i].first > lives[i].last)
+            continue; /* no node uses it */
         const uint32_t rows = t->rows == PM__ROWS_BATCH ? n_row
                               : t->rows == PM__ROWS_OUT ? n_out
                                                         : t->n_row;

@@ -11,6 +11,7 @@ typedef struct pm__limits {
     uint32_t n_out;   /* outputs of a step */
     uint32_t n_seq;
     bool deterministic; /* steps of many rows go through the kernels of a row alone */
+    bool unfused;       /* the graph is run node by node, as the model built it */
     bool profile;       /* every launch is timed, and steps do not run ahead */
 } pm__limits;
 

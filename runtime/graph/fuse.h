@@ -1,0 +1,21 @@
+/* fuse.h: another graph of one, with fewer nodes that do more each. What fits no pattern stays as it
+ * is. */
+#ifndef PM_GRAPH_FUSE_H
+#define PM_GRAPH_FUSE_H
+
+#include "graph.h"
+
+typedef struct pm__fuse_options {
+    /* Whether the executor can run the node, and gains by it: kernels, and how weights lie. */
+    bool (*takes)(void *user, const pm__node *node);
+    void *user;
+} pm__fuse_options;
+
+/* The two share tensors (weights, caches, states, parts of the step, activations of the same name,
+ * the output), so `in` must outlive `out`; indexes of activations are the same in both, and `out`
+ * has some more. A product with a norm or a gate in it adds up in another order than the nodes it
+ * stands for; all else has the same bits.
+ * errors  OUT_OF_MEMORY */
+pm_status pm__fuse(const pm__graph *in, const pm__fuse_options *options, pm__graph *out);
+
+#endif
