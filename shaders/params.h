@@ -86,7 +86,7 @@ struct pm_push_rope {
     PM_UINT turn_hi, turn_lo; /* freq_scale / 2 pi: turns a position of the first pair */
     PM_UINT power_hi[PM_ROPE_POWERS], power_lo[PM_ROPE_POWERS]; /* (freq_base^(-2/n_rot))^(2^j) */
     PM_FLOAT scale;                                             /* of cosine and sine */
-    PM_FLOAT eps; /* PREPARE: of the norm of heads */
+    PM_FLOAT eps;                                               /* PREPARE: of the norm of heads */
 };
 
 struct pm_push_attention {

@@ -22,7 +22,7 @@ typedef struct fusion {
 
 /* ---- looking around -------------------------------------------------------------------------- */
 
-enum { NOBODY = UINT32_MAX };
+#define NOBODY UINT32_MAX /* no node */
 
 static bool reads(const pm__node *node, const pm__tensor *t) {
     for (uint32_t i = 0; i < PM__MOST_INPUTS; i++)
