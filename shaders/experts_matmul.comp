@@ -27,20 +27,19 @@ layout(constant_id = 7) const uint X_SLOTS = 1;
 
 layout(push_constant) uniform Push { pm_push_part push; };
 layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 0) readonly buffer X4 { vec4 x4[]; };
 layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #define W_QUANTS_BINDING 2
 #define W_SCALES_BINDING 3
 #include "types.glsl"
 #include "experts.glsl"
+#include "product.glsl"
 #ifdef HAS_ROUTE
 layout(std430, binding = 6) readonly buffer Groups { float groups[]; };
 #endif
 layout(std430, binding = 7) readonly buffer Rows { pm_step_head head; };
 
-const uint TILE_R = 32, TILE_O = 64, TILE_C = 32;
-const uint STRIDE = TILE_C + 1; // odd, so that a column is spread over banks
-shared float x_tile[TILE_R * STRIDE];
-shared float w_tile[TILE_O * STRIDE];
+#define TILE_R 32
 shared uint places[TILE_R]; // row of y of each row of the tile; PM_NONE past the expert's last
 
 uint place_of(uint i, uint expert) {
@@ -54,36 +53,21 @@ uint place_of(uint i, uint expert) {
 #endif
 }
 
-void load_x(uint first_c) {
-    for (uint i = gl_LocalInvocationIndex; i < TILE_R * TILE_C; i += WG_SIZE) {
-        uint place = places[i / TILE_C], c = first_c + i % TILE_C;
-        float v = 0.0;
-        if (place != PM_NONE && c < N_IN)
-            v = x[(X_SLOTS == 1 ? place / N_SLOT : place) * N_IN + c];
-        x_tile[(i / TILE_C) * STRIDE + i % TILE_C] = v;
-    }
+uint tile_x_row(uint i) {
+    uint place = places[i];
+    return place == PM_NONE || X_SLOTS != 1 ? place : place / N_SLOT;
 }
 
-void load_w(uint expert, uint first_o, uint first_c) {
-    const uint n = TILE_C / W_CHUNK;
-    for (uint i = gl_LocalInvocationIndex; i < TILE_O * n; i += WG_SIZE) {
-        uint o = first_o + i / n, row = row_in_part(expert, o);
-        uint chunk = first_c / W_CHUNK + i % n;
-        bool inside = o < N_OUT && row < push.n_row && chunk < N_CHUNK;
-        w_raw raw = w_load(min(row, push.n_row - 1), min(chunk, N_CHUNK - 1), N_CHUNK, N_SCALE);
-        [[unroll]] for (uint e = 0; e < W_CHUNK; e += 4) {
-            vec4 four = inside ? w_four(raw, e) : vec4(0.0);
-            for (uint k = 0; k < 4; k++)
-                w_tile[(i / n) * STRIDE + (i % n) * W_CHUNK + e + k] = four[k];
-        }
-    }
+uint tile_w_row(uint j) {
+    uint o = gl_WorkGroupID.x * 64 + j;
+    return o < N_OUT ? row_in_part(gl_WorkGroupID.z, o) : PM_NONE;
 }
+
+#include "tile.glsl"
 
 void main() {
     uint me = gl_LocalInvocationIndex, expert = gl_WorkGroupID.z;
     uint first_o = gl_WorkGroupID.x * TILE_O;
-    uint my_r = me / 16; // and every 8th after it
-    uint my_o = me % 16; // and every 16th after it
     if (!in_part(expert, first_o, TILE_O))
         return;
     if (me < TILE_R)
@@ -91,31 +75,12 @@ void main() {
     barrier();
     if (places[0] == PM_NONE)
         return;
-    uint n_some = 0; // quarters of the tile that are not empty: most experts have few rows
-    for (uint i = 0; i < 4; i++)
-        n_some += uint(places[8 * i] != PM_NONE);
-    vec4 sums[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
-    for (uint first_c = 0; first_c < N_IN; first_c += TILE_C) {
-        load_x(first_c);
-        load_w(expert, first_o, first_c);
-        barrier();
-        vec4 parts[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
-        for (uint c = 0; c < TILE_C; c++) {
-            vec4 ws;
-            for (uint j = 0; j < 4; j++)
-                ws[j] = w_tile[(my_o + 16 * j) * STRIDE + c];
-            [[unroll]] for (uint i = 0; i < 4; i++)
-                if (i < n_some)
-                    parts[i] += x_tile[(my_r + 8 * i) * STRIDE + c] * ws;
-        }
-        for (uint i = 0; i < 4; i++)
-            sums[i] += parts[i];
-        barrier();
-    }
-    for (uint i = 0; i < 4; i++)
-        for (uint j = 0; j < 4; j++) {
-            uint place = places[my_r + 8 * i], o = first_o + my_o + 16 * j;
-            if (place != PM_NONE && o < N_OUT && row_in_part(expert, o) < push.n_row)
+    vec4 sums[TILE_SUMS];
+    tile_multiply(sums);
+    [[unroll]] for (uint i = 0; i < TILE_SUMS; i++)
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            uint place = places[tile_r(i)], o = first_o + tile_o() + j;
+            if (place != PM_NONE && tile_w_row(tile_o() + j) < push.n_row)
                 y[place * N_OUT + o] = epilogue(sums[i][j], expert, o);
         }
 }

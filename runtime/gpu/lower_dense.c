@@ -3,6 +3,8 @@
 
 #include "../base/checked.h"
 
+#include <stdio.h>
+
 pm_status pm__lower_embed(pm__draft *d) {
     const pm__node *node = d->node;
     pm__bind(d, node->in[1], PM__READ);
@@ -57,6 +59,17 @@ static pm_status check_gated(const pm__draft *d) {
                     d->node->name, d->node->in[1]->name);
 }
 
+/* Tiles of half the rows where a step has no more. */
+static void set_tile(pm__draft *d) {
+    const bool outs = d->grid.count == PM__GRID_OUTS;
+    const uint32_t most = d->kernel->group_rows;
+    const bool half = (outs ? d->in->n_out : d->in->n_row) <= most / 2;
+    char text[sizeof d->desc.defines[0]];
+    d->grid.rows_per_group = half ? most / 2 : most;
+    snprintf(text, sizeof text, "TILE_R=%u", d->grid.rows_per_group);
+    pm__define(d, text);
+}
+
 /* A product that is normed has no residual, so the norm's weights take its place. */
 pm_status pm__lower_matmul(pm__draft *d) {
     const pm__node *node = d->node;
@@ -93,6 +106,8 @@ pm_status pm__lower_matmul(pm__draft *d) {
         pm__narrow(d, pm__type_chunks(w->type, w->n_col));
     else if (d->kernel->group_rows <= PM__MOST_PASS)
         pm__pass(d);
+    else if (d->kernel->tier < PM__TIER_COOP)
+        set_tile(d);
     return PM_OK;
 }
 
