@@ -24,7 +24,7 @@ static const unsigned char options_taken[] = {PM__OPT_TYPE,   PM__OPT_TOKENIZER,
 const pm__spec pm__spec_synth = {
     options_taken, sizeof options_taken, synth,
     "SHAPE is llama-1b, llama-3b, llama-8b, llama-70b, llama2-7b, mixtral-8x7b, qwen3-0.6b, "
-    "qwen3-8b, qwen3-30b-a3b, gemma3-4b, llama-110m, or, for tests, llama-tiny, qwen3-tiny, "
-    "moe-tiny or gemma3-tiny. OUT is a GGUF file, which appears whole or not at all. Such a model "
-    "has the sizes of the real one and takes the same time, and says nothing. The same shape, type "
-    "and seed give the same bytes."};
+    "qwen3-8b, qwen3-30b-a3b, gemma3-4b, llama-110m, llama-134m, moe-134m, or, for tests, "
+    "llama-tiny, qwen3-tiny, moe-tiny or gemma3-tiny. OUT is a GGUF file, which appears whole or "
+    "not at all. Such a model has the sizes of the real one and takes the same time, and says "
+    "nothing. The same shape, type and seed give the same bytes."};
