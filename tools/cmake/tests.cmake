@@ -6,6 +6,20 @@ if(NOT CMOCKA_FOUND)
   return()
 endif()
 
+# Begun first, the longest before the others, so that no processor waits for one of them at the end.
+set(pumice_long_tests
+    test_recurrent
+    test_reference
+    test_gpu_context
+    test_repeat
+    test_memory
+    test_cache_types
+    test_faults
+    test_device_loss
+    test_arch
+    test_check
+    test_kernels)
+
 function(pumice_test_label path out)
   file(STRINGS ${path} lines LIMIT_COUNT 20 REGEX "ctest: *(quick|gpu|model|long)")
   if(NOT lines MATCHES "ctest: *(quick|gpu|model|long)")
@@ -15,12 +29,15 @@ function(pumice_test_label path out)
 endfunction()
 
 function(pumice_add_test name label)
+  list(FIND pumice_long_tests ${name} place)
+  math(EXPR cost "100 * (${place} + 1)")
   add_test(NAME ${name} COMMAND ${ARGN})
   set_tests_properties(
     ${name}
     PROPERTIES LABELS ${label}
                SKIP_RETURN_CODE 77
                TIMEOUT 900
+               COST ${cost}
                ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON};OMP_WAIT_POLICY=passive")
 endfunction()
 
