@@ -12,6 +12,8 @@
 #define PM_FLOAT float
 #endif
 
+#include "params_coop.h"
+
 #define PM_PAGE 32u /* positions of one page of a cache */
 #define PM_RING 16u /* steps the ring of drawn tokens holds */
 #define PM_NONE 0xffffffffu

@@ -342,7 +342,7 @@ static void embedded(void **state) {
             skip();
         pm__file_map map;
         assert_int_equal(pm__file_map_init(&map, path), PM_OK);
-        assert_int_equal(strlen(pm__embedded_shaders[i].text), map.size);
+        assert_int_equal(pm__embedded_shaders[i].n_byte, map.size);
         assert_memory_equal(pm__embedded_shaders[i].text, map.data, map.size);
         pm__file_map_finish(&map);
     }

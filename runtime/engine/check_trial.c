@@ -455,9 +455,11 @@ static pm_status run_path(const pm__trial *trial, int times) {
 
 void pm__trial_judge(pm__runner *runner, pm__trial *trial, const pm__expected *expected, int times,
                      pm__check_result *out) {
-    *out = (pm__check_result){.bound = runner != NULL ? pm__op_get(trial->node->op)->nmse : 0};
+    *out = (pm__check_result){.bound = 0};
     const pm_status status =
         runner != NULL ? pm__runner_run(runner, trial, times) : run_path(trial, times);
+    if (runner != NULL && trial->kernel != PM__KERNEL_NONE)
+        out->bound = pm__gpu_bound(trial->kernel, trial->node);
     if (status != PM_OK) {
         fail(out, status, pm_last_error());
         return;

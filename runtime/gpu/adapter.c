@@ -275,6 +275,9 @@ static void fill_subgroup_caps(pm__caps *caps, const adapter_query *query) {
                              control->minSubgroupSize > 0;
     caps->subgroup_min = caps->subgroup_control ? control->minSubgroupSize : subgroup->subgroupSize;
     caps->subgroup_max = caps->subgroup_control ? control->maxSubgroupSize : subgroup->subgroupSize;
+    caps->subgroup_sized =
+        caps->subgroup_control || (control->minSubgroupSize == control->maxSubgroupSize &&
+                                   control->minSubgroupSize == subgroup->subgroupSize);
     const VkSubgroupFeatureFlags needed =
         VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
     caps->subgroup_arithmetic = (subgroup->supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&

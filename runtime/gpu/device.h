@@ -60,6 +60,7 @@ typedef struct pm__caps {
                                             distance takes more than PM__USUAL_BINDINGS */
     uint32_t subgroup_min, subgroup_max; /* equal where the size cannot be chosen */
     bool subgroup_control; /* a pipeline may require a subgroup size and full subgroups */
+    bool subgroup_sized;   /* every subgroup of a kernel of the coop tiers has subgroup_min lanes */
     bool subgroup_arithmetic;
     bool timeline;
     bool statistics;          /* the driver tells of the code it makes of a pipeline */

@@ -43,6 +43,13 @@ void pm__bind_option(pm__draft *d, const pm__tensor *t, const char *define) {
     pm__bind(d, t, PM__READ);
 }
 
+void pm__bind_other(pm__draft *d, const pm__tensor *t) {
+    if (t != NULL)
+        pm__bind(d, t, PM__READ);
+    else
+        pm__bind_region(d, d->dispatch.bindings[0], PM__UNUSED);
+}
+
 void pm__bind_matrix(pm__draft *d, const pm__tensor *w) {
     pm__bind_region(d, d->part->quants, PM__READ);
     if (d->part->scales.bytes > 0)

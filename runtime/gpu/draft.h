@@ -31,6 +31,8 @@ void pm__bind(pm__draft *d, const pm__tensor *t, unsigned how);
 /* An optional input keeps its number when it is absent, through a binding that the shader does not
  * have. */
 void pm__bind_option(pm__draft *d, const pm__tensor *t, const char *define);
+/* The same where a constant of the shader tells, not a define. */
+void pm__bind_other(pm__draft *d, const pm__tensor *t);
 /* The planes of the matrix part, and W_<TYPE>. */
 void pm__bind_matrix(pm__draft *d, const pm__tensor *w);
 pm__region pm__place_of(const pm__draft *d, const pm__tensor *t);

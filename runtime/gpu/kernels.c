@@ -1,5 +1,7 @@
 #include "kernels.h"
 
+#include <string.h>
+
 static bool takes_any(const pm__node *node) {
     (void)node;
     return true;
@@ -8,6 +10,11 @@ static bool takes_any(const pm__node *node) {
 /* Neither normed nor gated. */
 static bool takes_plain_product(const pm__node *node) {
     return !node->params.matmul.normed && !node->params.matmul.gated;
+}
+
+/* Products of factors of 16 bits; F32 weights would lose. */
+static bool takes_half_product(const pm__node *node) {
+    return takes_plain_product(node) && strcmp(pm__type_get(node->in[1]->type)->planes, "F32") != 0;
 }
 
 static const pm__kernel kernels[] = {
@@ -25,8 +32,20 @@ const pm__kernel *pm__kernel_table(size_t *n) {
 
 _Static_assert(PM__COUNT(kernels) <= PM__MOST_KERNELS, "pm__caps.quarantined has one a kernel");
 
+bool pm__kernel_has_tier(pm__tier tier) {
+    for (size_t i = 0; i < PM__COUNT(kernels); i++)
+        if (kernels[i].tier == tier)
+            return true;
+    return false;
+}
+
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op) {
     return kernel->op == op && caps->tiers[kernel->tier];
+}
+
+double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node) {
+    const double bound = pm__op_get(node->op)->nmse, half = 1e-5;
+    return kernel->tier >= PM__TIER_COOP && bound < half ? half : bound;
 }
 
 static bool is_at_home(const pm__caps *caps, const pm__kernel *kernel) {

@@ -20,8 +20,17 @@ typedef struct pm__kernel {
 
 const pm__kernel *pm__kernel_table(size_t *n);
 
+/* Whether there is any of this tier. */
+bool pm__kernel_has_tier(pm__tier tier);
+
 /* Whether the device has the tier of this kernel of the operation. */
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
+
+/* NMSE that its results of the node may have: the operation's, but 1e-5 where a kernel of the coop
+ * tiers multiplies floats: it rounds both factors to the 11 bits of f16, some 2e-4 each, which comes
+ * to 1e-7 where nothing cancels, up to 1e-6 in the cases of a check, and four times that on
+ * drivers that round towards zero. */
+double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node);
 
 /* The best one for n_row rows of those that fit, take the node, and are not in quarantine, or NULL.
  * Without a node: of any. */

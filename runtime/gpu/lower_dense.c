@@ -1,5 +1,5 @@
 /* lower_dense.c: tokens, matrices, norms and what is done column by column. */
-#include "draft.h"
+#include "lower_coop.h"
 
 #include "../base/checked.h"
 
@@ -78,6 +78,8 @@ pm_status pm__lower_matmul(pm__draft *d) {
     const struct pm_push_part words = {d->part->first_row,
                                        gated ? node->out->n_col : d->part->n_row,
                                        node->out->rows == PM__ROWS_OUT, node->params.matmul.eps};
+    if (d->kernel->tier >= PM__TIER_COOP)
+        return pm__lower_matmul_coop(d);
     PM_TRY(check_gated(d));
     pm__bind(d, node->in[0], PM__READ);
     pm__bind(d, node->out, PM__WRITE);

@@ -278,7 +278,7 @@ static VkResult create_pipeline(const pm__pipelines *set, pm__pipeline *pipeline
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                .pNext = desc->tier >= PM__TIER_COOP ? &size : NULL,
+                .pNext = desc->tier >= PM__TIER_COOP && gpu->caps.subgroup_control ? &size : NULL,
                 .flags = stage_flags(&gpu->caps, desc),
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,

@@ -51,6 +51,12 @@ bool pm__gpu_takes(int kernel, const pm__node *node) {
     return table[kernel].takes(node);
 }
 
+double pm__gpu_bound(int kernel, const pm__node *node) {
+    size_t n;
+    const pm__kernel *table = pm__kernel_table(&n);
+    return pm__kernel_bound(&table[kernel], node);
+}
+
 int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,
                    uint32_t n_row) {
     size_t n;

@@ -20,6 +20,8 @@ enum { PM__KERNEL_NONE = -1, PM__MOST_KERNELS = 128 };
 bool pm__gpu_kernel(const pm__device_handle *handle, int kernel, pm__kernel_info *out);
 /* Whether it takes this node of its operation. */
 bool pm__gpu_takes(int kernel, const pm__node *node);
+/* NMSE that its results of the node may have against the CPU reference. */
+double pm__gpu_bound(int kernel, const pm__node *node);
 /* Row of the kernel that a run takes for n_row rows of a node, or of any (NULL); PM__KERNEL_NONE if
  * there is none. */
 int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,

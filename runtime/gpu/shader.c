@@ -3,6 +3,7 @@
 
 #include "../base/hash.h"
 #include "embedded.h"
+#include "prebuilt.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -80,7 +81,7 @@ static pm_status read_embedded(source *out) {
         if (strcmp(pm__embedded_shaders[i].name, out->name) != 0)
             continue;
         out->text = pm__embedded_shaders[i].text;
-        out->n_byte = strlen(out->text);
+        out->n_byte = pm__embedded_shaders[i].n_byte;
         return PM_OK;
     }
     return pm__fail(PM_FAILURE, "shader: %s is not in this library", out->name);
@@ -168,10 +169,7 @@ static uint64_t hash_compiler(uint64_t state) {
     return pm__hash(state, file, sizeof file);
 }
 
-static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
-    uint64_t state = hash_compiler(pm__hash_string(PM__HASH_START, PM_VERSION));
-    const uint32_t tier = (uint32_t)desc->tier;
-    state = pm__hash(state, &tier, sizeof tier);
+static uint64_t hash_text(uint64_t state, const source_set *set, const pm__shader_desc *desc) {
     for (size_t i = 0; i < desc->n_define; i++)
         state = pm__hash_string(state, desc->defines[i]);
     for (size_t i = 0; i < set->n; i++) {
@@ -180,6 +178,21 @@ static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
         state = pm__hash(state, set->items[i].text, set->items[i].n_byte);
     }
     return state;
+}
+
+static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
+    uint64_t state = hash_compiler(pm__hash_string(PM__HASH_START, PM_VERSION));
+    const uint32_t tier = (uint32_t)desc->tier;
+    state = pm__hash(state, &tier, sizeof tier);
+    return hash_text(state, set, desc);
+}
+
+pm_status pm__shader_text_hash(const pm__shader_desc *desc, uint64_t *hash) {
+    source_set set = {.n = 0};
+    const pm_status status = load_sources(&set, desc->file);
+    *hash = hash_text(PM__HASH_START, &set, desc);
+    finish_sources(&set);
+    return status;
 }
 
 pm_status pm__shader_hash(const char *file, uint64_t *state) {
@@ -236,7 +249,9 @@ static shaderc_compile_options_t make_options(source_set *set, const pm__shader_
                                                 : shaderc_env_version_vulkan_1_1);
     shaderc_compile_options_set_target_spirv(options, coop ? shaderc_spirv_version_1_5
                                                            : shaderc_spirv_version_1_3);
-    shaderc_compile_options_set_optimization_level(options, shaderc_optimization_level_performance);
+    /* Optimisers of SPIR-V are not to be trusted with cooperative matrices; drivers optimise. */
+    shaderc_compile_options_set_optimization_level(
+        options, coop ? shaderc_optimization_level_zero : shaderc_optimization_level_performance);
     shaderc_compile_options_set_include_callbacks(options, resolve_include, release_include, set);
     for (size_t i = 0; i < desc->n_define; i++)
         add_define(options, desc->defines[i]);
@@ -301,6 +316,12 @@ static uint32_t *read_cached(const pm__gpu *gpu, const char *name, size_t *n_wor
 static pm_status compile_or_read(pm__gpu *gpu, source_set *set, const pm__shader_desc *desc,
                                  uint32_t **words, size_t *n_word) {
     PM_TRY(load_sources(set, desc->file));
+    if (desc->anew)
+        return compile(gpu, set, desc, words, n_word);
+    if (desc->tier >= PM__TIER_COOP)
+        PM_TRY(pm__prebuilt_read(desc, hash_text(PM__HASH_START, set, desc), words, n_word));
+    if (*words != NULL)
+        return PM_OK;
     char name[40];
     snprintf(name, sizeof name, "shader-%016llx.spv", (unsigned long long)hash_key(set, desc));
     uint32_t *cached = read_cached(gpu, name, n_word);
@@ -316,6 +337,7 @@ static pm_status compile_or_read(pm__gpu *gpu, source_set *set, const pm__shader
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word) {
     source_set set = {.n = 0};
+    *words = NULL;
     const pm_status status = compile_or_read(gpu, &set, desc, words, n_word);
     finish_sources(&set);
     return status;

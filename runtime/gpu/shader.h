@@ -8,15 +8,25 @@ typedef struct pm__shader_desc {
     const char *file;           /* "norm.comp" */
     const char *const *defines; /* [n_define] "NAME=VALUE" or "NAME" */
     size_t n_define;
-    pm__tier tier; /* sets the SPIR-V target; tiers that need extensions are probed */
+    pm__tier tier; /* sets the SPIR-V target */
+    bool anew;     /* compiled, even where it was before */
 } pm__shader_desc;
 
-/* The key of the cache is a hash of all text included, the defines, the compiler's version and
+/* Where it is kept among shaders/prebuilt, without folder and ending: "matmul_coop-w_q4_0"; what is
+ * the same for all of its tier is left out. */
+void pm__shader_name(const pm__shader_desc *desc, char *out, size_t n);
+
+/* From the coop tiers on SPIR-V of the library is taken, which does not ask whether this compiler
+ * knows the extensions, if it was made of this text. Else the key of the cache is a hash of all text included, the defines, the compiler's version and
  * ours. Thread-safe.
  * words   out, malloc'ed, [n_word]
  * errors  FAILURE: the compiler's first message with file and line */
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word);
+
+/* What says whether SPIR-V was made of these texts and defines, by whatever compiler.
+ * errors  FAILURE: a file is missing */
+pm_status pm__shader_text_hash(const pm__shader_desc *desc, uint64_t *hash);
 
 /* Hash of a shader and all it includes, chained through *state.
  * errors  FAILURE: a file is missing */

@@ -1,4 +1,5 @@
 #include "units.h"
+#include "kernels.h"
 
 #include "../base/log.h"
 
@@ -44,6 +45,7 @@ void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
     units->small.shaderFloat16 = VK_TRUE;
     units->small.shaderInt8 = caps->units.int8;
     units->model.vulkanMemoryModel = VK_TRUE;
+    units->model.vulkanMemoryModelDeviceScope = VK_TRUE; /* other kernels' atomics have it */
     units->coop.cooperativeMatrix = VK_TRUE;
     units->coop2.cooperativeMatrixFlexibleDimensions = VK_TRUE;
     units->coop2.cooperativeMatrixConversions = VK_TRUE;
@@ -176,7 +178,7 @@ pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const p
     caps->dot8_accelerated = u->dot8 && dot8_accelerated;
     u->float16 = units->small.shaderFloat16;
     u->int8 = units->small.shaderInt8;
-    u->memory_model = units->model.vulkanMemoryModel;
+    u->memory_model = units->model.vulkanMemoryModel && units->model.vulkanMemoryModelDeviceScope;
     u->coop = units->coop.cooperativeMatrix;
     u->coop2 = units->coop2.cooperativeMatrixFlexibleDimensions &&
                units->coop2.cooperativeMatrixConversions &&
@@ -188,11 +190,12 @@ pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const p
     if (!units->coop2.cooperativeMatrixWorkgroupScope)
         u->coop2_workgroup = 0;
     caps->tiers[PM__TIER_DOT8] = caps->tiers[PM__TIER_SUBGROUP] && u->dot8;
-    caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_SUBGROUP] && caps->subgroup_control &&
+    caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_SUBGROUP] && caps->subgroup_sized &&
                                  u->coop && u->float16 && u->memory_model &&
                                  u->shapes[PM__SHAPES_F16_F32].n > 0;
-    caps->tiers[PM__TIER_COOP2] =
-        caps->tiers[PM__TIER_COOP] && u->coop2 && u->coop2_grain.m * u->coop2_grain.n > 0;
+    caps->tiers[PM__TIER_COOP2] = caps->tiers[PM__TIER_COOP] && u->coop2 &&
+                                  u->coop2_grain.m * u->coop2_grain.n > 0 &&
+                                  pm__kernel_has_tier(PM__TIER_COOP2);
     return PM_OK;
 }
 
@@ -234,12 +237,14 @@ static const char *why_no_coop(const pm__caps *caps) {
         return "the driver has no 16-bit floats, or not Vulkan's memory model";
     if (u->shapes[PM__SHAPES_F16_F32].n == 0)
         return "the driver has no cooperative matrices of 16-bit floats with 32-bit sums";
-    return "it builds on the subgroup tier, with subgroups of a size that can be chosen";
+    return "it builds on the subgroup tier, with subgroups of one size";
 }
 
 static const char *coop2_text(const pm__caps *caps) {
     if (!caps->tiers[PM__TIER_COOP])
         return "it builds on the coop tier";
+    if (caps->units.coop2 && !pm__kernel_has_tier(PM__TIER_COOP2))
+        return "the driver has it (VK_NV_cooperative_matrix2), and no kernel is made for it";
     if (!caps->tiers[PM__TIER_COOP2])
         return "the driver has no matrices of any size (VK_NV_cooperative_matrix2)";
     return caps->units.coop2_workgroup > 0 ? "matrices of any size, of workgroups"

@@ -1,0 +1,110 @@
+/* lower_coop.c: products with matrix units: how a workgroup's tile is laid out over the matrices that
+ * the device has and over its subgroups. Everything is a constant of the shader, so that one SPIR-V
+ * file serves all devices. */
+#include "lower_coop.h"
+
+enum { TILE_C = 32, ROW_BYTES = 2 * TILE_C + 16 }; /* as in matmul_coop.comp */
+
+typedef struct tiling {
+    pm__shape shape;
+    uint32_t subs_r, subs_o; /* subgroups along rows and outputs */
+    uint32_t buffers;
+} tiling;
+
+static bool divides(uint32_t part, uint32_t whole) {
+    return part > 0 && whole % part == 0;
+}
+
+/* Rows and columns that a subgroup reads for a column of its matrices: fewer are better, larger
+ * matrices come before. */
+static uint32_t reads_of(const pm__kernel *kernel, const tiling *t) {
+    return kernel->group_rows / t->subs_r + kernel->group_items / t->subs_o;
+}
+
+static bool is_better(const pm__kernel *kernel, const tiling *a, const tiling *b) {
+    const uint32_t size_a = a->shape.m * a->shape.n * a->shape.k;
+    const uint32_t size_b = b->shape.m * b->shape.n * b->shape.k;
+    if (b->subs_r == 0 || size_a != size_b)
+        return size_a > size_b;
+    return reads_of(kernel, a) < reads_of(kernel, b);
+}
+
+static void try_shape(const pm__kernel *kernel, const pm__shape *shape, uint32_t n_sub,
+                      tiling *best) {
+    if (!divides(shape->k, TILE_C) || shape->k % 8 != 0)
+        return;
+    for (uint32_t subs_r = 1; subs_r <= n_sub; subs_r *= 2) {
+        const tiling t = {.shape = *shape, .subs_r = subs_r, .subs_o = n_sub / subs_r};
+        if (divides(shape->m * t.subs_r, kernel->group_rows) &&
+            divides(shape->n * t.subs_o, kernel->group_items) && is_better(kernel, &t, best))
+            *best = t;
+    }
+}
+
+/* Two buffers where they fit, so that one is filled while the other is read. */
+static uint32_t buffers_of(const pm__draft *d, const tiling *t) {
+    const pm__kernel *kernel = d->kernel;
+    const uint32_t rest =
+        t->subs_r * t->subs_o * t->shape.m * t->shape.n * 4 + (kernel->group_rows + 1) * 8 + 4;
+    const uint32_t tile = (kernel->group_rows + kernel->group_items) * ROW_BYTES;
+    return 2 * tile + rest <= d->in->gpu->properties.limits.maxComputeSharedMemorySize ? 2 : 1;
+}
+
+static pm_status choose_tiling(const pm__draft *d, tiling *out) {
+    const pm__caps *caps = &d->in->gpu->caps;
+    const pm__shapes *shapes = &caps->units.shapes[PM__SHAPES_F16_F32];
+    *out = (tiling){.subs_r = 0};
+    for (uint32_t i = 0; i < shapes->n; i++)
+        try_shape(d->kernel, &shapes->items[i], d->kernel->workgroup / caps->subgroup_min, out);
+    if (out->subs_r == 0)
+        return pm__fail(PM_UNSUPPORTED,
+                        "lower: node '%s': none of the cooperative matrices of %s divides the tile "
+                        "of kernel '%s'; 'pumice check' puts it into quarantine",
+                        d->node->name, d->in->gpu->info.name, d->kernel->name);
+    out->buffers = buffers_of(d, out);
+    return PM_OK;
+}
+
+static void push_product(pm__draft *d) {
+    enum { BIAS = 1, RESIDUAL = 2, SCALE = 4 };
+    const pm__node *node = d->node;
+    const pm__tensor *w = node->in[1];
+    const struct pm_push_coop words = {
+        .first_row = d->part->first_row,
+        .n_row = d->part->n_row,
+        .outs = node->out->rows == PM__ROWS_OUT,
+        .n_in = w->n_col,
+        .n_out = node->out->n_col,
+        .n_chunk = pm__type_chunks(w->type, w->n_col),
+        .n_scale = pm__type_scale_words(w->type, w->n_col),
+        .options = (node->in[2] != NULL ? BIAS : 0u) | (node->in[3] != NULL ? RESIDUAL : 0u) |
+                   (node->in[4] != NULL ? SCALE : 0u),
+    };
+    pm__push(d, &words, sizeof words);
+}
+
+pm_status pm__lower_matmul_coop(pm__draft *d) {
+    const pm__node *node = d->node;
+    const pm__tensor *w = node->in[1];
+    tiling t;
+    PM_TRY(choose_tiling(d, &t));
+    pm__bind(d, node->in[0], PM__READ);
+    pm__bind(d, node->out, PM__WRITE);
+    pm__bind_matrix(d, w);
+    pm__bind_other(d, node->in[2]);
+    pm__bind_other(d, node->in[3]);
+    pm__bind_region(d, d->in->places->step[PM__STEP_ROWS], PM__READ);
+    pm__bind_other(d, node->in[4]);
+    pm__spec(d, d->kernel->group_rows);
+    pm__spec(d, d->kernel->group_items);
+    pm__spec(d, t.shape.m);
+    pm__spec(d, t.shape.n);
+    pm__spec(d, t.shape.k);
+    pm__spec(d, t.subs_r);
+    pm__spec(d, t.subs_o);
+    pm__spec(d, t.buffers);
+    push_product(d);
+    d->n_item = d->part->n_row;
+    d->wraps = true;
+    return PM_OK;
+}
