@@ -36,7 +36,7 @@ function(pumice_add_test name label)
     ${name}
     PROPERTIES LABELS ${label}
                SKIP_RETURN_CODE 77
-               TIMEOUT 900
+               TIMEOUT 1500
                COST ${cost}
                ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON};OMP_WAIT_POLICY=passive")
 endfunction()
