@@ -57,7 +57,7 @@ def test_ratios():
     with open(os.path.join(FOLDER.name, files[0]), encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     check(len(rows) == 2 * 2 * 2, "a line a model, test and round", rows)
-    check(rows[0]["command"].startswith("pumice bench -m /models/a.gguf -p 128 -n 0 -r 1"), "command", rows[0])
+    check(rows[0]["command"].startswith("pumice bench -m a.gguf -p 128 -n 0 -r 1"), "command", rows[0])
     check({row["pumice_version"] for row in rows} == {"1234567"} and rows[0]["peer_version"] == "abc 12", "versions")
 
 
