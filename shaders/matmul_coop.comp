@@ -174,7 +174,7 @@ float epilogue(float sum, uint r, uint o) {
 
 /* A matrix of y from y_tile, where its subgroup has put it. */
 void write_y(uint from, uint tile_r, uint tile_o) {
-    for (uint i = gl_SubgroupInvocationID; i < M * N; i += gl_SubgroupSize) {
+    [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < M * N; i += gl_SubgroupSize) {
         uint r = first_r + tile_r + i / N, o = first_o + tile_o + i % N;
         if (r < n_r && o < push.n_row) {
             float sum = y_tile[from + i] * inverse(scales[tile_r + i / N]) * inverse(weights_scale);
@@ -219,7 +219,7 @@ void main() {
             barrier();
             if (s + 1 < n_step)
                 fetch((s + 1) * TILE_C);
-            [[unroll]] for (uint k = 0; k < TILE_C / K; k++) {
+            [[dont_unroll]] for (uint k = 0; k < TILE_C / K; k++) {
                 coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[MR];
                 [[unroll]] for (uint i = 0; i < MR; i++)
                     coopMatLoad(a[i], x_tile, (buf * TILE_R + my_r + i * M) * STRIDE + k * K / 8,

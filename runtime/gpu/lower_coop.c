@@ -41,13 +41,15 @@ static void try_shape(const pm__kernel *kernel, const pm__shape *shape, uint32_t
     }
 }
 
-/* Two buffers where they fit, so that one is filled while the other is read. */
+/* Two buffers, so that one is filled while the other is read, where that leaves room for other
+ * workgroups on the same processor; what comes next is in registers meanwhile in any case. */
 static uint32_t buffers_of(const pm__draft *d, const tiling *t) {
     const pm__kernel *kernel = d->kernel;
+    const uint32_t most = 32768, has = d->in->gpu->properties.limits.maxComputeSharedMemorySize;
     const uint32_t rest =
         t->subs_r * t->subs_o * t->shape.m * t->shape.n * 4 + (kernel->group_rows + 1) * 8 + 4;
     const uint32_t tile = (kernel->group_rows + kernel->group_items) * ROW_BYTES;
-    return 2 * tile + rest <= d->in->gpu->properties.limits.maxComputeSharedMemorySize ? 2 : 1;
+    return 2 * tile + rest <= (has < most ? has : most) ? 2 : 1;
 }
 
 static pm_status choose_tiling(const pm__draft *d, tiling *out) {
