@@ -390,6 +390,8 @@ static pm_status lower_checks(bench *b) {
     const pm__kernel *table = pm__kernel_table(&n_kernel);
     for (size_t i = 0; i < n_kernel; i++) {
         const pm__kernel *kernel = &table[i];
+        if (kernel->variant) /* the same code with other constants */
+            continue;
         if (!b->gpu->caps.tiers[kernel->tier]) {
             fprintf(stderr, "codegen: kernel '%s' is left out: the device lacks its tier\n",
                     kernel->name);

@@ -643,6 +643,81 @@ PM_API pm_status pm_device_quarantine(pm_device *device, const char *kernel, con
 /* Forgets what checks found out about this device. */
 PM_API pm_status pm_device_forget_checks(pm_device *device);
 
+/* ---- times of kernels ------------------------------------------------------------------------ */
+
+/* One kernel over one node of a model, in steps of n_row rows. */
+typedef struct pm_kernel_time {
+    const char *kernel, *op;
+    const char *type; /* of the matrix or the cache; "" */
+    const char *node; /* "blk.0.attn_q": of n_node that are alike */
+    const char *rows; /* of steps: "1", "2-8", "9-" */
+    uint32_t n_out, n_in, n_row, n_node;
+    uint32_t index, n; /* among n shapes */
+    double seconds;    /* of one node; 0: it was not timed */
+    double bytes, flops;
+    bool standard;   /* what is taken without a tuning */
+    bool used;       /* what a run takes now */
+    const char *why; /* why it cannot be used, or "" */
+} pm_kernel_time;
+
+/* false ends it. Must not call into the device. */
+typedef bool (*pm_kernel_time_fn)(void *user, const pm_kernel_time *time);
+
+typedef struct pm_kernels_desc {
+    bool all;       /* every kernel that takes a node, not only those that a run takes */
+    double seconds; /* that all may take, about; 0: 20. Shapes that come too late are left out */
+    pm_kernel_time_fn on_time;
+    void *user;
+} pm_kernels_desc;
+
+/* Times kernels over every shape of node that the model has. Its weights are not looked at: it may
+ * be opened without them.
+ * errors  UNSUPPORTED: the CPU path; CANCELLED, DEVICE_LOST, OUT_OF_MEMORY */
+PM_API pm_status pm_bench_kernels(pm_model *model, const pm_kernels_desc *desc);
+
+/* A choice in use. */
+typedef struct pm_tuned {
+    const char *kernel, *instead; /* the latter without a tuning */
+    const char *op, *type, *rows; /* as in pm_kernel_time */
+    uint32_t n_out, n_in;
+    double seconds, instead_seconds;
+} pm_tuned;
+
+typedef struct pm_tune_desc {
+    double seconds;            /* about; 0: 30 */
+    pm_kernel_time_fn on_time; /* each kernel that was timed; may be NULL */
+    /* Each shape that is done; NULL: none of its kernels is faster than the default. May be NULL. */
+    void (*on_shape)(void *user, const pm_tuned *tuned);
+    void *user;
+} pm_tune_desc;
+
+typedef struct pm_tune_summary {
+    uint32_t n_shape, n_changed; /* that were measured; that another kernel is faster for */
+    uint32_t n_left;             /* for which there was no time */
+    double seconds;
+} pm_tune_summary;
+
+/* Measures, for every shape of node that the model has, all kernels that take it, and has this device
+ * use the fastest from now on: sessions opened later, and those of other processes through the cache
+ * directory. A kernel counts as faster only by more than 3 %, in turns with the default one, after
+ * its check, and where its output agrees. What was found is kept also where this ends early.
+ * summary  out, also of one that ended early; may be NULL
+ * errors   UNSUPPORTED: the CPU path; CANCELLED, DEVICE_LOST, OUT_OF_MEMORY */
+PM_API pm_status pm_tune(pm_model *model, const pm_tune_desc *desc, pm_tune_summary *summary);
+
+/* The i-th choice of the device's tuning; false past the last. */
+PM_API bool pm_device_get_tuned(const pm_device *device, size_t i, pm_tuned *out);
+/* The tuning as a text that pm_device_set_tuning() takes; to be freed with pm_text_free. */
+PM_API pm_status pm_device_get_tuning(const pm_device *device, char **text);
+/* Puts such a text, of this or another machine, in the place of the tuning, and keeps it.
+ * on_unused  told of each line that is not used, and why; may be NULL
+ * errors     BAD_FILE: it is no tuning; ARGUMENT: it was made for another device */
+PM_API pm_status pm_device_set_tuning(pm_device *device, const char *text,
+                                      void (*on_unused)(void *user, unsigned line, const char *why),
+                                      void *user);
+/* Forgets it: the defaults are used. */
+PM_API pm_status pm_device_forget_tuning(pm_device *device);
+
 #ifdef __cplusplus
 }
 #endif

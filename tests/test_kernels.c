@@ -51,7 +51,7 @@ static void test_kernel(void **context) {
     }
     if (only != NULL && strncmp(only, s->kernel.name, strcspn(only, "/")) != 0)
         skip();
-    const pm_check_desc desc = {.level = PM_CHECK_STANDARD,
+    const pm_check_desc desc = {.level = s->kernel.variant ? PM_CHECK_QUICK : PM_CHECK_STANDARD,
                                 .only = only != NULL ? only : s->kernel.name,
                                 .seed = seed(),
                                 .on_case = on_case,

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 # ctest: model
-"""Where time goes: profiles of runs."""
+"""Where time goes: profiles of runs, times of kernels, and the choice among them."""
+import glob
 import json
+import os
+import re
 
-from cli import OK, PEBBLE, Skip, USAGE, check, main, pumice
+from cli import BAD_FILE, OK, PEBBLE, Skip, TEMPORARY, USAGE, check, main, pumice
+
+HEAD = "pumice tuning 1\n"
 
 
 def on_gpu(*args, **kwargs):
@@ -54,6 +59,99 @@ def test_no_profile_on_the_cpu_path():
 def test_profile_of_what_has_none():
     result = pumice("info", "-m", PEBBLE, "--profile")
     check(result.code == USAGE, "info takes no --profile", result)
+
+
+def scratch(name):
+    return os.path.join(TEMPORARY.name, name)
+
+
+def in_cache(command, *args, model=("--synthetic", "llama-tiny:q4_0"), **kwargs):
+    """With a cache directory of this test's own."""
+    result = pumice(command, *model, "--cache-dir", scratch("cache"), *args, **kwargs)
+    if result.code == 4:
+        raise Skip("no Vulkan device")
+    return result
+
+
+def write(name, text):
+    with open(scratch(name), "wb") as file:
+        file.write(text if isinstance(text, bytes) else text.encode())
+    return scratch(name)
+
+
+def take(name, *args):
+    result = pumice("tune", "--input", scratch(name), "--cache-dir", scratch("cache"), *args)
+    if result.code == 4:
+        raise Skip("no Vulkan device")
+    return result
+
+
+def test_kernels_of_a_model():
+    result = in_cache("bench", "--kernels", "-o", "json", timeout=300)
+    check(result.code == OK, "bench --kernels", result)
+    rows = json.loads(result.out)
+    timed = [r for r in rows if r["seconds"] > 0]
+    check(timed and all(r["bytes"] > 0 for r in timed), "times", result)
+    check(any(r["op"] == "matmul" and r["n_in"] == 256 for r in rows), "products", result)
+    check(any(r["used"] and r["default"] for r in timed), "what runs use is marked", result)
+    check(all(r["seconds"] > 0 or r["why"] for r in rows), "what is not timed says why", result)
+
+
+def test_tune():
+    shared = scratch("tuning.txt")
+    pebble = ("-m", PEBBLE)
+    result = in_cache(
+        "tune", "--seconds", "5", "--json", "--output", shared, model=pebble, timeout=300
+    )
+    check(result.code == OK and "shapes measured in" in result.err, "tune", result)
+    document = json.loads(result.out)
+    check(document["shapes"] > 0 and document["times"], "something was measured", result)
+    for choice in document["choices"]:
+        check(choice["seconds"] <= 0.97 * choice["instead_seconds"], f"not faster: {choice}")
+    kept = glob.glob(scratch("cache/tune-*.txt"))
+    with open(shared, encoding="ascii") as file:
+        text = file.read()
+    check(len(kept) == 1 and open(kept[0], encoding="ascii").read() == text, "one text", result)
+    check(text.count("\ntake ") == len(document["choices"]), text)
+    first, again = (in_cache("run", "--temp", "0", "-n", "4", "-p", "Hi", "--no-check", model=pebble)
+                    for _ in range(2))
+    check(first.code == OK, "run", first)
+    check(("a tuning is in use" in first.err) == bool(document["choices"]), "it is said", first)
+    hashes = [re.search(r"#([0-9a-f]{8})$", run.err, re.M) for run in (first, again)]
+    check(hashes[0] and hashes[0][1] == hashes[1][1], "the same bits in every run", again)
+    taken = take("tuning.txt")
+    check(taken.code == OK and f"{len(document['choices'])} choices" in taken.err, "--input", taken)
+
+
+def test_tunings_of_others():
+    write("tuning.txt", HEAD + "end\n")
+    mine = in_cache("tune", "--seconds", "1", "--output", scratch("mine.txt"), timeout=300)
+    check(mine.code == OK, "tune", mine)
+    made_for = re.search(r"^for .*$", open(scratch("mine.txt"), encoding="ascii").read(), re.M)[0]
+    stale = ("take matvec for matmul Q4_0 65x96x65 inputs 3 rows 1 shader 0123456789abcdef ns 1 "
+             "instead matmul 2")
+    write("stale.txt", f"{HEAD}{made_for}\n{stale}\nnonsense\nend\n")
+    result = take("stale.txt")
+    check(result.code == OK, "unused lines are no failure", result)
+    check("line 3 is not used: the shader" in result.err, "a stale line is said", result)
+    check("line 4 is not used: it is not" in result.err, "a strange line is said", result)
+    write("foreign.txt", HEAD + "for 1234:5678:9\nend\n")
+    check(take("foreign.txt").code == USAGE, "a tuning of another device")
+    for name, text in (("cut.txt", HEAD + stale), ("bytes.txt", os.urandom(4096)),
+                       ("zero.txt", HEAD.encode() + b"\0end\n"), ("empty.txt", "")):
+        write(name, text)
+        refused = take(name)
+        check(refused.code == BAD_FILE, f"{name} is refused", refused)
+    check(take("not-there.txt").code == BAD_FILE, "no file")
+    cleared = pumice("tune", "--clear", "--cache-dir", scratch("cache"))
+    check(cleared.code == OK and not glob.glob(scratch("cache/tune-*")), "--clear", cleared)
+
+
+def test_tune_needs_a_device():
+    result = pumice("tune", "--device", "cpu")
+    check(result.code == BAD_FILE and "CPU path" in result.err, "the CPU path", result)
+    check(pumice("tune", "--input", "x", "--clear").code == USAGE, "two things to do")
+    check(pumice("tune", "--input", "x", "--json").code == USAGE, "nothing is measured")
 
 
 main(globals())

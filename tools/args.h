@@ -39,18 +39,18 @@ typedef struct pm__bench_options {
     pm__texts models, synthetics;
     pm__texts prompts, gens, answers, pairs, depths, batches, ubatches, threads, types_k, types_v;
     uint32_t n_repeat, delay; /* 0: not given */
-    bool no_warmup, no_cpu;
+    bool no_warmup, no_cpu, kernels;
     const char *format, *sweep, *plot;
 } pm__bench_options;
 
 typedef struct pm__options {
     const char *program; /* argv[0] of the process */
-    const char *synthetic;
+    const char *synthetic, *input;
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
     const char *cache_type_k, *cache_type_v;
     const char *chat_template, *chat_template_file, *chat_template_kwargs, *context, *now;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
-    uint32_t run_ahead, submit_ms, top, time_limit, n_chunk;
+    uint32_t run_ahead, submit_ms, top, time_limit, n_chunk, seconds;
     uint64_t max_vram; /* bytes; 0: not given */
     pm_sampling sampling;
     pm__texts stop, tensor_types;

@@ -11,6 +11,7 @@
 #include "bench_list.h"
 #include "checker.h"
 #include "curves.h"
+#include "kernel_times.h"
 #include "new_file.h"
 
 enum {
@@ -439,6 +440,8 @@ static int bench_run(pm__options *options) {
     pm__bench_options *asked = &options->bench;
     static lists l;
     static bench b;
+    if (asked->kernels)
+        return pm__bench_kernels(options);
     pm__interrupt_catch();
     PM__CHECK(read_format(asked->format, &b.printer.format));
     b.options = options;
@@ -467,12 +470,12 @@ static int bench_run(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {
-    PM__OPT_BENCH_MODEL,  PM__OPT_BENCH_SYNTHETIC, PM__OPT_BENCH_PROMPT,  PM__OPT_BENCH_GEN,
-    PM__OPT_BENCH_PAIR,   PM__OPT_BENCH_DEPTH,     PM__OPT_BENCH_BATCH,   PM__OPT_BENCH_UBATCH,
-    PM__OPT_BENCH_TYPE_K, PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT,
-    PM__OPT_BENCH_DELAY,  PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_NO_CPU,  PM__OPT_BENCH_ANSWERS,
-    PM__OPT_BENCH_SWEEP,  PM__OPT_BENCH_PLOT,      PM__OPT_BENCH_OUTPUT,  PM__OPTS_DEVICE,
-    PM__OPT_VERBOSE};
+    PM__OPT_BENCH_MODEL,   PM__OPT_BENCH_SYNTHETIC, PM__OPT_BENCH_PROMPT,  PM__OPT_BENCH_GEN,
+    PM__OPT_BENCH_PAIR,    PM__OPT_BENCH_DEPTH,     PM__OPT_BENCH_BATCH,   PM__OPT_BENCH_UBATCH,
+    PM__OPT_BENCH_TYPE_K,  PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT,
+    PM__OPT_BENCH_DELAY,   PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_NO_CPU,  PM__OPT_BENCH_ANSWERS,
+    PM__OPT_BENCH_KERNELS, PM__OPT_BENCH_SWEEP,     PM__OPT_BENCH_PLOT,    PM__OPT_BENCH_OUTPUT,
+    PM__OPTS_DEVICE,       PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_bench = {
     options_taken, sizeof options_taken, bench_run,

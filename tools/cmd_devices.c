@@ -1,7 +1,21 @@
 /* pumice devices: every Vulkan device and the CPU path. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "report.h"
+
+/* Choices of the tuning that is kept for a device. */
+static size_t count_tuned(const pm_device_info *info) {
+    char index[16];
+    pm_device *device = NULL;
+    snprintf(index, sizeof index, "%" PRIu32, info->index);
+    const pm_device_desc desc = {.name = index};
+    if (!info->usable || strcmp(info->kind, "cpu") == 0 || pm_device_open(&desc, &device) != PM_OK)
+        return 0;
+    const size_t n = pm__count_tuned(device);
+    pm_device_close(device);
+    return n;
+}
 
 static cJSON *device_json(const pm_device_info *info) {
     cJSON *device = pm__json_device(info);
@@ -13,6 +27,7 @@ static cJSON *device_json(const pm_device_info *info) {
     cJSON_AddItemToObject(device, "subgroup", cJSON_CreateIntArray(subgroup, 2));
     cJSON_AddBoolToObject(device, "usable", info->usable);
     cJSON_AddStringToObject(device, "why", info->why);
+    cJSON_AddNumberToObject(device, "tuned", (double)count_tuned(info));
     cJSON *tiers = cJSON_AddArrayToObject(device, "tiers");
     for (size_t i = 0; i < info->n_tier; i++) {
         cJSON *tier = cJSON_CreateObject();
@@ -50,6 +65,9 @@ static void print_device(const pm_device_info *info) {
                info->tiers[i].available ? "yes" : "no", info->tiers[i].why);
     }
     printf("   %-9s %s\n", info->usable ? "usable" : "unusable", info->why);
+    const size_t n_tuned = count_tuned(info);
+    if (n_tuned > 0)
+        printf("   tuned     for %zu shapes, by pumice tune\n", n_tuned);
 }
 
 static int devices(pm__options *options) {

@@ -159,6 +159,7 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
     if (need != PM__NEED_VOCAB && need != PM__NEED_INFO) {
         PM__CHECK(pm__cli_open_device(cli, options));
         pm__report_device(pm_device_get_info(cli->device));
+        pm__report_tuning(cli->device);
         PM__CHECK(interrupted());
     }
     if (need != PM__NEED_DEVICE)

@@ -43,6 +43,23 @@ void pm__report_quarantine(const pm_device *device) {
     }
 }
 
+size_t pm__count_tuned(const pm_device *device) {
+    pm_tuned tuned;
+    size_t n = 0;
+    while (pm_device_get_tuned(device, n, &tuned))
+        n++;
+    return n;
+}
+
+void pm__report_tuning(const pm_device *device) {
+    const size_t n = pm__count_tuned(device);
+    if (n > 0)
+        fprintf(stderr,
+                "pumice: a tuning is in use: kernels measured on this device for %zu shape%s "
+                "(pumice tune --clear forgets it)\n",
+                n, n == 1 ? "" : "s");
+}
+
 void pm__report_auto(const pm_model *model, uint32_t n_ctx) {
     const uint32_t trained = pm_model_get_info(model)->n_ctx_train;
     if (n_ctx == trained) {

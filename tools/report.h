@@ -11,6 +11,9 @@ double pm__now(void);
 
 /* The first line of a run, on stderr: device, driver, tier and why. */
 void pm__report_device(const pm_device_info *info);
+/* That a tuning is in use; nothing where none is. */
+void pm__report_tuning(const pm_device *device);
+size_t pm__count_tuned(const pm_device *device);
 /* What -c auto came to. */
 void pm__report_auto(const pm_model *model, uint32_t n_ctx);
 /* Which kernels of the device are in quarantine, and what is used instead; a line each. */

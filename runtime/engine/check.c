@@ -214,6 +214,12 @@ static bool take_case(void *user, pm__check_case *the_case) {
 
 /* ---- all cases ------------------------------------------------------------------------------- */
 
+/* Variants are what a row is with other constants: a check of all does without them. */
+static bool leaves_out_variant(const check *c) {
+    return c->info.variant && !c->desc->used_only && c->desc->level != PM_CHECK_DEEP &&
+           c->desc->only == NULL;
+}
+
 static bool run_kernels(check *c) {
     usage used;
     memset(used.kernels, true, sizeof used.kernels);
@@ -223,7 +229,7 @@ static bool run_kernels(check *c) {
         used = usage_of(c->device, c->gpu, c->model);
     bool any = false;
     for (int k = 0; c->ending == PM_OK && get_kernel(c, k, &c->info); k++) {
-        if (c->done[k] || !used.kernels[k] || !c->info.available ||
+        if (c->done[k] || !used.kernels[k] || !c->info.available || leaves_out_variant(c) ||
             is_listed(c->desc->skip, c->info.name))
             continue;
         pm__case_filter filter = {.level = c->desc->level, .take = take_case, .user = c};

@@ -16,15 +16,18 @@ typedef struct pm__check_case {
     uint32_t n_row, n_out;
     uint32_t n_token; /* tokens are below it */
     uint32_t part_rows;
-    uint32_t most_group_x; /* of the device, made smaller; 0: as it is */
-    uint32_t last_pos;     /* of the last row */
-    float outlier;         /* how much larger one input in 64 is */
-    float size;            /* of activations, where it is not 1; 0: it is */
-    uint32_t zero_bits;    /* of the mantissas of activations: halves and levels often tie */
-    bool positive;         /* weights */
-    bool negative;         /* weights */
-    bool runs;             /* rows of one sequence are neighbours; the first run begins at */
-    uint32_t first_pos;    /* this position, the second, of one row, at 0 */
+    uint32_t most_group_x;     /* of the device, made smaller; 0: as it is */
+    uint32_t last_pos;         /* of the last row */
+    float outlier;             /* how much larger one input in 64 is */
+    float size;                /* of activations, where it is not 1; 0: it is */
+    uint32_t zero_bits;        /* of the mantissas of activations: halves and levels often tie */
+    bool positive;             /* weights */
+    bool negative;             /* weights */
+    bool runs;                 /* rows of one sequence are neighbours; the first run begins at */
+    uint32_t first_pos;        /* this position, the second, of one row, at 0 */
+    bool in_order;             /* rows are the last positions of one sequence; with n_seq 1 */
+    uint32_t most_weight_rows; /* of the data of a matrix; 0: all. Where nothing is computed from it
+                                  but times */
     struct pm_step_sampler sampler;
     const pm__tensor *route; /* an input that is a route over n_expert experts, or NULL */
     uint32_t n_expert;

@@ -126,7 +126,11 @@ static void fill_rows(source *from, const pm__check_case *c, void *data) {
         fill_runs(from, c, rows);
         return;
     }
-    for (uint32_t r = 0; r < c->n_row; r++) {
+    for (uint32_t r = 0; r < c->n_row && c->in_order; r++)
+        rows[r] = (struct pm_step_row){.token = random32(from) % c->n_token,
+                                       .pos = c->last_pos + 1 - c->n_row + r,
+                                       .n_pos = c->last_pos + 1};
+    for (uint32_t r = 0; r < c->n_row && !c->in_order; r++) {
         const uint64_t back = (uint64_t)(c->n_row - 1 - r) * 7919 % n_ctx; /* a prime: distinct */
         rows[r] = (struct pm_step_row){.token = random32(from) % c->n_token,
                                        .seq = r % c->limits.n_seq,
@@ -272,6 +276,10 @@ static pm_status add_operand(void *user, const pm__tensor *t, bool written) {
     filling *f = user;
     pm__operand *o = &f->trial->operands[f->trial->n_operand++];
     *o = (pm__operand){.tensor = t, .bytes = pm__trial_bytes(f->trial, t, written)};
+    const int matrix = pm__op_get(f->trial->node->op)->matrix;
+    if (f->c->most_weight_rows != 0 && matrix >= 0 && t == f->trial->node->in[matrix] &&
+        t->n_row > f->c->most_weight_rows)
+        o->bytes = o->bytes / t->n_row * f->c->most_weight_rows;
     unsigned char *data = malloc(o->bytes);
     o->data = data;
     o->after = t->kind != PM__WEIGHT ? malloc(o->bytes) : NULL;
@@ -290,7 +298,7 @@ pm_status pm__trial_init(pm__trial *trial, const pm__check_case *c, uint64_t see
                          .n_row = c->n_row,
                          .n_out = c->n_out,
                          .n_sample = c->n_out,
-                         .n_run = c->runs ? runs_of(c, runs) : 0,
+                         .n_run = c->runs ? runs_of(c, runs) : c->in_order,
                          .part_rows = c->part_rows,
                          .most_group_x = c->most_group_x,
                          .kernel = PM__KERNEL_NONE};

@@ -5,6 +5,7 @@
 #include "adapter.h"
 #include "pipeline.h"
 #include "quarantine.h"
+#include "tuning.h"
 #include "units.h"
 
 #include <shaderc/shaderc.h>
@@ -164,6 +165,7 @@ static pm_status create_rest(pm__gpu *gpu, const pm__adapter *adapter, const pm_
                         "gpu: the shader compiler (shaderc) got no memory to start");
     PM_TRY(pm__shader_cache_create(desc->cache_dir, &gpu->shaders));
     PM_TRY(pm__quarantine_create(gpu));
+    PM_TRY(pm__tuning_create(gpu));
     pm__pipeline_cache_create(gpu);
     return PM_OK;
 }
@@ -290,6 +292,7 @@ void pm__gpu_destroy(pm__gpu *gpu) {
     close_vulkan(gpu);
     shaderc_compiler_release(gpu->compiler);
     pm__quarantine_destroy(gpu->quarantine);
+    pm__tuning_destroy(gpu);
     pm__shader_cache_destroy(gpu->shaders);
     pm__arena_finish(&gpu->texts);
     free(gpu);

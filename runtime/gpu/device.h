@@ -71,6 +71,7 @@ typedef struct pm__caps {
     bool tiers[PM__TIER_COUNT];
     bool software;                      /* it runs on the CPU */
     bool quarantined[PM__MOST_KERNELS]; /* row i of kernels.def failed a check with this driver */
+    const struct pm__tuning *tuning;    /* kernels measured to be fastest; NULL: defaults alone */
 } pm__caps;
 
 typedef struct pm__gpu {
@@ -101,6 +102,7 @@ typedef struct pm__gpu {
     double silence_seconds; /* after which a device that has not finished is given up */
     struct pm__shader_cache *shaders;
     struct pm__quarantine *quarantine;
+    struct pm__tuning *tuning;
     struct shaderc_compiler *compiler;
     VkPipelineCache pipeline_cache;
     uint64_t pipeline_cache_hash; /* of what is on disk; 0: nothing */

@@ -1,5 +1,7 @@
 #include "kernels.h"
 
+#include "tuning.h"
+
 #include <string.h>
 
 static bool takes_any(const pm__node *node) {
@@ -19,10 +21,14 @@ static bool takes_half_product(const pm__node *node) {
 
 static const pm__kernel kernels[] = {
 #define PM_KERNEL(name, OP, TIER, file, from, workgroup, rows, items, SUITS, takes)                \
-    {#name,     file, PM__OP_##OP, PM__TIER_##TIER,   from,                                        \
-     workgroup, rows, items,       PM__SUITS_##SUITS, takes_##takes},
+    {#name, file,  PM__OP_##OP,       PM__TIER_##TIER, from, workgroup,                            \
+     rows,  items, PM__SUITS_##SUITS, takes_##takes,   false},
+#define PM_VARIANT(name, OP, TIER, file, from, workgroup, rows, items, SUITS, takes)               \
+    {#name, file,  PM__OP_##OP,       PM__TIER_##TIER, from, workgroup,                            \
+     rows,  items, PM__SUITS_##SUITS, takes_##takes,   true},
 #include "../../shaders/kernels.def"
 #undef PM_KERNEL
+#undef PM_VARIANT
 };
 
 const pm__kernel *pm__kernel_table(size_t *n) {
@@ -40,7 +46,10 @@ bool pm__kernel_has_tier(pm__tier tier) {
 }
 
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op) {
-    return kernel->op == op && caps->tiers[kernel->tier];
+    /* Constants of variants may suit smaller subgroups than the device has. */
+    return kernel->op == op && caps->tiers[kernel->tier] &&
+           (!kernel->variant || kernel->tier == PM__TIER_PLAIN ||
+            kernel->workgroup >= caps->subgroup_max);
 }
 
 double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node) {
@@ -48,7 +57,7 @@ double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node) {
     return kernel->tier >= PM__TIER_COOP && bound < half ? half : bound;
 }
 
-static bool is_at_home(const pm__caps *caps, const pm__kernel *kernel) {
+bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel) {
     return kernel->suits == PM__SUITS_ANY ||
            (kernel->suits == PM__SUITS_SOFTWARE) == caps->software;
 }
@@ -57,7 +66,7 @@ static bool is_at_home(const pm__caps *caps, const pm__kernel *kernel) {
  * and least so the nearest to them. */
 static bool is_better(const pm__caps *caps, const pm__kernel *a, const pm__kernel *b,
                       uint32_t n_row) {
-    const bool a_home = is_at_home(caps, a), b_home = is_at_home(caps, b);
+    const bool a_home = pm__kernel_is_at_home(caps, a), b_home = pm__kernel_is_at_home(caps, b);
     const bool a_suits = a->from_rows <= n_row, b_suits = b->from_rows <= n_row;
     if (a_home != b_home)
         return a_home;
@@ -70,16 +79,28 @@ static bool is_better(const pm__caps *caps, const pm__kernel *a, const pm__kerne
     return a->tier > b->tier;
 }
 
+static bool may_take(const pm__caps *caps, size_t i, pm__op op, const pm__node *node) {
+    return !caps->quarantined[i] && pm__kernel_fits(caps, &kernels[i], op) &&
+           (node == NULL || kernels[i].takes(node));
+}
+
+const pm__kernel *pm__kernel_default(const pm__caps *caps, pm__op op, const pm__node *node,
+                                     uint32_t n_row) {
+    const pm__kernel *best = NULL;
+    for (size_t i = 0; i < PM__COUNT(kernels); i++)
+        if (!kernels[i].variant && may_take(caps, i, op, node) &&
+            (best == NULL || is_better(caps, &kernels[i], best, n_row)))
+            best = &kernels[i];
+    return best;
+}
+
 const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, const pm__node *node,
                                     uint32_t n_row) {
-    const pm__kernel *best = NULL;
-    for (size_t i = 0; i < PM__COUNT(kernels); i++) {
-        const pm__kernel *kernel = &kernels[i];
-        if (caps->quarantined[i] || !pm__kernel_fits(caps, kernel, op) ||
-            (node != NULL && !kernel->takes(node)))
-            continue;
-        if (best == NULL || is_better(caps, kernel, best, n_row))
-            best = kernel;
+    if (caps->tuning != NULL && caps->tuning->n > 0 && node != NULL) {
+        const pm__node_shape shape = pm__node_shape_of(node, n_row);
+        const int tuned = pm__tuning_find(caps->tuning, &shape);
+        if (tuned >= 0 && may_take(caps, (size_t)tuned, op, node))
+            return &kernels[tuned];
     }
-    return best;
+    return pm__kernel_default(caps, op, node, n_row);
 }

@@ -16,6 +16,7 @@ typedef struct pm__kernel {
     uint32_t group_rows, group_items;
     pm__suits suits;
     bool (*takes)(const pm__node *node); /* of its operation */
+    bool variant; /* of the row before it: taken only where a tuning says so */
 } pm__kernel;
 
 const pm__kernel *pm__kernel_table(size_t *n);
@@ -32,9 +33,17 @@ bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
  * drivers that round towards zero. */
 double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node);
 
-/* The best one for n_row rows of those that fit, take the node, and are not in quarantine, or NULL.
- * Without a node: of any. */
+/* Whether it is made for such a device. */
+bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel);
+
+/* For n_row rows of a node: the one that was measured to be fastest for its shape, else the best by
+ * kernels.def, of those that fit, take the node, and are not in quarantine, or NULL. Without a node:
+ * of any. */
 const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, const pm__node *node,
                                     uint32_t n_row);
+
+/* The same without what was measured. */
+const pm__kernel *pm__kernel_default(const pm__caps *caps, pm__op op, const pm__node *node,
+                                     uint32_t n_row);
 
 #endif

@@ -49,18 +49,21 @@ static pm_status hash_shaders(uint64_t *all) {
     return PM_OK;
 }
 
-static pm_status name_file(const pm__gpu *gpu, char name[40]) {
+uint64_t pm__quarantine_key(const pm__gpu *gpu) {
     const VkPhysicalDeviceProperties *p = &gpu->properties;
     const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
                                 (uint32_t)gpu->driver.driverID};
-    uint64_t shaders;
-    PM_TRY(hash_shaders(&shaders));
     uint64_t key = pm__hash_string(PM__HASH_START, PM_VERSION);
     key = pm__hash(key, numbers, sizeof numbers);
     key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
     key = pm__hash(key, gpu->id.driverUUID, VK_UUID_SIZE);
-    key = pm__hash_string(key, gpu->driver.driverInfo);
-    key = pm__hash(key, &shaders, sizeof shaders);
+    return pm__hash_string(key, gpu->driver.driverInfo);
+}
+
+static pm_status name_file(const pm__gpu *gpu, char name[40]) {
+    uint64_t shaders;
+    PM_TRY(hash_shaders(&shaders));
+    const uint64_t key = pm__hash(pm__quarantine_key(gpu), &shaders, sizeof shaders);
     snprintf(name, 40, "check-%016" PRIx64 ".txt", key);
     return PM_OK;
 }

@@ -40,8 +40,10 @@ bool pm__gpu_kernel(const pm__device_handle *handle, int kernel, pm__kernel_info
                              .tier = tiers[row->tier],
                              .op = row->op,
                              .from_rows = row->from_rows,
-                             .available = caps->tiers[row->tier],
-                             .quarantined = caps->quarantined[kernel]};
+                             .available = pm__kernel_fits(caps, row, row->op),
+                             .at_home = pm__kernel_is_at_home(caps, row),
+                             .quarantined = caps->quarantined[kernel],
+                             .variant = row->variant};
     return true;
 }
 
@@ -63,6 +65,15 @@ int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *n
     const pm__kernel *table = pm__kernel_table(&n);
     const pm__caps *caps = &((const pm__gpu_device *)handle->device)->gpu->caps;
     const pm__kernel *chosen = pm__kernel_choose(caps, op, node, n_row);
+    return chosen != NULL ? (int)(chosen - table) : PM__KERNEL_NONE;
+}
+
+int pm__gpu_default(const pm__device_handle *handle, pm__op op, const pm__node *node,
+                    uint32_t n_row) {
+    size_t n;
+    const pm__kernel *table = pm__kernel_table(&n);
+    const pm__caps *caps = &((const pm__gpu_device *)handle->device)->gpu->caps;
+    const pm__kernel *chosen = pm__kernel_default(caps, op, node, n_row);
     return chosen != NULL ? (int)(chosen - table) : PM__KERNEL_NONE;
 }
 

@@ -12,6 +12,8 @@ typedef struct pm__kernel_info {
     uint32_t from_rows; /* the number from which it is best */
     bool available;     /* the device has the tier */
     bool quarantined;   /* and is not used therefore */
+    bool at_home;       /* it is made for such devices */
+    bool variant;       /* of another row; used where a tuning says so */
 } pm__kernel_info;
 
 enum { PM__KERNEL_NONE = -1, PM__MOST_KERNELS = 128 };
@@ -26,6 +28,10 @@ double pm__gpu_bound(int kernel, const pm__node *node);
  * there is none. */
 int pm__gpu_choose(const pm__device_handle *handle, pm__op op, const pm__node *node,
                    uint32_t n_row);
+
+/* The same without what was measured. */
+int pm__gpu_default(const pm__device_handle *handle, pm__op op, const pm__node *node,
+                    uint32_t n_row);
 
 /* The graph as steps of up to n_row rows run it where nobody forbids it (graph/fuse.h).
  * what    def, graph, and weights or NULL count

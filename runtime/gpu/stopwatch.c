@@ -2,7 +2,7 @@
 
 #include "../base/clock.h"
 
-enum { LEAST_RUNS = 3, MOST_RUNS = 1000 };
+enum { MOST_RUNS = 1000 };
 
 pm_status pm__time_run(pm__recording *recording, uint32_t n_row, double *seconds) {
     pm__queue *queue = recording->desc.queue;
@@ -24,15 +24,13 @@ pm_status pm__time_run(pm__recording *recording, uint32_t n_row, double *seconds
 }
 
 pm_status pm__time_best(pm__recording *recording, uint32_t n_row, double budget, double *seconds) {
-    const double start = pm__clock_seconds();
     double one;
-    *seconds = 0;
     PM_TRY(pm__time_run(recording, n_row, &one));
-    for (int run = 0; run < MOST_RUNS && (run < LEAST_RUNS || pm__clock_seconds() - start < budget);
-         run++) {
+    const double start = pm__clock_seconds();
+    PM_TRY(pm__time_run(recording, n_row, seconds));
+    for (int run = 0; run < MOST_RUNS && pm__clock_seconds() - start < budget; run++) {
         PM_TRY(pm__time_run(recording, n_row, &one));
-        if (run == 0 || one < *seconds)
-            *seconds = one;
+        *seconds = one < *seconds ? one : *seconds;
     }
     return PM_OK;
 }

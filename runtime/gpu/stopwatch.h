@@ -8,8 +8,8 @@
  * from here to here.
  * seconds  out */
 pm_status pm__time_run(pm__recording *recording, uint32_t n_row, double *seconds);
-/* The least of runs until `budget` seconds are over; at least three, after one that does not
- * count. */
+/* The least of runs until `budget` seconds are over; at least one, after one that does not count:
+ * some drivers compile then. */
 pm_status pm__time_best(pm__recording *recording, uint32_t n_row, double budget, double *seconds);
 
 #endif

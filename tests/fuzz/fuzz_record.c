@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_SETS = 64, MOST_KERNELS = 64, WHY_SIZE = 160, MOST_OPERATIONS = 24 };
+enum { MOST_SETS = 64, MOST_KERNELS = PM__MOST_KERNELS, WHY_SIZE = 160, MOST_OPERATIONS = 24 };
 
 /* What a record should hold. */
 typedef struct record {

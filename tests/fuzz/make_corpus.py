@@ -797,12 +797,44 @@ def seed_imatrix():
     add("gguf-nan", imatrix_file(count=(float("nan"), 1)))
 
 
+# ---- tunings -------------------------------------------------------------------------------------
+
+
+def seed_tuning():
+    def take(**words):
+        w = {"kernel": "matvec", "op": "matmul", "type": "Q4_0", "sizes": "65x96x65",
+             "inputs": "b", "rows": "1", "shader": "0123456789abcdef", "ns": "4100",
+             "instead": "matmul", **words}
+        return ("take {kernel} for {op} {type} {sizes} inputs {inputs} rows {rows} shader {shader} "
+                "ns {ns} instead {instead} 5200\n").format(**w)
+
+    def add(name, *lines, first="pumice tuning 1\n", end="end\n"):
+        seed("tuning", name, b"\0" + (first + "".join(lines) + end).encode("latin-1"))
+
+    add("stale", "device a device\n", "for 10de:2335:4\n", take(), "# said by hand\n")
+    add("empty")
+    add("old", first="pumice tuning 0\n")
+    add("cut", take(), end="")
+    add("hash", take(), end="end 0123456789abcdef\n")
+    add("kernel", take(kernel="matvec_of_old"), take(instead="none"))
+    add("op", take(op="conjure"), take(kernel="rmsnorm"))
+    add("type", take(type="-"), take(type="Q4_77"))
+    add("sizes", take(sizes="65x96"), take(sizes="x"), take(sizes="4294967296x1x1"), take(sizes="-1x1x1"))
+    add("numbers", take(inputs="100000000"), take(ns="99999999999999999999"), take(shader="xyz"))
+    add("words", "take\n", "take \n", "take a b\n", take(kernel="a b"), "give\n", "\n")
+    add("long", "for " + "9" * 60 + "\n", "# " + "x" * 500 + "\n")
+    add("bytes", "device \xe9\x1b[2J\n", take(kernel="\x7f"))
+    for name, data in (("one", b"\x07\x09" + bytes(8) + b"\x02\x41\0\x0b\0\x10\0x"),
+                       ("two", bytes(range(40))), ("many", bytes(255 - i % 256 for i in range(300)))):
+        seed("tuning", "do-" + name, b"\1" + data)
+
+
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: make_corpus.py [--check]")
     for make in (seed_gguf, seed_imatrix, seed_model, seed_tokenizer, seed_detokenizer, seed_cache,
                  seed_conversation, seed_template, seed_record, seed_events, seed_typed,
-                 seed_safetensors, seed_split, seed_folder):
+                 seed_safetensors, seed_split, seed_folder, seed_tuning):
         make()
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     wrong = []
