@@ -167,6 +167,15 @@ def test_wrong_kernels_are_quarantined():
     )
 
 
+def test_no_fuse():
+    machine = Machine("no-fuse")
+    fused, plain = machine.run(), machine.run("--no-fuse")
+    check(fused.code == plain.code == OK, "both run", plain)
+    check(fused.json()["tokens"] == plain.json()["tokens"], "the same tokens", plain)
+    few, many = fused.json()["dispatches"], plain.json()["dispatches"]
+    check(3 * few < 2 * many, f"{few} launches where there were {many}", plain)
+
+
 def test_first_use():
     machine = Machine("first", WRONG)
     run = machine.run()

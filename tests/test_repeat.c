@@ -5,6 +5,8 @@
 #include "whole.h"
 
 #include "base/status.h"
+#include "engine/internal.h"
+#include "gpu/run_node.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -187,6 +189,46 @@ static void check_answers(pm_model *model) {
     pm_generation_free(all);
 }
 
+/* Whether no kernel for many rows has a norm or a gate in it, which would add up otherwise. */
+static bool only_prepares(const pm_model *model) {
+    const pm__plan_desc what = {
+        .def = &model->def, .weights = model->weights, .graph = &model->graph};
+    pm__graph g;
+    bool only = true;
+    pm__expect_ok(pm__gpu_fuse(&model->device->handle, &what, 37, &g));
+    for (uint32_t i = 0; i < g.n_node; i++)
+        if (g.nodes[i].op == PM__OP_MATMUL)
+            only = only && !g.nodes[i].params.matmul.normed && !g.nodes[i].params.matmul.gated;
+    pm__graph_finish(&g);
+    return only;
+}
+
+/* Queries, keys and values as one product, and all behind it in one kernel, have the bits of the
+ * nodes that they stand for. */
+static void test_fused(void **state) {
+    (void)state;
+    pm_model *model =
+        device != NULL ? pm__whole_model(device, "models/real/stories260K-f32.gguf") : NULL;
+    float *logits[2];
+    pm__id_list ids;
+    if (model == NULL || !only_prepares(model)) {
+        pm_model_close(model);
+        skip();
+    }
+    pm__whole_tokenize(model, PROMPT, &ids);
+    for (int i = 0; i < 2; i++) {
+        const pm_session_desc desc = {.n_ctx = 160, .n_batch = 37, .no_fuse = i == 1};
+        pm_session *session = NULL;
+        pm__expect_ok(pm_session_open(model, &desc, &session));
+        logits[i] = logits_by(session, &ids, ids.n / 2);
+        pm_session_close(session);
+    }
+    assert_memory_equal(logits[0], logits[1], (size_t)ids.n * N_VOCAB * sizeof(float));
+    free(logits[0]);
+    free(logits[1]);
+    pm_model_close(model);
+}
+
 static void check_alike(pm_device *on, bool cpu) {
     pm_model *model = on != NULL ? pm__whole_model(on, "models/real/stories260K-f32.gguf") : NULL;
     if (model == NULL)
@@ -257,7 +299,7 @@ int main(void) {
         cmocka_unit_test(test_runs),          cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_alike),         cmocka_unit_test(test_alike_cpu),
         cmocka_unit_test(test_draws_stories), cmocka_unit_test(test_draws_quantised),
-        cmocka_unit_test(test_draws_pebble),
+        cmocka_unit_test(test_draws_pebble),  cmocka_unit_test(test_fused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
