@@ -390,7 +390,8 @@ static pm_status lower_checks(bench *b) {
     const pm__kernel *table = pm__kernel_table(&n_kernel);
     for (size_t i = 0; i < n_kernel; i++) {
         const pm__kernel *kernel = &table[i];
-        if (kernel->variant) /* the same code with other constants */
+        /* the same code with other constants, or made for what is not a GPU */
+        if (kernel->variant || (kernel->suits == PM__SUITS_SOFTWARE && !b->gpu->caps.software))
             continue;
         if (!b->gpu->caps.tiers[kernel->tier]) {
             fprintf(stderr, "codegen: kernel '%s' is left out: the device lacks its tier\n",

@@ -4,15 +4,12 @@
  *         k [pages * PM_PAGE, n_head_kv, head_dim]   v the same of head_dim_v, or k itself
  *         extra: sinks [n_head] or biases [buckets, n_head] f32
  *         sizes of heads even; query head h reads key head h / (n_head / n_head_kv)
- * grid    x: heads; y: rows
- * defines K_<TYPE>, V_<TYPE>, TIER_SUBGROUP, SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL,
- *         CHUNKED
- *         spec 0 WG_SIZE (at least 64, and at least the chunks of a head's values), 1 HEAD_DIM,
- *         2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX, 5 K_N_CHUNK, 6 K_N_SCALE, 7 V_N_CHUNK, 8 V_N_SCALE,
- *         9 HEAD_DIM_V, 10 WINDOW (0: none), 11 N_BUCKET   accum f32
- * checked tests row attention against cpu_attention, NMSE 1e-9
- * source  arXiv:1706.03762 eq. 1; running maximum arXiv:1805.02867; block table arXiv:2309.06180;
- *         ALiBi arXiv:2108.12409; biases arXiv:1910.10683 section 2.1 */
+ * grid    x: heads; y: rows; z: slices
+ * defines those of attention.glsl, TIER_SUBGROUP   spec those of attention.glsl; WG_SIZE is at least
+ *         64, and at least the chunks of a head's values   accum f32
+ * checked tests rows attention, attention_split against cpu_attention, cpu_attention_split,
+ *         NMSE 1e-9
+ * source  arXiv:1706.03762 eq. 1; running maximum arXiv:1805.02867 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : enable
@@ -20,40 +17,9 @@
 #define PM_GLSL
 #include "params.h"
 
-layout(local_size_x_id = 0) in;
-layout(constant_id = 0) const uint WG_SIZE = 64;
-layout(constant_id = 1) const uint HEAD_DIM = 2;
-layout(constant_id = 2) const uint N_HEAD = 1;
-layout(constant_id = 3) const uint N_HEAD_KV = 1;
-layout(constant_id = 4) const uint N_CTX = 1;
-layout(constant_id = 5) const uint K_N_CHUNK = 1;
-layout(constant_id = 6) const uint K_N_SCALE = 0;
-layout(constant_id = 7) const uint V_N_CHUNK = 1;
-layout(constant_id = 8) const uint V_N_SCALE = 0;
-layout(constant_id = 9) const uint HEAD_DIM_V = 2;
-layout(constant_id = 10) const uint WINDOW = 0;
-layout(constant_id = 11) const uint N_BUCKET = 4;
-
-layout(push_constant) uniform Push { pm_push_attention push; };
-layout(std430, binding = 0) readonly buffer Q { float q[]; };
-#define K_QUANTS_BINDING 1
-#define V_QUANTS_BINDING 2
-layout(std430, binding = 3) writeonly buffer Y { float y[]; };
-layout(std430, binding = 4) readonly buffer Rows {
-    pm_step_head head;
-    pm_step_row rows[];
-};
-layout(std430, binding = 5) readonly buffer Pages { uint pages[]; };
-#define K_SCALES_BINDING 6
-#define V_SCALES_BINDING 7
-#if defined(SINKS) || defined(REL_BIAS)
-layout(std430, binding = 8) readonly buffer Extra { float extra[]; };
-#endif
-#include "cache.glsl"
-#include "functions.glsl"
+#include "attention.glsl"
 #include "subgroup.glsl"
 
-const float LOWEST = -3.0e38;
 shared vec4 query[(HEAD_DIM + 2 * K_CHUNK) / 4]; // zeros around the head, up to whole chunks
 shared float weights[WG_SIZE];
 shared uint places[WG_SIZE]; // rows of the caches with the positions of the tile
@@ -69,59 +35,14 @@ float score(uint row, uint first, uint n) {
     return (sum.x + sum.y + sum.z + sum.w) * push.scale;
 }
 
-/* Of the distance to a position, in the table of biases. */
-#ifdef REL_BIAS
-uint bucket_of(uint mine, uint pos) {
-#ifdef BIDIRECTIONAL
-    const uint N = N_BUCKET / 2;
-    uint skip = pos > mine ? N : 0, distance = pos > mine ? pos - mine : mine - pos;
-#else
-    const uint N = N_BUCKET;
-    uint skip = 0, distance = mine - pos;
-#endif
-    const uint EXACT = N / 2;
-    if (distance < EXACT)
-        return skip + distance;
-    float octaves = log(float(distance) / float(EXACT)) / log(128.0 / float(EXACT));
-    return skip + min(N - 1, EXACT + uint(octaves * float(N - EXACT) + 1.0e-4));
-}
-#endif
-
-/* What becomes of a score at a position. */
-float shaped(float s, uint h, uint mine, uint pos) {
-#ifdef SOFTCAP
-    s = push.softcap * tanh_of(s / push.softcap);
-#endif
-#ifdef ALIBI
-    uint p = 1u << findMSB(N_HEAD);
-    float power = h < p ? float(h + 1) / float(p) : (float(h - p) + 0.5) / float(p);
-    s -= exp2(-push.max_alibi_bias * power) * abs(float(pos) - float(mine));
-#endif
-#ifdef REL_BIAS
-    s += extra[bucket_of(mine, pos) * N_HEAD + h];
-#endif
-    return s;
-}
-
 void main() {
     uint h = gl_WorkGroupID.x, r = gl_WorkGroupID.y, me = gl_LocalInvocationIndex;
-    uint head_kv = h / (N_HEAD / N_HEAD_KV);
+    uint head_kv = h / GROUP;
     uint k_column = head_kv * HEAD_DIM, v_column = head_kv * HEAD_DIM_V;
     uint q_at = (r * N_HEAD + h) * HEAD_DIM, y_at = (r * N_HEAD + h) * HEAD_DIM_V;
-    uint mine_pos = min(rows[r].pos, N_CTX - 1);
-#ifdef BIDIRECTIONAL
-    uint end = clamp(rows[r].n_pos, 1, N_CTX);
-    if (WINDOW != 0)
-        end = min(end, mine_pos + WINDOW / 2 + 1);
-    uint before = WINDOW / 2;
-#else
-    uint end = mine_pos + 1, before = WINDOW - 1;
-#endif
-    uint begin = WINDOW != 0 && mine_pos > before ? mine_pos - before : 0;
-#ifdef CHUNKED
-    begin = mine_pos - mine_pos % WINDOW;
-#endif
-    uint table = rows[r].seq * ((N_CTX + PM_PAGE - 1) / PM_PAGE);
+    uint slice = gl_WorkGroupID.z, mine_pos = position_of(r);
+    uint begin = slice_of(r, slice).x, end = slice_of(r, slice).y;
+    uint table = table_of(rows[r].seq);
 
     /* Chunks that hold the head; it begins k_skip and v_skip elements into the first of them. */
     uint k_skip = HEAD_DIM % K_CHUNK == 0 ? 0 : k_column % K_CHUNK;
@@ -146,7 +67,7 @@ void main() {
         uint pos = first + me;
         float mine = LOWEST;
         if (pos < end) {
-            places[me] = pages[table + pos / PM_PAGE] * PM_PAGE + pos % PM_PAGE;
+            places[me] = place_of(table, pos);
             mine = shaped(score(places[me], k_column / K_CHUNK, k_n), h, mine_pos, pos);
         }
         float new_most = max(most, reduce_max(mine));
@@ -173,6 +94,14 @@ void main() {
         float all = 0.0;
         for (uint g = 0; g < n_group; g++)
             all += parts[g * v_n * V_CHUNK + v_skip + d];
+#ifdef SPLIT
+        y[part_of(r, h, slice) + d] = all;
+#else
         y[y_at + d] = all / sum;
+#endif
     }
+#ifdef SPLIT
+    if (me < 4)
+        y[part_of(r, h, slice) + HEAD_DIM_V + me] = part_end(most, sum)[me];
+#endif
 }

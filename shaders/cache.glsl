@@ -37,6 +37,9 @@ const uint K_CHUNK = W_CHUNK;
 #undef w_four
 #undef W_CHUNK
 #undef QUANT_HAS_SCALES
+#undef W_SPAN
+#undef W_SIGNED
+#undef W_OFFSET
 
 #if defined(V_F32)
 #define W_F32

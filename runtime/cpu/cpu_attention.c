@@ -95,8 +95,8 @@ typedef struct view {
     const float *q; /* [head_dim] */
     planes k, v;
     uint32_t h, seq, pos;
-    uint32_t first, last; /* positions that it sees */
-    double slope;         /* of ALiBi */
+    uint32_t first, end; /* positions that it sees: [first, end) */
+    double slope;        /* of ALiBi */
 } view;
 
 /* n values of a cache at a position, from a column on. */
@@ -138,30 +138,73 @@ static double score(const view *head, uint32_t pos) {
     return s;
 }
 
-/* Scores are computed twice, so that no context is too long for the memory at hand. */
-static void attend(const view *head, float *y) {
+typedef struct sums {
+    double values[PM__MOST_HEAD_DIM];
+    double most, weights; /* largest score; without positions, 0 and 0 */
+} sums;
+
+/* A sink is a score more, without a value; or -INFINITY. Scores are computed twice, so that no
+ * context is too long for the memory at hand. */
+static void add_up(const view *head, double sink, sums *out) {
     const pm__node *node = head->node;
     const uint32_t n = node->params.attention.head_dim_v;
     const uint32_t kv =
         head->h / (node->params.attention.n_head / node->params.attention.n_head_kv);
-    double out[PM__MOST_HEAD_DIM] = {0}, max = -INFINITY, sum = 0;
-    double sink = -INFINITY;
-    if (node->in[5] != NULL)
-        sink = (double)pm__cpu_element(node->in[5], head->args->in[5], head->h);
-    max = sink;
-    for (uint32_t pos = head->first; pos <= head->last; pos++)
-        max = fmax(max, score(head, pos));
-    for (uint32_t pos = head->first; pos <= head->last; pos++) {
-        const double p = exp(score(head, pos) - max);
+    *out = (sums){.most = sink};
+    for (uint32_t pos = head->first; pos < head->end; pos++)
+        out->most = fmax(out->most, score(head, pos));
+    for (uint32_t pos = head->first; pos < head->end; pos++) {
+        const double p = exp(score(head, pos) - out->most);
         float v[PM__MOST_HEAD_DIM];
         read_head(head, &head->v, pos, kv * n, n, v);
-        sum += p;
+        out->weights += p;
         for (uint32_t d = 0; d < n; d++)
-            out[d] += p * (double)v[d];
+            out->values[d] += p * (double)v[d];
     }
-    sum += exp(sink - max);
-    for (uint32_t d = 0; d < n; d++)
-        y[d] = (float)(out[d] / sum);
+    if (out->most == -(double)INFINITY)
+        out->most = 0;
+    out->weights += exp(sink - out->most);
+}
+
+static void attend(const view *head, float *y) {
+    const pm__node *node = head->node;
+    double sink = -(double)INFINITY;
+    sums all;
+    if (node->in[5] != NULL)
+        sink = (double)pm__cpu_element(node->in[5], head->args->in[5], head->h);
+    add_up(head, sink, &all);
+    for (uint32_t d = 0; d < node->params.attention.head_dim_v; d++)
+        y[d] = (float)(all.values[d] / all.weights);
+}
+
+/* Whole pages but for the ends, as many in each slice. */
+static view slice_of(const view *whole, uint32_t slice) {
+    const uint32_t n_slice = whole->node->params.attention.n_slice;
+    const uint32_t first = whole->first - whole->first % PM_PAGE;
+    const uint64_t n_page = pm__ceil_div(whole->end - first, PM_PAGE);
+    const uint64_t n = (n_page + n_slice - 1) / n_slice * PM_PAGE;
+    const uint64_t begin = first + slice * n;
+    view head = *whole;
+    if (begin > head.first)
+        head.first = begin < head.end ? (uint32_t)begin : head.end;
+    if (begin + n < head.end)
+        head.end = (uint32_t)(begin + n);
+    return head;
+}
+
+static void attend_slices(const view *whole, float *y) {
+    const uint32_t n_v = whole->node->params.attention.head_dim_v;
+    for (uint32_t s = 0; s < whole->node->params.attention.n_slice; s++) {
+        const view head = slice_of(whole, s);
+        sums all;
+        add_up(&head, -(double)INFINITY, &all);
+        for (uint32_t d = 0; d < n_v; d++)
+            *y++ = (float)all.values[d];
+        *y++ = (float)all.most;
+        *y++ = (float)all.weights;
+        *y++ = 0;
+        *y++ = 0;
+    }
 }
 
 /* source  arXiv:2108.12409, its appendix where heads are no power of two */
@@ -182,14 +225,18 @@ static void find_range(view *head, const struct pm_step_row *row) {
     head->first = row->pos > before ? row->pos - before : 0;
     if (head->node->params.attention.chunked)
         head->first = row->pos - row->pos % window;
-    head->last = row->pos;
+    head->end = row->pos + 1;
     if (both)
-        head->last = row->n_pos > row->pos && row->n_pos - 1 - row->pos > before ? row->pos + before
-                                                                                 : row->n_pos - 1;
+        head->end = row->n_pos > row->pos && row->n_pos - 1 - row->pos > before
+                        ? row->pos + before + 1
+                        : row->n_pos;
 }
 
-void pm__cpu_attention(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+/* each() gets the heads of all rows and where `n_out` results of each are. */
+static void attend_all(const pm__node *node, const pm__cpu_args *args, int n_thread,
+                       void (*each)(const view *head, float *y)) {
     const uint32_t n_head = node->params.attention.n_head;
+    const uint32_t n_out = node->out->n_col / n_head;
     const struct pm_step_row *rows = pm__cpu_step_rows(args->in[3]);
     const planes k = planes_of(node->in[1], args->in[1], args->limits);
     const planes v = planes_of(node->in[2], args->in[2], args->limits);
@@ -210,6 +257,50 @@ void pm__cpu_attention(const pm__node *node, const pm__cpu_args *args, int n_thr
                      .pos = rows[r].pos,
                      .slope = slope_of(node, h)};
         find_range(&head, &rows[r]);
-        attend(&head, (float *)args->out + item * node->params.attention.head_dim_v);
+        each(&head, (float *)args->out + item * n_out);
+    }
+}
+
+void pm__cpu_attention(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    attend_all(node, args, n_thread, attend);
+}
+
+void pm__cpu_attention_split(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    attend_all(node, args, n_thread, attend_slices);
+}
+
+/* Of one head: [n_slice, n + PM__SLICE_END] -> [n]. Slices whose weights sum up to 0 are empty. */
+static void merge(const float *slices, uint32_t n_slice, uint32_t n, double sink, float *y) {
+    const size_t step = (size_t)n + PM__SLICE_END;
+    double out[PM__MOST_HEAD_DIM] = {0}, most = sink, all = 0;
+    for (uint32_t s = 0; s < n_slice; s++)
+        if (slices[s * step + n + 1] > 0)
+            most = fmax(most, (double)slices[s * step + n]);
+    for (uint32_t s = 0; s < n_slice; s++) {
+        const float *at = slices + s * step;
+        if (!(at[n + 1] > 0))
+            continue;
+        const double weight = exp((double)at[n] - most);
+        all += weight * (double)at[n + 1];
+        for (uint32_t d = 0; d < n; d++)
+            out[d] += weight * (double)at[d];
+    }
+    if (sink > -(double)INFINITY)
+        all += exp(sink - most);
+    for (uint32_t d = 0; d < n; d++)
+        y[d] = all > 0 ? (float)(out[d] / all) : 0;
+}
+
+void pm__cpu_merge(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const uint32_t n_head = node->params.attention.n_head;
+    const uint32_t n = node->params.attention.head_dim_v;
+    const uint32_t n_slice = node->params.attention.n_slice;
+    for (uint64_t i = 0; i < (uint64_t)args->n_row * n_head; i++) {
+        double sink = -(double)INFINITY;
+        if (node->in[1] != NULL)
+            sink = (double)pm__cpu_element(node->in[1], args->in[1], (uint32_t)(i % n_head));
+        merge((const float *)args->in[0] + i * n_slice * (n + PM__SLICE_END), n_slice, n, sink,
+              (float *)args->out + i * n);
     }
 }

@@ -172,7 +172,7 @@ typedef struct attention_extra {
     uint32_t head_dim_v, window;
     bool bidirectional, chunked, sinks, shared; /* shared: values are in the cache of keys */
     float softcap, max_alibi_bias;
-    uint32_t n_bucket;
+    uint32_t n_bucket, n_slice;
 } attention_extra;
 
 static pm__t value_cache(pm__check_case *c, const pm__attention_desc *desc, pm__t k, pm__type type,
@@ -181,9 +181,10 @@ static pm__t value_cache(pm__check_case *c, const pm__attention_desc *desc, pm__
 }
 
 static void name_extra(const attention_extra *e, char *out, size_t n) {
-    snprintf(out, n, "%s%s%s%s/v%u/w%u/cap%g/alibi%g/b%u", e->bidirectional ? "/both" : "",
+    snprintf(out, n, "%s%s%s%s/v%u/w%u/cap%g/alibi%g/b%u/s%u", e->bidirectional ? "/both" : "",
              e->chunked ? "/chunks" : "", e->sinks ? "/sinks" : "", e->shared ? "/shared" : "",
-             e->head_dim_v, e->window, (double)e->softcap, (double)e->max_alibi_bias, e->n_bucket);
+             e->head_dim_v, e->window, (double)e->softcap, (double)e->max_alibi_bias, e->n_bucket,
+             e->n_slice);
 }
 
 static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_type,
@@ -198,6 +199,8 @@ static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_t
     c.outlier = 4;
     c.quick = a->quick;
     c.deep = a->deep;
+    c.runs = a->n_row >= 33; /* else no row is beside one of its sequence */
+    c.first_pos = a->last_pos > 2 * a->n_row ? a->last_pos - 2 * a->n_row : 0;
     pm__attention_desc desc = {.n_head = a->n_head,
                                .n_head_kv = a->n_head_kv,
                                .head_dim = a->head_dim,
@@ -219,7 +222,10 @@ static void case_attention_extra(pm__case_list *l, pm__type k_type, pm__type v_t
     const pm__t q = pm__case_activation(&c, "q", PM__ROWS_BATCH, desc.n_head * desc.head_dim);
     const pm__t k = pm__cache(&c.graph, "k", k_type, desc.n_head_kv * desc.head_dim);
     const pm__t v = value_cache(&c, &desc, k, v_type, e != NULL && e->shared);
-    pm__attention(&c.graph, "attention", q, k, v, &desc);
+    if (e != NULL && e->n_slice != 0)
+        pm__attention_split(&c.graph, "attention_split", q, k, v, &desc, e->n_slice);
+    else
+        pm__attention(&c.graph, "attention", q, k, v, &desc);
     pm__case_give(l, &c, "%s-%s/%ux%u/kv%u/pos%u/rows%u/scale%g%s", pm__type_get(k_type)->name,
                   pm__type_get(v_type)->name, desc.n_head, desc.head_dim, desc.n_head_kv,
                   c.last_pos, c.n_row, (double)a->scale, extra);
@@ -234,30 +240,31 @@ static void cases_attention_extras(pm__case_list *l, pm__type type) {
     static const struct {
         attention_case of;
         attention_extra extra;
-        bool any; /* type, not only those of whole heads */
+        bool any; /* type, not F16 alone */
     } cases[] = {
-        {{32, 6, 2, 300, 299, 5, 1, true, false}, {.window = 70}, true},
-        {{10, 3, 1, 97, 96, 33, 1, false, false}, {.window = 7}, false},
-        {{32, 3, 3, 97, 5, 2, 1, false, false}, {.window = 1}, true},
-        {{32, 4, 2, 300, 299, 33, 1, true, false}, {.window = 45, .chunked = true}, true},
-        {{64, 4, 2, 129, 100, 7, 1, true, false}, {.bidirectional = true}, true},
-        {{18, 2, 1, 300, 200, 33, 1, false, false}, {.bidirectional = true, .window = 12}, false},
-        {{32, 5, 1, 129, 128, 5, 30, true, false}, {.softcap = 5}, true},
-        {{32, 6, 2, 300, 290, 3, 1, true, false}, {.max_alibi_bias = 8}, true},
-        {{16, 8, 8, 97, 96, 5, 1, false, false}, {.max_alibi_bias = 5}, false},
-        {{64, 3, 3, 129, 77, 5, 1, true, false}, {.sinks = true}, true},
+        {{32, 6, 2, 300, 299, 33, 1, true, false}, {.window = 70}, false},
+        {{10, 3, 1, 97, 96, 5, 1, false, false}, {.window = 7}, false},
+        {{16, 3, 3, 97, 5, 2, 1, false, false}, {.window = 1}, false},
+        {{16, 4, 2, 300, 299, 33, 1, true, false}, {.window = 45, .chunked = true}, false},
+        {{24, 4, 2, 129, 100, 33, 1, true, false}, {.bidirectional = true}, false},
+        {{8, 2, 1, 300, 200, 33, 1, false, false}, {.bidirectional = true, .window = 12}, false},
+        {{32, 5, 1, 129, 128, 5, 30, true, false}, {.softcap = 5}, false},
+        {{16, 6, 2, 300, 290, 3, 1, true, false}, {.max_alibi_bias = 8}, false},
+        {{16, 8, 8, 97, 96, 33, 1, false, false}, {.max_alibi_bias = 5}, false},
+        {{40, 3, 3, 129, 77, 5, 1, true, false}, {.sinks = true}, false},
         {{32, 6, 3, 300, 299, 2, 1, false, false}, {.sinks = true, .window = 20}, true},
         {{24, 5, 1, 129, 128, 3, 1, true, false}, {.head_dim_v = 16}, false},
-        {{64, 4, 2, 97, 96, 5, 1, false, false}, {.head_dim_v = 96}, true},
-        {{96, 3, 1, 97, 96, 5, 1, false, false}, {.head_dim_v = 64, .shared = true}, true},
-        {{576, 2, 1, 129, 128, 3, 1, true, false}, {.head_dim_v = 512, .shared = true}, true},
-        {{512, 2, 1, 65, 64, 2, 1, false, false}, {.window = 40}, true},
-        {{32, 3, 3, 300, 299, 5, 1, true, false}, {.n_bucket = 32}, true},
+        {{32, 4, 2, 97, 96, 5, 1, false, false}, {.head_dim_v = 64}, true},
+        {{64, 3, 1, 97, 96, 5, 1, false, false}, {.head_dim_v = 32, .shared = true}, true},
+        {{576, 2, 1, 129, 128, 3, 1, true, false}, {.head_dim_v = 512, .shared = true}, false},
+        {{512, 2, 1, 65, 64, 2, 1, false, false}, {.window = 40}, false},
+        {{16, 3, 3, 300, 299, 5, 1, true, false}, {.n_bucket = 32}, false},
         {{10, 5, 5, 300, 160, 33, 1, false, false}, {.n_bucket = 32, .bidirectional = true}, false},
+        {{8, 5, 5, 300, 160, 33, 1, false, false}, {.n_bucket = 32, .bidirectional = true}, false},
         {{32, 5, 1, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 3, 1, false, true}, {.window = 500}, true},
     };
     for (size_t i = 0; i < PM__COUNT(cases); i++)
-        if (cases[i].any || pm__type_get(type)->block_n == 1)
+        if (cases[i].any || type == PM__TYPE_F16)
             case_attention_extra(l, type, type, &cases[i].of, &cases[i].extra);
 }
 
@@ -267,15 +274,14 @@ static void cases_attention_type(pm__case_list *l, pm__type type) {
         {2, 1, 1, 33, 0, 1, 1, false, false},
         {10, 6, 2, 97, 31, 2, 1, false, false},
         {26, 3, 1, 300, 299, 33, 1, true, false},
+        {8, 18, 2, 300, 299, 33, 1, false, false},
         {80, 8, 2, 97, 63, 1, 1, false, false},
         {130, 5, 1, 1031, 1030, 3, 1, false, false},
         {34, 6, 3, 97, 0, 1, 1000, true, false},
         {38, 3, 1, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 3, 1, false, true},
     };
     static const attention_case blocks[] = {
-        {64, 4, 4, 129, 32, 5, 1, false, false},
         {256, 2, 1, 65, 64, 7, 1, false, false},
-        {128, 4, 2, 193, 127, 2, 1, false, false},
         {96, 6, 3, 300, 299, 33, 1, false, false},
         {64, 9, 3, 129, 128, 1, 1, true, false},
         {32, 8, 8, 97, 0, 3, 1000, false, false},
@@ -296,7 +302,7 @@ static void cases_attention_both(pm__case_list *l, pm__type type) {
 }
 
 void pm__cases_attention(pm__case_list *l) {
-    static const attention_case pair = {64, 6, 2, 129, 101, 3, 1, false, false};
+    static const attention_case pair = {32, 6, 2, 129, 101, 3, 1, false, false};
     pm__type k, v;
     for (uint32_t i = 0; pm__cache_type(i, &k); i++)
         for (uint32_t j = 0; pm__cache_type(j, &v); j++)
@@ -304,4 +310,45 @@ void pm__cases_attention(pm__case_list *l) {
                 cases_attention_both(l, k);
             else
                 case_attention(l, k, v, &pair);
+}
+
+void pm__cases_attention_split(pm__case_list *l) {
+    static const struct {
+        attention_case of;
+        attention_extra extra;
+    } cases[] = {
+        {{32, 3, 3, 300, 299, 1, 1, true, false}, {.n_slice = 8}},
+        {{64, 8, 2, 300, 290, 1, 1, true, false}, {.n_slice = 4}},
+        {{32, 18, 2, 1031, 1030, 2, 1, false, false}, {.n_slice = 1}},
+        {{32, 4, 2, 300, 70, 33, 1, false, false}, {.n_slice = 2}},
+        {{32, 6, 2, 300, 299, 1, 1, false, false}, {.n_slice = 5, .window = 150}},
+        {{32, 2, 2, 300, 299, 1, 30, false, false}, {.n_slice = 8, .softcap = 5, .window = 100}},
+        {{32, 5, 5, 300, 160, 5, 1, false, false}, {.n_slice = 8, .n_bucket = 32}},
+        {{192, 4, 1, 300, 280, 1, 1, true, false}, {.n_slice = 8, .head_dim_v = 128}},
+        {{10, 6, 3, 300, 299, 2, 1, false, false}, {.n_slice = 3, .max_alibi_bias = 8}},
+    };
+    pm__type type;
+    for (uint32_t t = 0; pm__cache_type(t, &type); t++)
+        for (size_t i = t == 1 ? 0 : t % 2; i < PM__COUNT(cases); i += t == 1 ? 1 : 4)
+            if (cases[i].of.head_dim % pm__type_get(type)->block_n == 0)
+                case_attention_extra(l, type, type, &cases[i].of, &cases[i].extra);
+}
+
+void pm__cases_merge(pm__case_list *l) {
+    static const pm__merge_desc descs[] = {{1, 1, 1, NULL},   {5, 64, 8, NULL},  {3, 65, 2, NULL},
+                                           {2, 10, 32, NULL}, {7, 129, 3, NULL}, {4, 512, 5, NULL}};
+    for (size_t i = 0; i < PM__COUNT(descs); i++) {
+        pm__check_case c;
+        pm__merge_desc desc = descs[i];
+        const uint32_t n_col = desc.n_head * desc.n_slice * (desc.head_dim_v + PM__SLICE_END);
+        pm__case_init(&c, pm__some_rows[i % 4], 1);
+        c.outlier = 4;
+        c.quick = i == 1 || i == 4;
+        if (i % 2 == 1)
+            desc.sinks = pm__case_weight(&c, "sinks", PM__TYPE_F32, 1, desc.n_head);
+        const pm__t x = pm__case_activation(&c, "x", PM__ROWS_BATCH, n_col);
+        pm__merge(&c.graph, "merge", x, &desc);
+        pm__case_give(l, &c, "%ux%u/slices%u/rows%u%s", desc.n_head, desc.head_dim_v, desc.n_slice,
+                      c.n_row, desc.sinks != NULL ? "/sinks" : "");
+    }
 }

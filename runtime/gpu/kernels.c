@@ -19,6 +19,28 @@ static bool takes_half_product(const pm__node *node) {
     return takes_plain_product(node) && strcmp(pm__type_get(node->in[1]->type)->planes, "F32") != 0;
 }
 
+/* Heads begin where chunks of the caches do. */
+static bool has_whole_heads(const pm__node *node) {
+    return node->params.attention.head_dim % 8 == 0 && node->params.attention.head_dim_v % 8 == 0;
+}
+
+/* An invocation holds sums of columns. */
+static bool takes_whole_heads(const pm__node *node) {
+    return has_whole_heads(node) && node->params.attention.head_dim_v <= 512;
+}
+
+/* An invocation holds a query and its sums. */
+static bool takes_narrow_heads(const pm__node *node) {
+    return has_whole_heads(node) && node->params.attention.head_dim <= 128 &&
+           node->params.attention.head_dim_v <= 128;
+}
+
+/* Invocations have slices. */
+static bool takes_narrow_slices(const pm__node *node) {
+    const uint32_t n = node->params.attention.n_slice;
+    return takes_narrow_heads(node) && (n == 1 || n == 2 || n == 4 || n == 8);
+}
+
 static const pm__kernel kernels[] = {
 #define PM_KERNEL(name, OP, TIER, file, from, workgroup, rows, items, SUITS, takes)                \
     {#name, file,  PM__OP_##OP,       PM__TIER_##TIER, from, workgroup,                            \

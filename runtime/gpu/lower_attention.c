@@ -136,36 +136,87 @@ static uint32_t chunks_of_head(const pm__tensor *cache, uint32_t head_dim) {
     return pm__ceil_div(head_dim, n_each) + (head_dim % n_each != 0);
 }
 
-/* Loops of attention.comp: over tiles of positions, in each over the chunks of a key, over the
- * positions whose values an invocation adds, and in two reductions. */
-static pm_status check_turns(const pm__draft *d, uint32_t k_n, uint32_t v_n) {
-    const uint32_t wg = d->desc.spec[0], most = d->in->gpu->caps.most_turns;
-    const uint32_t of_tile = 1 + k_n + pm__ceil_div(wg, wg / v_n) + 2 * (wg / 4);
-    const uint32_t n_tile = (most - 2 * wg) / of_tile;
-    if (most == UINT32_MAX || d->in->limits->n_ctx <= n_tile * wg)
+/* Loops may turn so many times for a tile of `wide` positions, and `extra` times beside. */
+static pm_status check_turns(const pm__draft *d, uint32_t wide, uint32_t of_tile, uint32_t extra) {
+    const uint32_t most = d->in->gpu->caps.most_turns;
+    const uint32_t n_tile = (most - extra) / of_tile;
+    if (most == UINT32_MAX || d->in->limits->n_ctx <= n_tile * wide)
         return PM_OK;
     return pm__fail(
         PM_UNSUPPORTED,
         "lower: node '%s': a context of %u positions: %s ends the loops of a kernel after "
         "%u turns, which serve %u; use a smaller -c, a newer driver or another --device",
-        d->node->name, d->in->limits->n_ctx, d->in->gpu->info.driver, most, n_tile * wg);
+        d->node->name, d->in->limits->n_ctx, d->in->gpu->info.driver, most, n_tile * wide);
 }
 
-/* Each chunk of a head's values has an invocation. */
-static pm_status set_width(pm__draft *d) {
+/* A query a workgroup: each chunk of a head's values has an invocation. Loops of attention.comp:
+ * over tiles of positions, in each over the chunks of a key, over the positions whose values an
+ * invocation adds, and in two reductions. */
+static pm_status shape_single(pm__draft *d) {
     enum { MOST_WIDTH = 128, MOST_KEY = 1024 };
     const uint32_t head_dim = d->node->params.attention.head_dim;
     const uint32_t head_dim_v = d->node->params.attention.head_dim_v;
     const uint32_t v_n = chunks_of_head(d->node->in[2], head_dim_v);
+    uint32_t *width = &d->desc.spec[0];
     if (head_dim % 2 != 0 || head_dim_v % 2 != 0 || head_dim > MOST_KEY || v_n > MOST_WIDTH)
         return pm__fail(PM_UNSUPPORTED,
                         "lower: node '%s': heads of %u columns, values of %u as %s: the kernel "
                         "needs even numbers, at most %d, and values in at most %d chunks",
                         d->node->name, head_dim, head_dim_v,
                         pm__type_get(d->node->in[2]->type)->file, MOST_KEY, MOST_WIDTH);
-    while (d->desc.spec[0] < v_n)
-        d->desc.spec[0] *= 2;
-    return check_turns(d, chunks_of_head(d->node->in[1], head_dim), v_n);
+    while (*width < v_n)
+        *width *= 2;
+    d->n_item = d->node->params.attention.n_head;
+    return check_turns(d, *width,
+                       1 + chunks_of_head(d->node->in[1], head_dim) +
+                           pm__ceil_div(*width, *width / v_n) + 2 * (*width / 4),
+                       2 * *width);
+}
+
+/* So many queries a workgroup: heads of one key head, of as many rows as fill it. */
+static void share_keys(pm__draft *d, uint32_t n_query) {
+    const uint32_t n_head_kv = d->node->params.attention.n_head_kv;
+    const uint32_t group = d->node->params.attention.n_head / n_head_kv;
+    const uint32_t heads = pm__least_u32(group, n_query);
+    pm__spec(d, heads);
+    d->grid.rows_per_group = n_query / heads;
+    d->n_item = n_head_kv * pm__ceil_div(group, heads);
+}
+
+/* As many queries an invocation as leave the driver's compiler little to do. */
+static pm_status shape_lanes(pm__draft *d) {
+    enum { MOST_COLUMNS = 64, MOST_QUERIES = 4, TILE = 2 };
+    const uint32_t n_slice = d->node->params.attention.n_slice;
+    const uint32_t head_dim = d->node->params.attention.head_dim;
+    const uint32_t head_dim_v = d->node->params.attention.head_dim_v;
+    const uint32_t wide = head_dim > head_dim_v ? head_dim : head_dim_v;
+    const uint32_t n = wide < MOST_COLUMNS ? MOST_COLUMNS / wide : 1;
+    const uint32_t n_query = n_slice > 0 ? 1 : pm__least_u32(n, MOST_QUERIES);
+    d->n_layer = 0; /* slices are in the workgroup */
+    share_keys(d, n_query * d->desc.spec[0] / (n_slice > 0 ? n_slice : 1));
+    pm__spec(d, n_query);
+    return check_turns(d, TILE, 1, d->grid.rows_per_group * 3);
+}
+
+/* As many queries a workgroup as there may be; of wide values fewer, so that sums fit registers.
+ * Loops of attention_tiles.comp: over pages, in each over 32 columns of keys (loads turn twice at
+ * most), over values in fours of positions. */
+static pm_status shape_tiles(pm__draft *d) {
+    enum { LEAST = 4, MOST = 32, MOST_WIDE = 16, COLUMNS = 32 };
+    const uint32_t head_dim = d->node->params.attention.head_dim;
+    const uint32_t head_dim_v = d->node->params.attention.head_dim_v;
+    const uint32_t group = d->node->params.attention.n_head / d->node->params.attention.n_head_kv;
+    const uint32_t n_row = d->in->limits->deterministic ? 1 : d->in->n_row;
+    const uint32_t most = head_dim_v <= 128 ? MOST : MOST_WIDE;
+    uint32_t n_query = LEAST;
+    while (n_query < most && n_query < (uint64_t)group * n_row)
+        n_query *= 2;
+    share_keys(d, n_query);
+    pm__spec(d, n_query);
+    return check_turns(d, PM_PAGE,
+                       1 + 5 * pm__ceil_div(head_dim, COLUMNS) +
+                           10 * pm__ceil_div(head_dim_v, COLUMNS),
+                       d->grid.rows_per_group * 3 + 128);
 }
 
 static void define_shape(pm__draft *d) {
@@ -184,9 +235,9 @@ static void define_shape(pm__draft *d) {
         pm__bind_option(d, node->in[6], "REL_BIAS");
 }
 
-pm_status pm__lower_attention(pm__draft *d) {
+static pm_status lower_attention(pm__draft *d) {
     const pm__node *node = d->node;
-    PM_TRY(set_width(d));
+    const uint32_t n_slice = node->params.attention.n_slice;
     const struct pm_push_attention words = {node->params.attention.scale,
                                             node->params.attention.softcap,
                                             node->params.attention.max_alibi_bias};
@@ -210,7 +261,32 @@ pm_status pm__lower_attention(pm__draft *d) {
     pm__spec(d, node->params.attention.head_dim_v);
     pm__spec(d, node->params.attention.window);
     pm__spec(d, node->in[6] != NULL ? node->in[6]->n_col / node->params.attention.n_head : 8);
+    pm__spec(d, n_slice > 0 ? n_slice : 1);
     pm__push(d, &words, sizeof words);
+    return d->kernel->suits == PM__SUITS_SOFTWARE ? shape_lanes(d)
+           : d->kernel->suits == PM__SUITS_GPU    ? shape_tiles(d)
+                                                  : shape_single(d);
+}
+
+pm_status pm__lower_attention(pm__draft *d) {
+    return lower_attention(d);
+}
+
+pm_status pm__lower_attention_split(pm__draft *d) {
+    pm__define(d, "SPLIT");
+    d->n_layer = d->node->params.attention.n_slice;
+    return lower_attention(d);
+}
+
+pm_status pm__lower_merge(pm__draft *d) {
+    const pm__node *node = d->node;
+    pm__bind(d, node->in[0], PM__READ);
+    pm__bind(d, node->out, PM__WRITE);
+    pm__bind_option(d, node->in[1], "SINKS");
+    pm__spec(d, node->params.attention.n_head);
+    pm__spec(d, node->params.attention.head_dim_v);
+    pm__spec(d, node->params.attention.n_slice);
     d->n_item = node->params.attention.n_head;
+    pm__narrow(d, node->params.attention.head_dim_v);
     return PM_OK;
 }

@@ -96,6 +96,20 @@ typedef struct pm__attention_desc {
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                     const pm__attention_desc *desc);
 
+/* The same in two steps, for few rows: slices of the positions that a row sees, and their
+ * combination. Whole pages of positions, as many in each slice, so that the order of sums follows from
+ * the row alone; slices past the last position are empty.
+ * pm__attention_split -> [rows, n_head * n_slice * (head_dim_v + PM__SLICE_END)], of each head and
+ * slice the sums of weighted values, the largest score, the sum of the weights, and two zeros; sinks
+ * are pm__merge's -> [rows, n_head * head_dim_v] */
+pm__t pm__attention_split(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
+                          const pm__attention_desc *desc, uint32_t n_slice);
+typedef struct pm__merge_desc {
+    uint32_t n_head, head_dim_v, n_slice;
+    pm__t sinks; /* or NULL */
+} pm__merge_desc;
+pm__t pm__merge(pm__graph *g, const char *name, pm__t slices, const pm__merge_desc *desc);
+
 /* Column by column (functions.def). Gates: arXiv:2002.05202 eq. 6 */
 pm__t pm__glu(pm__graph *g, const char *name, pm__glu_kind kind, pm__t gate, pm__t up);
 /* Kinds without parameters. */

@@ -160,27 +160,75 @@ static bool extras_fit(pm__graph *g, const char *name, const pm__attention_desc 
                                               : ", too few biases or too many");
 }
 
+/* False: it is not made. */
+static bool make_attention(pm__graph *g, const pm__node *io, const pm__attention_desc *desc,
+                           pm__node *out) {
+    const pm__tensor *q = io->in[0];
+    if (g->status != PM_OK || !pm__build_is_batch(g, io->name, q) ||
+        !heads_fit(g, io->name, q, desc) || !extras_fit(g, io->name, desc))
+        return false;
+    *out = *io;
+    out->in[3] = pm__build_step(g, PM__STEP_ROWS);
+    out->in[4] = pm__build_step(g, PM__STEP_PAGES);
+    out->in[5] = desc->sinks;
+    out->in[6] = desc->rel_bias;
+    out->params.attention.n_head = desc->n_head;
+    out->params.attention.n_head_kv = desc->n_head_kv;
+    out->params.attention.head_dim = desc->head_dim;
+    out->params.attention.head_dim_v = desc->head_dim_v != 0 ? desc->head_dim_v : desc->head_dim;
+    out->params.attention.scale = desc->scale;
+    out->params.attention.window = desc->window;
+    out->params.attention.bidirectional = desc->bidirectional;
+    out->params.attention.chunked = desc->chunked;
+    out->params.attention.softcap = desc->softcap;
+    out->params.attention.max_alibi_bias = desc->max_alibi_bias;
+    return caches_fit(g, io->name, out, desc->n_head_kv);
+}
+
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                     const pm__attention_desc *desc) {
-    if (g->status != PM_OK || !pm__build_is_batch(g, name, q) || !heads_fit(g, name, q, desc) ||
-        !extras_fit(g, name, desc))
+    const pm__node io = {.op = PM__OP_ATTENTION, .name = name, .in = {q, k, v}};
+    pm__node node;
+    if (!make_attention(g, &io, desc, &node))
         return NULL;
-    const uint32_t head_dim_v = desc->head_dim_v != 0 ? desc->head_dim_v : desc->head_dim;
-    pm__node node = {.op = PM__OP_ATTENTION,
-                     .name = name,
-                     .in = {q, k, v, pm__build_step(g, PM__STEP_ROWS),
-                            pm__build_step(g, PM__STEP_PAGES), desc->sinks, desc->rel_bias}};
+    return pm__build_node(g, &node, q->rows, desc->n_head * node.params.attention.head_dim_v);
+}
+
+static bool slices_fit(pm__graph *g, const char *name, uint64_t n_head, uint64_t n_slice,
+                       uint64_t head_dim_v) {
+    return (n_slice > 0 && n_head * n_slice * (head_dim_v + PM__SLICE_END) <= UINT32_MAX) ||
+           pm__build_fail(g, name, "%llu slices", (unsigned long long)n_slice);
+}
+
+pm__t pm__attention_split(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
+                          const pm__attention_desc *desc, uint32_t n_slice) {
+    const pm__node io = {.op = PM__OP_ATTENTION_SPLIT, .name = name, .in = {q, k, v}};
+    pm__node node;
+    if (!make_attention(g, &io, desc, &node))
+        return NULL;
+    const uint32_t n_v = node.params.attention.head_dim_v;
+    if (desc->sinks != NULL || !slices_fit(g, name, desc->n_head, n_slice, n_v)) {
+        pm__build_fail(g, name, "%u slices%s", n_slice, desc->sinks != NULL ? " with sinks" : "");
+        return NULL;
+    }
+    node.params.attention.n_slice = n_slice;
+    return pm__build_node(g, &node, q->rows, desc->n_head * n_slice * (n_v + PM__SLICE_END));
+}
+
+pm__t pm__merge(pm__graph *g, const char *name, pm__t slices, const pm__merge_desc *desc) {
+    if (g->status != PM_OK || !pm__build_is_batch(g, name, slices) ||
+        !slices_fit(g, name, desc->n_head, desc->n_slice, desc->head_dim_v) ||
+        (desc->sinks != NULL && !pm__build_is_weight(g, name, desc->sinks, 1, desc->n_head)))
+        return NULL;
+    if (slices->n_col != desc->n_head * desc->n_slice * (desc->head_dim_v + PM__SLICE_END) ||
+        desc->head_dim_v == 0 || desc->n_head == 0) {
+        pm__build_fail(g, name, "%u columns are not %u slices of %u heads", slices->n_col,
+                       desc->n_slice, desc->n_head);
+        return NULL;
+    }
+    pm__node node = {.op = PM__OP_MERGE, .name = name, .in = {slices, desc->sinks}};
     node.params.attention.n_head = desc->n_head;
-    node.params.attention.n_head_kv = desc->n_head_kv;
-    node.params.attention.head_dim = desc->head_dim;
-    node.params.attention.head_dim_v = head_dim_v;
-    node.params.attention.scale = desc->scale;
-    node.params.attention.window = desc->window;
-    node.params.attention.bidirectional = desc->bidirectional;
-    node.params.attention.chunked = desc->chunked;
-    node.params.attention.softcap = desc->softcap;
-    node.params.attention.max_alibi_bias = desc->max_alibi_bias;
-    if (!caches_fit(g, name, &node, desc->n_head_kv))
-        return NULL;
-    return pm__build_node(g, &node, q->rows, desc->n_head * head_dim_v);
+    node.params.attention.head_dim_v = desc->head_dim_v;
+    node.params.attention.n_slice = desc->n_slice;
+    return pm__build_node(g, &node, slices->rows, desc->n_head * desc->head_dim_v);
 }

@@ -157,6 +157,7 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         cost.flops = 3 * elements;
         break;
     case PM__OP_ATTENTION:
+    case PM__OP_ATTENTION_SPLIT:
         add_attention(&cost, node, rows, n_ctx);
         break;
     case PM__OP_GLU:
@@ -199,6 +200,9 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         add_experts(&cost, node, rows);
         break;
     case PM__OP_MIX:
+        cost.flops = 2 * rows * node->in[0]->n_col;
+        break;
+    case PM__OP_MERGE:
         cost.flops = 2 * rows * node->in[0]->n_col;
         break;
     case PM__OP_SPREAD:

@@ -135,6 +135,7 @@ typedef union pm__op_params {
         uint32_t window; /* 0: none */
         bool bidirectional, chunked;
         float softcap, max_alibi_bias; /* 0: none */
+        uint32_t n_slice;              /* ATTENTION_SPLIT, MERGE */
     } attention;
     struct {
         pm__unary_kind kind;
@@ -186,7 +187,8 @@ enum {
     PM__MOST_INPUTS = 8,
     PM__MOST_HEAD_DIM = 1024,
     PM__MOST_EXPERTS = 1024,
-    PM__MOST_USED = 64 /* experts of a row */
+    PM__MOST_USED = 64, /* experts of a row */
+    PM__SLICE_END = 4   /* columns of a slice after those of the values */
 };
 
 /* Inputs by operation (a NULL input is an option not used):
@@ -205,6 +207,8 @@ enum {
  *             5 frequency factors or NULL, 6 cache k (written), 7 cache v (written); out: queries
  *   ATTENTION 0 q, 1 cache k, 2 cache v, 3 step rows, 4 step pages, 5 sinks [1, n_head] or NULL,
  *             6 relative bias [1, buckets * n_head] or NULL
+ *   ATTENTION_SPLIT  0 to 4 and 6 as ATTENTION
+ *   MERGE     0 slices, 1 sinks [1, n_head] or NULL
  *   GLU       0 gate, 1 up
  *   UNARY     0 x
  *   ADD, MUL  0 a, 1 b: like a, a weight [1, n_col] or [1, 1], or [rows, 1]
