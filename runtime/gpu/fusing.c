@@ -2,6 +2,8 @@
 #include "../graph/fuse.h"
 #include "weights.h"
 
+#include "../base/checked.h"
+
 /* One binding, and floats, but for the matrix, which may have more only where it is not gated. */
 static bool weights_fit(const pm__lowering *in, const pm__node *node) {
     const int matrix = pm__op_get(node->op)->matrix;
@@ -37,9 +39,31 @@ static bool takes(void *user, const pm__node *node) {
     return is_as_good(in, node, kernel);
 }
 
+/* A row alone has too few heads: on a GPU for all its units, on the CPU, where an invocation is a
+ * lane, for the lanes. Slices of more positions than a few pages are worth the second launch. */
+static uint32_t slices(void *user, const pm__node *node) {
+    enum { WORTH = 256, SLICE = 64, MOST = 32, LANES = 8, MOST_HEADS = 2 };
+    const pm__lowering *in = user;
+    const uint32_t window = node->params.attention.window, n_ctx = in->graph->n_ctx;
+    const uint32_t group = node->params.attention.n_head / node->params.attention.n_head_kv;
+    uint32_t n_seen = n_ctx != 0 ? n_ctx : UINT32_MAX;
+    if (window != 0)
+        n_seen = pm__least_u32(n_seen, window);
+    if (in->n_row > 1 || in->limits->deterministic || n_seen < WORTH)
+        return 0;
+    pm__node split = *node;
+    split.op = PM__OP_ATTENTION_SPLIT;
+    split.params.attention.n_slice = pm__least_u32(n_seen / SLICE, MOST);
+    if (in->gpu->caps.software)
+        split.params.attention.n_slice = group <= MOST_HEADS ? LANES / group : 0;
+    const pm__kernel *kernel = pm__lower_choose(in, &split);
+    const bool made_for_it = kernel != NULL && kernel->suits != PM__SUITS_ANY;
+    return made_for_it ? split.params.attention.n_slice : 0;
+}
+
 pm_status pm__lower_fuse(const pm__lowering *in, pm__graph *out) {
     pm__lowering lowering = *in;
-    const pm__fuse_options options = {.takes = takes, .user = &lowering};
+    const pm__fuse_options options = {.takes = takes, .slices = slices, .user = &lowering};
     return pm__fuse(in->graph, &options, out);
 }
 

@@ -198,7 +198,8 @@ static pm_status shape_lanes(pm__draft *d) {
     return check_turns(d, TILE, 1, d->grid.rows_per_group * 3);
 }
 
-/* As many queries a workgroup as there may be; of wide values fewer, so that sums fit registers.
+/* As many queries a workgroup as there may be, whatever the size of the batch, which bits may not
+ * depend on; of wide values fewer, so that sums fit registers.
  * Loops of attention_tiles.comp: over pages, in each over 32 columns of keys (loads turn twice at
  * most), over values in fours of positions. */
 static pm_status shape_tiles(pm__draft *d) {
@@ -209,7 +210,7 @@ static pm_status shape_tiles(pm__draft *d) {
     const uint32_t n_row = d->in->limits->deterministic ? 1 : d->in->n_row;
     const uint32_t most = head_dim_v <= 128 ? MOST : MOST_WIDE;
     uint32_t n_query = LEAST;
-    while (n_query < most && n_query < (uint64_t)group * n_row)
+    while (n_query < most && (n_row > 1 || n_query < group))
         n_query *= 2;
     share_keys(d, n_query);
     pm__spec(d, n_query);

@@ -360,6 +360,37 @@ static void fold_norm(fusion *f, uint32_t i) {
     drop(f, i);
 }
 
+/* ---- slices of attention --------------------------------------------------------------------- */
+
+/* The node, or two that do its work in slices. */
+static void add_attention(fusion *f, const pm__node *node) {
+    const pm__fuse_options *options = f->options;
+    const uint32_t n = options->slices != NULL ? options->slices(options->user, node) : 0;
+    const uint32_t n_v = node->params.attention.head_dim_v;
+    pm__node split = *node, merge = *node;
+    split.op = PM__OP_ATTENTION_SPLIT;
+    split.in[5] = NULL;
+    split.params.attention.n_slice = merge.params.attention.n_slice = n;
+    merge.op = PM__OP_MERGE;
+    memset(merge.in, 0, sizeof merge.in);
+    merge.in[1] = node->in[5];
+    const pm__tensor slices = {.kind = PM__ACTIVATION,
+                               .type = PM__TYPE_F32,
+                               .rows = node->out->rows,
+                               .n_col = node->params.attention.n_head * n * (n_v + PM__SLICE_END)};
+    split.out = merge.in[0] = &slices;
+    if (n == 0 || !takes(f, &split) || !takes(f, &merge)) {
+        pm__build_add(f->out, node);
+        return;
+    }
+    split.name = rename(f, node->name, "attention_split");
+    split.out = merge.in[0] = pm__build_activation(f->out, split.name, slices.rows, slices.n_col);
+    if (f->out->status != PM_OK)
+        return;
+    pm__build_add(f->out, &split);
+    pm__build_add(f->out, &merge);
+}
+
 /* ---- the pass -------------------------------------------------------------------------------- */
 
 /* Tables of its own, which may grow, over the same tensors. */
@@ -410,7 +441,11 @@ static pm_status fuse(fusion *f, const pm__graph *in) {
     apply(f, fold_norm);
     for (uint32_t i = 0; i < f->n && f->out->status == PM_OK; i++) {
         f->out->encoder = f->slots[i].node.encoder;
-        if (!f->slots[i].gone)
+        if (f->slots[i].gone)
+            continue;
+        if (f->slots[i].node.op == PM__OP_ATTENTION)
+            add_attention(f, &f->slots[i].node);
+        else
             pm__build_add(f->out, &f->slots[i].node);
     }
     return f->out->status;

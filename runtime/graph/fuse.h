@@ -8,6 +8,8 @@
 typedef struct pm__fuse_options {
     /* Whether the executor can run the node, and gains by it: kernels, and how weights lie. */
     bool (*takes)(void *user, const pm__node *node);
+    /* In how many slices of the positions it does this ATTENTION; 0: as a whole. NULL: none. */
+    uint32_t (*slices)(void *user, const pm__node *attention);
     void *user;
 } pm__fuse_options;
 
