@@ -83,6 +83,7 @@ typedef struct pm_device pm_device;
 typedef struct pm_tier_info {
     const char *tier; /* "plain", "subgroup" */
     bool available;
+    bool used;       /* available, and kernels of it are what such a device takes by default */
     const char *why; /* one sentence, whether available or not */
 } pm_tier_info;
 

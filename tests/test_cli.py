@@ -513,6 +513,7 @@ def test_devices_json():
         check(len(device["subgroup"]) == 2, device)
         for tier in device["tiers"]:
             check(tier["tier"] and isinstance(tier["available"], bool) and tier["why"], tier)
+            check(tier["available"] or not tier["used"], tier)
     check(parsed["devices"][-1]["kind"] == "cpu", "the CPU path is the last")
 
 

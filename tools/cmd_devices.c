@@ -33,6 +33,7 @@ static cJSON *device_json(const pm_device_info *info) {
         cJSON *tier = cJSON_CreateObject();
         cJSON_AddStringToObject(tier, "tier", info->tiers[i].tier);
         cJSON_AddBoolToObject(tier, "available", info->tiers[i].available);
+        cJSON_AddBoolToObject(tier, "used", info->tiers[i].used);
         cJSON_AddStringToObject(tier, "why", info->tiers[i].why);
         cJSON_AddItemToArray(tiers, tier);
     }
@@ -61,8 +62,11 @@ static void print_device(const pm_device_info *info) {
     if (info->subgroup_max)
         printf("   subgroup  %" PRIu32 " to %" PRIu32 "\n", info->subgroup_min, info->subgroup_max);
     for (size_t i = 0; i < info->n_tier; i++) {
-        printf("   tier      %-10s %-3s %s\n", info->tiers[i].tier,
-               info->tiers[i].available ? "yes" : "no", info->tiers[i].why);
+        printf("   tier      %-10s %-4s %s\n", info->tiers[i].tier,
+               info->tiers[i].used        ? "yes"
+               : info->tiers[i].available ? "idle"
+                                          : "no",
+               info->tiers[i].why);
     }
     printf("   %-9s %s\n", info->usable ? "usable" : "unusable", info->why);
     const size_t n_tuned = count_tuned(info);

@@ -16,7 +16,7 @@ double pm__now(void) {
 
 const pm_tier_info *pm__report_tier(const pm_device_info *info) {
     for (size_t i = info->n_tier; i > 0; i--)
-        if (info->tiers[i - 1].available)
+        if (info->tiers[i - 1].used)
             return &info->tiers[i - 1];
     return NULL;
 }

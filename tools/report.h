@@ -18,7 +18,7 @@ size_t pm__count_tuned(const pm_device *device);
 void pm__report_auto(const pm_model *model, uint32_t n_ctx);
 /* Which kernels of the device are in quarantine, and what is used instead; a line each. */
 void pm__report_quarantine(const pm_device *device);
-/* The kernel tier a device works with: the last that is available; NULL on the CPU path. */
+/* The kernel tier a device works with: the last that is used; NULL on the CPU path. */
 const pm_tier_info *pm__report_tier(const pm_device_info *info);
 
 /* pm_progress_fn: a bar on a terminal, now and then a line otherwise; false where somebody

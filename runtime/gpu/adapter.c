@@ -85,7 +85,6 @@ static const char *instance_note(VkResult result) {
     }
 }
 
-/* instance stays NULL, with a note, where there is no Vulkan. */
 /* Drivers and their compilers hang or end the process where they can have no address space. */
 static pm_status check_addresses(void) {
     const uint64_t left = pm__system_addresses_free();
@@ -97,6 +96,7 @@ static pm_status check_addresses(void) {
                     left >> 20, PM__DRIVER_ADDRESSES >> 20);
 }
 
+/* instance stays NULL, with a note, where there is no Vulkan. */
 static pm_status instance_create(VkInstance *instance, const char **note) {
     bool portability;
     *note = "";

@@ -1,5 +1,6 @@
 /* device_list.c: which devices there are, which one is best, and why. */
 #include "adapter.h"
+#include "kernels.h"
 #include "units.h"
 
 #include "../base/utf8.h"
@@ -190,6 +191,7 @@ static pm_status describe_tiers(const pm__adapter *adapter, pm__arena *arena,
     for (size_t i = 0; i < PM__TIER_COUNT; i++) {
         tiers[i].tier = names[i];
         tiers[i].available = usable && adapter->caps.tiers[i];
+        tiers[i].used = usable && pm__kernel_uses_tier(&adapter->caps, (pm__tier)i);
         tiers[i].why = usable ? tier_text(arena, &adapter->caps, (pm__tier)i) : info->why;
         if (tiers[i].why == NULL)
             return PM_OUT_OF_MEMORY;

@@ -84,6 +84,13 @@ bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel) {
            (kernel->suits == PM__SUITS_SOFTWARE) == caps->software;
 }
 
+bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier) {
+    for (size_t i = 0; i < PM__COUNT(kernels); i++)
+        if (kernels[i].tier == tier && pm__kernel_is_at_home(caps, &kernels[i]))
+            return caps->tiers[tier];
+    return false;
+}
+
 /* One made for other devices comes last, before it one that is best from more rows than there are,
  * and least so the nearest to them. */
 static bool is_better(const pm__caps *caps, const pm__kernel *a, const pm__kernel *b,

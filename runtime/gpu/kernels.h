@@ -23,6 +23,8 @@ const pm__kernel *pm__kernel_table(size_t *n);
 
 /* Whether there is any of this tier. */
 bool pm__kernel_has_tier(pm__tier tier);
+/* Whether kernels of the tier are made for such a device, and it has the tier. */
+bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier);
 
 /* Whether the device has the tier of this kernel of the operation. */
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
