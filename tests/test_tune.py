@@ -148,7 +148,7 @@ def test_tunings_of_others():
 
 
 def test_tune_needs_a_device():
-    result = pumice("tune", "--device", "cpu")
+    result = pumice("tune", "-m", PEBBLE, "--device", "cpu")
     check(result.code == BAD_FILE and "CPU path" in result.err, "the CPU path", result)
     check(pumice("tune", "--input", "x", "--clear").code == USAGE, "two things to do")
     check(pumice("tune", "--input", "x", "--json").code == USAGE, "nothing is measured")
