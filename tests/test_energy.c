@@ -13,11 +13,12 @@
 
 #include <cmocka.h>
 
+#include "folders.h"
 #include "tools/energy.h"
 
 #define RAPL "sys/class/powercap/intel-rapl:"
 
-static char root[] = "/tmp/pumice-energy-XXXXXX";
+static char root[PM__FOLDER_SIZE];
 
 /* Writes a file below the root, folders included. */
 static void put(const char *path, const char *text) {
@@ -125,11 +126,12 @@ static void test_gpu_power(void **state) {
 
 static int make_root(void **state) {
     (void)state;
-    return mkdtemp(root) ? 0 : -1;
+    pm__folder_init(root);
+    return 0;
 }
 
 static int remove_root(void **state) {
-    char command[128];
+    char command[PM__FOLDER_SIZE + 8];
     (void)state;
     snprintf(command, sizeof command, "rm -r %s", root);
     return system(command);

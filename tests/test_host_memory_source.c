@@ -61,19 +61,22 @@ static pm_status evaluate(pm_model *model) {
     return status;
 }
 
-/* Rows of queries and keys are gathered. */
-static pm_status use_folder(void *user) {
+static pm_status use(const pm_model_desc *desc) {
     const pm_device_desc cpu = {.name = "cpu", .n_thread = 1};
-    const pm_model_desc desc = {.path = user};
     pm_device *device = NULL;
     pm_model *model = NULL;
     PM_TRY(pm_device_open(&cpu, &device));
-    pm_status status = pm_model_open(device, &desc, &model);
+    pm_status status = pm_model_open(device, desc, &model);
     if (status == PM_OK)
         status = evaluate(model);
     pm_model_close(model);
     pm_device_close(device);
     return status;
+}
+
+/* Rows of queries and keys are gathered. */
+static pm_status use_folder(void *user) {
+    return use(&(pm_model_desc){.path = user});
 }
 
 static void folder(void **state) {
@@ -97,17 +100,7 @@ static pm_status synthesise(void *user) {
 
 static pm_status open_synthetic(void *user) {
     const pm_synth_desc synth = {.shape = "moe-tiny", .type = user, .n_layer = 1};
-    const pm_device_desc cpu = {.name = "cpu", .n_thread = 1};
-    const pm_model_desc desc = {.synth = &synth};
-    pm_device *device = NULL;
-    pm_model *model = NULL;
-    PM_TRY(pm_device_open(&cpu, &device));
-    pm_status status = pm_model_open(device, &desc, &model);
-    if (status == PM_OK)
-        status = evaluate(model);
-    pm_model_close(model);
-    pm_device_close(device);
-    return status;
+    return use(&(pm_model_desc){.synth = &synth});
 }
 
 static void synth(void **state) {

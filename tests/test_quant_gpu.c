@@ -214,11 +214,11 @@ static void decoding_is_exact(void **state) {
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-enum { EXACT_FACTORS, HALF_FACTORS };
+/* Of the sizes of all products that a sum may be off. */
+static const double exact_part = 2e-6, half_part = 1e-3; /* half: factors in binary16 */
 
 static void check_close(const set *s, const char *how, const float *got, const double *y,
-                        const double *sums, int factors) {
-    const double part = factors == HALF_FACTORS ? 1e-3 : 2e-6;
+                        const double *sums, double part) {
     for (uint32_t r = 0; r < s->n_row; r++)
         if (!(fabs((double)got[r] - y[r]) <= part * sums[r]))
             fail_msg("%s %s row %u by %s: %.9g instead of %.9g, sizes add up to %g", s->type,
@@ -233,7 +233,7 @@ static void check_kernels(const device *d, job *j, const set *s, pm__t out, cons
     for (uint32_t i = 0; i < j->trial.n_operand; i++)
         if (j->trial.operands[i].tensor == out)
             check_close(s, "cpu", (const float *)(const void *)expected.bytes[i], y, sums,
-                        EXACT_FACTORS);
+                        exact_part);
     pm__expected_finish(&expected);
     for (int k = 0; pm__gpu_kernel(&d->open->handle, k, &info); k++) {
         const pm__node *node = j->trial.node;
@@ -241,8 +241,7 @@ static void check_kernels(const device *d, job *j, const set *s, pm__t out, cons
             continue;
         run(d, j, k);
         check_close(s, info.name, (const float *)(const void *)operand(j, out)->after, y, sums,
-                    pm__gpu_bound(k, node) > pm__op_get(node->op)->nmse ? HALF_FACTORS
-                                                                        : EXACT_FACTORS);
+                    pm__gpu_bound(k, node) > pm__op_get(node->op)->nmse ? half_part : exact_part);
     }
 }
 

@@ -174,12 +174,6 @@ static bool has(const pm__adapter *adapter, const adapter_query *query, uint32_t
            has_extension(query->extensions, query->n_extension, name);
 }
 
-static void chain(void **next, void *structure) {
-    VkBaseOutStructure *base = structure;
-    base->pNext = *next;
-    *next = structure;
-}
-
 static bool has_dot8(const pm__adapter *adapter, const adapter_query *query) {
     return has(adapter, query, VK_API_VERSION_1_3,
                VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
@@ -193,23 +187,23 @@ static void read_properties(pm__adapter *adapter, adapter_query *query) {
     adapter->id.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
     adapter->driver.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES;
     VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    chain(&all.pNext, &query->subgroup);
-    chain(&all.pNext, &query->maintenance3);
-    chain(&all.pNext, &adapter->id);
+    pm__chain(&all.pNext, &query->subgroup);
+    pm__chain(&all.pNext, &query->maintenance3);
+    pm__chain(&all.pNext, &adapter->id);
     if (has(adapter, query, VK_API_VERSION_1_2, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME))
-        chain(&all.pNext, &adapter->driver);
+        pm__chain(&all.pNext, &adapter->driver);
     if (has(adapter, query, VK_API_VERSION_1_3, VK_KHR_MAINTENANCE_4_EXTENSION_NAME))
-        chain(&all.pNext, &query->maintenance4);
+        pm__chain(&all.pNext, &query->maintenance4);
     if (has(adapter, query, VK_API_VERSION_1_3, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
-        chain(&all.pNext, &query->size_control);
+        pm__chain(&all.pNext, &query->size_control);
     query->dot8.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
     if (has_dot8(adapter, query))
-        chain(&all.pNext, &query->dot8);
+        pm__chain(&all.pNext, &query->dot8);
     query->pci.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT;
     const bool has_pci =
         has_extension(query->extensions, query->n_extension, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
     if (has_pci)
-        chain(&all.pNext, &query->pci);
+        pm__chain(&all.pNext, &query->pci);
     vkGetPhysicalDeviceProperties2(adapter->physical, &all);
     adapter->driver.pNext = NULL;
     adapter->id.pNext = NULL;
@@ -224,14 +218,14 @@ static void read_features(pm__adapter *adapter, adapter_query *query) {
         VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES;
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
     if (has(adapter, query, VK_API_VERSION_1_2, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME))
-        chain(&all.pNext, &query->timeline);
+        pm__chain(&all.pNext, &query->timeline);
     if (has(adapter, query, VK_API_VERSION_1_3, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
-        chain(&all.pNext, &query->size_control_features);
+        pm__chain(&all.pNext, &query->size_control_features);
     query->executables.sType =
         VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR;
     if (has_extension(query->extensions, query->n_extension,
                       VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
-        chain(&all.pNext, &query->executables);
+        pm__chain(&all.pNext, &query->executables);
     const VkExtensionProperties *extensions = query->extensions;
     const uint32_t n = query->n_extension;
     const pm__units_known known = {

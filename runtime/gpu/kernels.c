@@ -58,6 +58,13 @@ const pm__kernel *pm__kernel_table(size_t *n) {
     return kernels;
 }
 
+int pm__kernel_find(const char *name) {
+    for (size_t i = 0; i < PM__COUNT(kernels); i++)
+        if (strcmp(kernels[i].name, name) == 0)
+            return (int)i;
+    return PM__KERNEL_NONE;
+}
+
 _Static_assert(PM__COUNT(kernels) <= PM__MOST_KERNELS, "pm__caps.quarantined has one a kernel");
 
 bool pm__kernel_has_tier(pm__tier tier) {

@@ -20,6 +20,8 @@ typedef struct pm__kernel {
 } pm__kernel;
 
 const pm__kernel *pm__kernel_table(size_t *n);
+/* Row of the kernel of this name, or PM__KERNEL_NONE. */
+int pm__kernel_find(const char *name);
 
 /* Whether there is any of this tier. */
 bool pm__kernel_has_tier(pm__tier tier);

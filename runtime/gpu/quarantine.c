@@ -68,15 +68,6 @@ static pm_status name_file(const pm__gpu *gpu, char name[40]) {
     return PM_OK;
 }
 
-static int find_kernel(const char *name) {
-    size_t n;
-    const pm__kernel *table = pm__kernel_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(table[i].name, name) == 0)
-            return (int)i;
-    return -1;
-}
-
 static bool is_plain_text(const char *text) {
     for (; *text; text++)
         if (*text < ' ' || *text > '~')
@@ -89,7 +80,7 @@ static bool parse_quarantined(state *out, char *rest) {
     if (space == NULL || space[1] == '\0' || strlen(space + 1) >= WHY_SIZE)
         return false;
     *space = '\0';
-    const int kernel = find_kernel(rest);
+    const int kernel = pm__kernel_find(rest);
     if (kernel < 0)
         return false;
     snprintf(out->why[kernel], WHY_SIZE, "%s", space + 1);

@@ -85,15 +85,6 @@ int pm__tuning_find(const pm__tuning *tuning, const pm__node_shape *shape) {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static int find_kernel(const char *name) {
-    size_t n;
-    const pm__kernel *table = pm__kernel_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(table[i].name, name) == 0)
-            return (int)i;
-    return -1;
-}
-
 static int find_op(const char *name) {
     for (int op = 0; op < PM__OP_COUNT; op++)
         if (strcmp(pm__op_get((pm__op)op)->name, name) == 0)
@@ -203,8 +194,8 @@ static pm_status read_take(char *line, pm__choice *out, const char **why) {
         !read_number(words[16], 10, '\0', UINT64_MAX, &out->instead_ns, NULL))
         return PM_OK;
     const int op = find_op(words[3]);
-    out->kernel = find_kernel(words[1]);
-    out->instead = find_kernel(words[15]);
+    out->kernel = pm__kernel_find(words[1]);
+    out->instead = pm__kernel_find(words[15]);
     *why = op < 0 ? "there is no such operation" : "there is no such type";
     if (op < 0 || !find_type(words[4], &out->shape.type))
         return PM_OK;

@@ -9,7 +9,7 @@
 
 /* ---- features -------------------------------------------------------------------------------- */
 
-static void chain(void **next, void *structure) {
+void pm__chain(void **next, void *structure) {
     VkBaseOutStructure *base = structure;
     base->pNext = *next;
     *next = structure;
@@ -27,15 +27,15 @@ void pm__units_ask(pm__units *units, const pm__units_known *known, void **next) 
     *units = (pm__units){0};
     set_types(units);
     if (known->dot8)
-        chain(next, &units->dot8);
+        pm__chain(next, &units->dot8);
     if (known->core12) {
-        chain(next, &units->small);
-        chain(next, &units->model);
+        pm__chain(next, &units->small);
+        pm__chain(next, &units->model);
     }
     if (known->coop)
-        chain(next, &units->coop);
+        pm__chain(next, &units->coop);
     if (known->coop2)
-        chain(next, &units->coop2);
+        pm__chain(next, &units->coop2);
 }
 
 void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
@@ -52,14 +52,14 @@ void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
     units->coop2.cooperativeMatrixPerElementOperations = VK_TRUE;
     units->coop2.cooperativeMatrixWorkgroupScope = caps->units.coop2_workgroup > 0;
     if (caps->tiers[PM__TIER_DOT8])
-        chain(next, &units->dot8);
+        pm__chain(next, &units->dot8);
     if (caps->tiers[PM__TIER_COOP]) {
-        chain(next, &units->small);
-        chain(next, &units->model);
-        chain(next, &units->coop);
+        pm__chain(next, &units->small);
+        pm__chain(next, &units->model);
+        pm__chain(next, &units->coop);
     }
     if (caps->tiers[PM__TIER_COOP2])
-        chain(next, &units->coop2);
+        pm__chain(next, &units->coop2);
 }
 
 uint32_t pm__units_extensions(const pm__caps *caps, uint32_t api, const char **names) {

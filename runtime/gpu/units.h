@@ -20,6 +20,9 @@ typedef struct pm__units_known {
     bool dot8, core12, coop, coop2; /* core12: small and model */
 } pm__units_known;
 
+/* Puts a structure before *next. */
+void pm__chain(void **next, void *structure);
+
 /* Chains the structures of what is known before *next. */
 void pm__units_ask(pm__units *units, const pm__units_known *known, void **next);
 
