@@ -608,6 +608,23 @@ def test_cache_types():
     check(len({hash for text, hash in texts.values()}) == 4, f"other logits: {texts}")
 
 
+def test_int8():
+    """Tokens one by one, in blocks of integers or not: nearly the same, where a device has them."""
+    check_refusal(on_cpu("run", "-p", "x", "--int8", "perhaps"), [USAGE], "--int8 perhaps")
+    model = os.path.join(SHARED, "models", "real", "bitllama-3M-Q8_0.gguf")
+    devices = pumice("devices")
+    if not os.path.exists(model) or not re.search(r"dot8 +yes", devices.out.decode()):
+        raise Skip("no Q8_0 model, or no device with integer dot products")
+
+    def perplexity(int8):
+        text = "The war began in the north, and the king was not there to see it end."
+        args = ("-b", "1", "--json", "--int8", int8, "--no-check", "-p", text)
+        return document(pumice("score", "-m", model, *args), {"perplexity": float})["perplexity"]
+
+    exact, rounded = perplexity("off"), perplexity("on")
+    check(0 < abs(rounded / exact - 1) < 0.05, f"perplexities {exact} and {rounded}")
+
+
 def test_cache_types_that_cannot_be():
     sentence = check_refusal(on_cpu("plan", "-ctk", "q5_1"), [USAGE], "no such type")
     check("q5_1" in sentence and "q8_0" in sentence, sentence)

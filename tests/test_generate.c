@@ -63,6 +63,7 @@ static pm_model *open_model(const char *relative) {
 static pm_session *open_session(pm_model *model, uint32_t n_ctx, uint32_t n_batch, uint32_t n_seq) {
     pm_session *session = NULL;
     const pm_session_desc desc = {.n_ctx = n_ctx,
+                                  .int8 = "off",
                                   .n_batch = n_batch,
                                   .n_seq = n_seq,
                                   .cache_type_k = "f32", /* as those of the references */

@@ -57,6 +57,7 @@ pm_model *pm__whole_model(pm_device *device, const char *relative) {
 
 pm_session *pm__whole_session(pm_model *model, uint32_t n_ctx, uint32_t n_batch, uint32_t n_seq) {
     const pm_session_desc desc = {.n_ctx = n_ctx,
+                                  .int8 = "off",
                                   .n_batch = n_batch,
                                   .n_seq = n_seq,
                                   .cache_type_k = "f32",

@@ -22,8 +22,8 @@ enum {
     PM__OPT_CHAT_TEMPLATE, PM__OPT_CHAT_TEMPLATE_FILE, PM__OPT_CHAT_TEMPLATE_KWARGS
 #define PM__OPTS_DEVICE                                                                            \
     PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,                   \
-        PM__OPT_DETERMINISTIC, PM__OPT_NO_FUSE, PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS,              \
-        PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
+        PM__OPT_DETERMINISTIC, PM__OPT_NO_FUSE, PM__OPT_INT8, PM__OPT_RUN_AHEAD,                   \
+        PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
 
 #define PM__MOST_TEXTS    32
 #define PM__MOST_ARGUMENT 4
@@ -47,7 +47,7 @@ typedef struct pm__options {
     const char *program; /* argv[0] of the process */
     const char *synthetic, *input;
     const char *model, *prompt, *file, *system, *device, *cache_dir, *kernel, *child, *pooling;
-    const char *cache_type_k, *cache_type_v;
+    const char *cache_type_k, *cache_type_v, *int8;
     const char *chat_template, *chat_template_file, *chat_template_kwargs, *context, *now;
     uint32_t n_predict, n_ctx, n_batch, n_thread, n_answer; /* 0: not given */
     uint32_t run_ahead, submit_ms, top, time_limit, n_chunk, seconds;

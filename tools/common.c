@@ -132,6 +132,7 @@ pm_session_desc pm__cli_session_desc(const pm__options *options) {
                                   .n_seq = options->n_answer,
                                   .deterministic = options->deterministic,
                                   .no_fuse = options->no_fuse,
+                                  .int8 = options->int8,
                                   .embeddings = options->embeddings,
                                   .profile = options->profile,
                                   .cache_type_k = options->cache_type_k,

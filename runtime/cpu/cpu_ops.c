@@ -3,6 +3,7 @@
 #include "cpu_ops.h"
 
 #include "../base/threads.h"
+#include "../graph/blocks.h"
 
 #include <math.h>
 #include <string.h>
@@ -62,10 +63,26 @@ typedef struct tile {
     uint32_t first, rows;
 } tile;
 
+/* Row r of x, which has n_in elements. */
+static const float *row_of_x(const pm__node *node, const pm__cpu_args *args, uint32_t r) {
+    return (const float *)args->in[0] + (size_t)r * node->in[0]->n_col;
+}
+
+static void read_blocks(const float *row, uint32_t n_in, uint32_t first, uint32_t n, float *out) {
+    for (uint32_t c = 0; c < n; c += PM__BLOCK_N)
+        pm__block_read((const uint32_t *)(const void *)row, (first + c) / PM__BLOCK_N,
+                       n_in / PM__BLOCK_N, out + c);
+}
+
 /* Elements [first, first + n) of a row of x, times the weights of the norm; where it is normed adds
  * their squares. */
 static const float *columns_of_x(const pm__node *node, const pm__cpu_args *args, const float *x,
                                  uint32_t first, uint32_t n, double *squares, float *out) {
+    if (node->params.matmul.dot8) {
+        read_blocks(x, node->in[1]->n_col, first, n, out);
+        return out;
+    }
+    x += first;
     if (!node->params.matmul.normed)
         return x;
     *squares += pm__cpu_dot(x, x, n);
@@ -94,7 +111,7 @@ static void weight_row(const pm__node *node, const pm__cpu_args *args, uint32_t 
         const uint32_t some = pm__least_u32(PM__CPU_CHUNK, n_in - first);
         pm__cpu_decode(w, weight, first, some, chunk);
         for (uint32_t r = 0; r < t.rows; r++) {
-            const float *x = (const float *)args->in[0] + (size_t)(t.first + r) * n_in + first;
+            const float *x = row_of_x(node, args, t.first + r);
             x = columns_of_x(node, args, x, first, some, &squares[r], normed);
             sums[r] += pm__cpu_dot(x, chunk, some);
         }
@@ -133,6 +150,15 @@ void pm__cpu_matmul(const pm__node *node, const pm__cpu_args *args, int n_thread
 #pragma omp parallel for num_threads(n_thread) if (work > PM__CPU_WORTH)
     for (uint32_t o = 0; o < n_out; o++)
         matmul_column(node, args, o);
+}
+
+void pm__cpu_quantize(const pm__node *node, const pm__cpu_args *args, int n_thread) {
+    (void)n_thread;
+    const uint32_t n_block = node->in[0]->n_col / PM__BLOCK_N;
+    for (uint32_t r = 0; r < pm__cpu_rows(node->out, args); r++)
+        for (uint32_t i = 0; i < n_block; i++)
+            pm__block_write(row_of_x(node, args, r) + (size_t)i * PM__BLOCK_N, i, n_block,
+                            (uint32_t *)args->out + (size_t)r * n_block * PM__BLOCK_WORDS);
 }
 
 /* Cosine and sine of pair i at a position. */

@@ -31,6 +31,7 @@ typedef struct pm__check_case {
     struct pm_step_sampler sampler;
     const pm__tensor *route; /* an input that is a route over n_expert experts, or NULL */
     uint32_t n_expert;
+    bool blocks;    /* activations that are read are blocks of eight-bit integers */
     float nan_part; /* of the elements of activations */
     bool quick;     /* one of the few that a quick check takes */
     bool deep;      /* only a deep check takes it */

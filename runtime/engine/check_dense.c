@@ -1,6 +1,8 @@
 /* check_dense.c: cases of tokens, norms and matrices. */
 #include "case_list.h"
 
+#include "../graph/blocks.h"
+
 typedef struct embed_shape {
     uint32_t cols, rows, part_rows;
     bool quick, deep, positions;
@@ -160,6 +162,50 @@ static void case_fused(pm__case_list *l, pm__type type, const fused_shape *f, ui
                   f->bias ? "/bias" : "");
 }
 
+/* Products of blocks; n_in in blocks of them and of the type. */
+static void case_dot8(pm__case_list *l, pm__type type, const fused_shape *f, uint32_t n_row) {
+    pm__check_case c;
+    pm__case_init(&c, f->outs ? n_row + 3 : n_row, f->outs ? n_row : 1);
+    c.quick = f->quick;
+    c.blocks = true;
+    const pm__row_count rows = f->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
+    const uint32_t block_n = pm__type_get(type)->block_n;
+    const uint32_t n_in = f->n_in * (block_n < PM__BLOCK_N ? PM__BLOCK_N : block_n);
+    const uint32_t n_w = f->gated ? 2 * f->n_out : f->n_out;
+    const pm__t x = pm__case_activation(&c, "x", rows, n_in / PM__BLOCK_N * PM__BLOCK_WORDS);
+    const pm__matmul_desc desc = {
+        .w = pm__case_weight(&c, "w", type, n_w, n_in),
+        .bias = f->bias ? pm__case_weight(&c, "bias", PM__TYPE_F32, 1, n_w) : NULL,
+        .residual = f->gated ? NULL : pm__case_activation(&c, "residual", rows, f->n_out),
+        .gated = f->gated,
+        .glu = f->glu,
+        .dot8 = true};
+    pm__matmul_fused(&c.graph, "matmul", x, &desc);
+    pm__case_give(l, &c, "%s/%ux%u/rows%u/dot8%s%s%s", pm__type_get(type)->name, f->n_out, n_in,
+                  n_row, f->gated ? "/" : "", f->gated ? pm__glu_name(f->glu) : "",
+                  f->bias ? "/bias" : "");
+}
+
+static void cases_dot8(pm__case_list *l, pm__type type) {
+    case_dot8(l, type, &(fused_shape){.n_in = 7, .n_out = 67, .bias = true, .quick = true}, 1);
+    case_dot8(l, type, &(fused_shape){.n_in = 3, .n_out = 131, .outs = true}, 7);
+    case_dot8(l, type, &(fused_shape){.n_in = 19, .n_out = 33, .gated = true, .bias = true}, 3);
+    case_dot8(l, type, &(fused_shape){.n_in = 5, .n_out = 65}, 33);
+}
+
+void pm__cases_quantize(pm__case_list *l) {
+    for (uint32_t i = 0; i < 4; i++) {
+        static const uint32_t rows[] = {1, 3, 33, 2}, n_block[] = {1, 67, 5, 131};
+        pm__check_case c;
+        pm__case_init(&c, rows[i], 1);
+        c.quick = i == 1;
+        c.nan_part = i == 3 ? 0.002f : 0;
+        const pm__t x = pm__case_activation(&c, "x", PM__ROWS_BATCH, n_block[i] * PM__BLOCK_N);
+        pm__quantize_x(&c.graph, "quantize", x);
+        pm__case_give(l, &c, "%u/rows%u%s", x->n_col, rows[i], i == 3 ? "/nan" : "");
+    }
+}
+
 /* Products that are normed or gated; each kind of gate once. */
 static void cases_fused(pm__case_list *l, pm__type type) {
     static const fused_shape elements[] = {
@@ -215,5 +261,7 @@ void pm__cases_matmul(pm__case_list *l) {
             case_matmul(l, (pm__type)type, &any, r);
         if (pm__case_takes_type(l, type))
             cases_fused(l, (pm__type)type);
+        if (pm__case_takes_type(l, type) && pm__type_has_levels((pm__type)type))
+            cases_dot8(l, (pm__type)type);
     }
 }

@@ -32,8 +32,12 @@ static pm_status run_step(const pm_model *model, void *context, uint32_t first, 
 
 static pm_status run(const pm_model *model, const pm__graph *g, bool unfused, float *out) {
     const pm__backend *backend = model->device->handle.backend;
-    const pm__limits limits = {
-        .n_ctx = PM_PAGE, .n_batch = N_ROW, .n_out = 1, .n_seq = 1, .unfused = unfused};
+    const pm__limits limits = {.n_ctx = PM_PAGE,
+                               .n_batch = N_ROW,
+                               .n_out = 1,
+                               .n_seq = 1,
+                               .unfused = unfused,
+                               .int8 = PM__INT8_OFF};
     void *context;
     PM_TRY(backend->context_create(model->weights, g, &limits, &context));
     pm_status status = give_pages(backend, context, &limits);

@@ -5,6 +5,7 @@
 #include "../base/hash.h"
 #include "../base/threads.h"
 #include "../cpu/cpu_ops.h"
+#include "../graph/blocks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -229,6 +230,17 @@ typedef struct filling {
     source from;
 } filling;
 
+static void fill_blocks(source *from, const pm__check_case *c, const pm__tensor *t, size_t bytes,
+                        uint32_t *to) {
+    const uint32_t n_block = t->n_col / PM__BLOCK_WORDS;
+    for (size_t done = 0; done < bytes / 4; done += t->n_col)
+        for (uint32_t i = 0; i < n_block; i++) {
+            float x[PM__BLOCK_N];
+            fill_floats(from, c, x, PM__BLOCK_N);
+            pm__block_write(x, i, n_block, to + done);
+        }
+}
+
 /* Distinct experts in each row; every other time the first that is left, so that some have many rows
  * and some none. */
 static void fill_route(source *from, const pm__check_case *c, float *to, uint32_t n_used) {
@@ -264,6 +276,8 @@ static void fill(filling *f, const pm__tensor *t, bool written, unsigned char *d
         fill_cache(&f->from, f->c, t, data);
     else if (written && t->kind == PM__ACTIVATION)
         memset(data, 0xee, bytes);
+    else if (f->c->blocks && t == f->trial->node->in[0])
+        fill_blocks(&f->from, f->c, t, bytes, (uint32_t *)(void *)data);
     else if (t == f->c->route)
         fill_route(&f->from, f->c, (float *)(void *)data, t->n_col / 2);
     else if (f->trial->node->op == PM__OP_EXPERTS_MATMUL && t == f->trial->node->in[4])

@@ -22,6 +22,17 @@ static pm_status check_most(const char *name, uint32_t value, uint32_t most) {
     return pm__fail(PM_ARGUMENT, "session: %s is %u, it must be at most %u", name, value, most);
 }
 
+static pm_status read_int8(const char *text, pm__int8 *out) {
+    static const char *const names[] = {
+        [PM__INT8_AUTO] = "auto", [PM__INT8_ON] = "on", [PM__INT8_OFF] = "off"};
+    for (size_t i = 0; i < PM__COUNT(names); i++)
+        if (text == NULL || strcmp(text, names[i]) == 0) {
+            *out = (pm__int8)i;
+            return PM_OK;
+        }
+    return pm__fail(PM_ARGUMENT, "session: int8 is '%s', it must be auto, on or off", text);
+}
+
 pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, pm__limits *limits,
                              uint32_t *n_ctx) {
     PM_TRY(check_most("n_ctx", desc->n_ctx, PM__MOST_CTX));
@@ -36,6 +47,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
     limits->n_seq = n_seq;
     limits->deterministic = desc->deterministic;
     limits->unfused = desc->no_fuse;
+    PM_TRY(read_int8(desc->int8, &limits->int8));
     limits->profile = desc->profile;
     /* A step of generation has a row for every sequence. */
     limits->n_batch = pm__most_u32(pm__least_u32(n_batch, *n_ctx), n_seq);

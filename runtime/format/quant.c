@@ -103,6 +103,18 @@ void pm__pack_halves(const uint8_t *first, uint32_t n_block, size_t stride, uint
     }
 }
 
+bool pm__type_has_levels(pm__type type) {
+    static const bool has[PM__TYPE_COUNT] = {
+        [PM__TYPE_Q4_0] = true,  [PM__TYPE_Q4_1] = true,   [PM__TYPE_Q5_0] = true,
+        [PM__TYPE_Q5_1] = true,  [PM__TYPE_Q8_0] = true,   [PM__TYPE_Q2_K] = true,
+        [PM__TYPE_Q3_K] = true,  [PM__TYPE_Q4_K] = true,   [PM__TYPE_Q5_K] = true,
+        [PM__TYPE_Q6_K] = true,  [PM__TYPE_IQ4_NL] = true, [PM__TYPE_IQ4_XS] = true,
+        [PM__TYPE_TQ1_0] = true, [PM__TYPE_TQ2_0] = true,  [PM__TYPE_Q1_0] = true,
+        [PM__TYPE_Q2_0] = true,
+    };
+    return has[type];
+}
+
 uint32_t pm__type_chunks(pm__type type, uint32_t n_col) {
     return pm__ceil_div(n_col, pm__type_get(type)->chunk_n);
 }

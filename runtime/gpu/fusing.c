@@ -25,7 +25,15 @@ static bool is_as_good(const pm__lowering *in, const pm__node *node, const pm__k
     if (node->op != PM__OP_MATMUL)
         return true;
     plain.params.matmul.normed = plain.params.matmul.gated = false;
-    return pm__lower_choose(in, &plain) == kernel;
+    if (pm__lower_choose(in, &plain) != kernel)
+        return false;
+    plain.params.matmul.dot8 = false;
+    return pm__lower_choose(in, &plain)->from_rows <= kernel->from_rows;
+}
+
+static bool wants_int8(const pm__lowering *in) {
+    return in->limits->int8 == PM__INT8_ON ||
+           (in->limits->int8 == PM__INT8_AUTO && in->gpu->caps.dot8_accelerated);
 }
 
 static bool takes(void *user, const pm__node *node) {
@@ -63,7 +71,8 @@ static uint32_t slices(void *user, const pm__node *node) {
 
 pm_status pm__lower_fuse(const pm__lowering *in, pm__graph *out) {
     pm__lowering lowering = *in;
-    const pm__fuse_options options = {.takes = takes, .slices = slices, .user = &lowering};
+    const pm__fuse_options options = {
+        .takes = takes, .slices = slices, .user = &lowering, .int8 = wants_int8(in)};
     return pm__fuse(in->graph, &options, out);
 }
 

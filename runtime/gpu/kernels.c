@@ -4,14 +4,20 @@
 
 #include <string.h>
 
+/* All whose x is what the operation has it be: products of blocks have kernels of their own, and are
+ * not made where those cannot be used. */
 static bool takes_any(const pm__node *node) {
-    (void)node;
-    return true;
+    return node->op != PM__OP_MATMUL || !node->params.matmul.dot8;
 }
 
 /* Neither normed nor gated. */
 static bool takes_plain_product(const pm__node *node) {
-    return !node->params.matmul.normed && !node->params.matmul.gated;
+    return takes_any(node) && !node->params.matmul.normed && !node->params.matmul.gated;
+}
+
+/* Of blocks, with a type whose weights are levels times a scale. */
+static bool takes_dot8(const pm__node *node) {
+    return node->params.matmul.dot8 && pm__type_has_levels(node->in[1]->type);
 }
 
 /* Products of factors of 16 bits; F32 weights would lose. */

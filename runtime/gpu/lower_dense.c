@@ -2,6 +2,7 @@
 #include "lower_coop.h"
 
 #include "../base/checked.h"
+#include "../graph/blocks.h"
 
 #include <stdio.h>
 
@@ -110,6 +111,15 @@ pm_status pm__lower_matmul(pm__draft *d) {
         pm__pass(d);
     else if (d->kernel->tier < PM__TIER_COOP)
         set_tile(d);
+    return PM_OK;
+}
+
+pm_status pm__lower_quantize(pm__draft *d) {
+    const uint32_t n_in = d->node->in[0]->n_col;
+    pm__bind(d, d->node->in[0], PM__READ);
+    pm__bind(d, d->node->out, PM__WRITE);
+    pm__spec(d, n_in);
+    d->n_item = n_in / PM__BLOCK_N;
     return PM_OK;
 }
 

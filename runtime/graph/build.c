@@ -1,5 +1,6 @@
 /* build.c: the life of a graph, what its builder calls share, and those of tokens, matrices and
  * outputs. Every shape is checked in these calls, so executors trust a closed graph. */
+#include "blocks.h"
 #include "builder.h"
 
 #include "../base/grow.h"
@@ -248,6 +249,9 @@ pm__t pm__matmul_add(pm__graph *g, const char *name, pm__t x, pm__t w, pm__t bia
 }
 
 static bool check_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *m) {
+    if (m->dot8 && (m->normed || x->n_col % PM__BLOCK_WORDS != 0))
+        return pm__build_fail(g, name, "a product of blocks that is normed, or '%s' is not blocks",
+                              x->name);
     if ((m->normed || m->gated) && m->residual != NULL)
         return pm__build_fail(g, name, "a product that is normed or gated takes no residual");
     if (m->gated && m->w->n_row % 2 != 0)
@@ -257,8 +261,10 @@ static bool check_fused(pm__graph *g, const char *name, pm__t x, const pm__matmu
 
 pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *m) {
     const pm__t w = m->w;
-    if (g->status != PM_OK || !pm__build_is_activation(g, name, "x", x) ||
-        !pm__build_is_weight(g, name, w, 0, x->n_col) || !check_fused(g, name, x, m))
+    if (g->status != PM_OK || !pm__build_is_activation(g, name, "x", x))
+        return NULL;
+    const uint32_t n_in = m->dot8 ? x->n_col / PM__BLOCK_WORDS * PM__BLOCK_N : x->n_col;
+    if (!pm__build_is_weight(g, name, w, 0, n_in) || !check_fused(g, name, x, m))
         return NULL;
     const uint32_t n_out = m->gated ? w->n_row / 2 : w->n_row;
     if (m->bias != NULL && !pm__build_is_weight(g, name, m->bias, 1, w->n_row))
@@ -275,7 +281,16 @@ pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul
     node.params.matmul.eps = m->eps;
     node.params.matmul.gated = m->gated;
     node.params.matmul.glu = m->glu;
+    node.params.matmul.dot8 = m->dot8;
     return pm__build_node(g, &node, x->rows, n_out);
+}
+
+pm__t pm__quantize_x(pm__graph *g, const char *name, pm__t x) {
+    if (g->status != PM_OK || !pm__build_is_activation(g, name, "x", x) ||
+        !pm__build_is_cut(g, name, x, x->n_col / PM__BLOCK_N, PM__BLOCK_N))
+        return NULL;
+    pm__node node = {.op = PM__OP_QUANTIZE, .name = name, .in = {x}};
+    return pm__build_node(g, &node, x->rows, x->n_col / PM__BLOCK_N * PM__BLOCK_WORDS);
 }
 
 pm__t pm__select(pm__graph *g, const char *name, pm__t x) {

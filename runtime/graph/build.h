@@ -46,8 +46,13 @@ typedef struct pm__matmul_desc {
     bool gated; /* the rows of w are those of a gate and as many of up: y = f(gate, up), which has
                    half of them; no residual */
     pm__glu_kind glu;
+    bool dot8; /* x is what pm__quantize_x gives; not normed */
 } pm__matmul_desc;
 pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *desc);
+
+/* x in blocks of eight-bit integers, for products with dot8: [rows, n_in] -> [rows, n_in / 32 * 12].
+ * n_in is a multiple of 32. What that costs in accuracy, blocks.h says. */
+pm__t pm__quantize_x(pm__graph *g, const char *name, pm__t x);
 
 typedef struct pm__rope_desc {
     uint32_t head_dim, n_rot;

@@ -2,6 +2,7 @@
  * around it, and either changes them or leaves all as it is. */
 #include "fuse.h"
 
+#include "blocks.h"
 #include "builder.h"
 
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 /* A node of the graph that is fused, and what comes of it. */
 typedef struct slot {
     pm__node node;
-    bool gone; /* another does its work */
+    bool gone;       /* another does its work */
+    pm__node before; /* comes before it where its `out` is not NULL */
 } slot;
 
 typedef struct fusion {
@@ -408,6 +410,39 @@ static pm_status copy_list(void *to, const void *from, uint32_t n, size_t *capac
     return PM_OK;
 }
 
+/* ---- blocks of integers ---------------------------------------------------------------------- */
+
+/* Those of x that a product before slot i has made already, or NULL. */
+static const pm__tensor *blocks_of(const fusion *f, const pm__tensor *x, uint32_t i) {
+    for (uint32_t k = 0; k < i; k++)
+        if (!f->slots[k].gone && f->slots[k].before.out != NULL && f->slots[k].before.in[0] == x)
+            return f->slots[k].before.out;
+    return NULL;
+}
+
+/* x as blocks, made once for all products that read it. */
+static void use_blocks(fusion *f, uint32_t i) {
+    slot *s = &f->slots[i];
+    const pm__tensor *x = s->node.in[0];
+    if (!f->options->int8 || s->node.op != PM__OP_MATMUL || s->node.params.matmul.normed ||
+        x->n_col % PM__BLOCK_N != 0)
+        return;
+    pm__node product = s->node, quantize = {.op = PM__OP_QUANTIZE, .in = {x}, .out = x};
+    product.params.matmul.dot8 = true;
+    if (!takes(f, &product) || !takes(f, &quantize))
+        return;
+    quantize.out = blocks_of(f, x, i);
+    if (quantize.out == NULL) {
+        quantize.name = rename(f, s->node.name, "quantize");
+        quantize.out = pm__build_activation(f->out, quantize.name, x->rows,
+                                            x->n_col / PM__BLOCK_N * PM__BLOCK_WORDS);
+        s->before = quantize;
+    }
+    product.in[0] = quantize.out;
+    if (quantize.out != NULL)
+        s->node = product;
+}
+
 static pm_status copy_graph(const pm__graph *in, pm__graph *out) {
     *out = *in;
     out->arena = (pm__arena){0};
@@ -438,11 +473,14 @@ static pm_status fuse(fusion *f, const pm__graph *in) {
         f->slots[i].node = in->nodes[i];
     apply(f, join_qkv);
     apply(f, join_gate);
+    apply(f, use_blocks);
     apply(f, fold_norm);
     for (uint32_t i = 0; i < f->n && f->out->status == PM_OK; i++) {
         f->out->encoder = f->slots[i].node.encoder;
         if (f->slots[i].gone)
             continue;
+        if (f->slots[i].before.out != NULL)
+            pm__build_add(f->out, &f->slots[i].before);
         if (f->slots[i].node.op == PM__OP_ATTENTION)
             add_attention(f, &f->slots[i].node);
         else

@@ -11,12 +11,14 @@ typedef struct pm__fuse_options {
     /* In how many slices of the positions it does this ATTENTION; 0: as a whole. NULL: none. */
     uint32_t (*slices)(void *user, const pm__node *attention);
     void *user;
+    bool int8; /* products of blocks of eight-bit integers are wanted */
 } pm__fuse_options;
 
 /* The two share tensors (weights, caches, states, parts of the step, activations of the same name,
  * the output), so `in` must outlive `out`; indexes of activations are the same in both, and `out`
  * has some more. A product with a norm or a gate in it adds up in another order than the nodes it
- * stands for; all else has the same bits.
+ * stands for; one of blocks has x
+ * rounded to them; all else has the same bits.
  * errors  OUT_OF_MEMORY */
 pm_status pm__fuse(const pm__graph *in, const pm__fuse_options *options, pm__graph *out);
 

@@ -140,11 +140,14 @@ pm__cost pm__node_cost(const pm__node *node, uint32_t n_row, uint32_t n_out, uin
         cost.flops = 7 * elements;
         break;
     case PM__OP_MATMUL:
-        cost.flops = 2 * rows * node->in[1]->n_row * node->in[0]->n_col;
+        cost.flops = 2 * rows * node->in[1]->n_row * node->in[1]->n_col;
         if (node->params.matmul.normed)
             cost.flops += 4 * rows * node->in[0]->n_col;
         if (node->params.matmul.gated)
             cost.flops += 5 * elements;
+        break;
+    case PM__OP_QUANTIZE:
+        cost.flops = 4 * rows * node->in[0]->n_col;
         break;
     case PM__OP_ROPE:
         cost.flops = 3 * elements;

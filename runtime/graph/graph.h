@@ -121,6 +121,7 @@ typedef union pm__op_params {
         bool gated;  /* y = f(gate, up): the weight has rows of the gate, then as many of up */
         float eps;
         pm__glu_kind glu;
+        bool dot8; /* x is in blocks of eight-bit integers (blocks.h) */
     } matmul;
     pm__rope_params rope;
     struct {
@@ -200,6 +201,7 @@ enum {
  *             4 scale of the weight [1, 1] or NULL, 5 where it is normed the weight of the RMS norm
  *             [1, n_in] or NULL; normed or gated: no residual; gated: weight and bias have twice
  *             the columns of y
+ *   QUANTIZE  0 x
  *   ROPE      0 x, 1 step rows, 2 frequency factors [1, n_rot/2] or NULL
  *   KV_STORE  0 x, 1 step rows, 2 step pages; out: a cache
  *   PREPARE   0 x [rows, (n_head + 2 n_head_kv) * head_dim]: queries, keys, values; 1 step rows,

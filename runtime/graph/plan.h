@@ -5,6 +5,9 @@
 
 #include "graph.h"
 
+/* Products over activations in blocks of integers. */
+typedef enum pm__int8 { PM__INT8_AUTO, PM__INT8_ON, PM__INT8_OFF } pm__int8;
+
 typedef struct pm__limits {
     uint32_t n_ctx;   /* positions a sequence */
     uint32_t n_batch; /* rows of a step */
@@ -12,6 +15,7 @@ typedef struct pm__limits {
     uint32_t n_seq;
     bool deterministic; /* steps of many rows go through the kernels of a row alone */
     bool unfused;       /* the graph is run node by node, as the model built it */
+    pm__int8 int8;      /* AUTO: where the device is made for them */
     bool profile;       /* every launch is timed, and steps do not run ahead */
 } pm__limits;
 
