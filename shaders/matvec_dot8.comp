@@ -32,13 +32,13 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "epilogue.glsl"
 #ifdef GATED
 #include "glu.glsl"
-const uint N_SIDE = 2; // gate and up
+const uint N_SIDE = 2, OUTS = 1; // gate and up
 #else
-const uint N_SIDE = 1;
+const uint N_SIDE = 1, OUTS = 2; // at a time
 #endif
 layout(std430, binding = 6) readonly buffer Rows { pm_step_head head; };
 
-const uint ITEMS = 8, OUTS = 2, N_WEIGHT = OUTS * N_SIDE, N_BLOCK = N_IN / 32;
+const uint ITEMS = 8, N_WEIGHT = OUTS * N_SIDE, N_BLOCK = N_IN / 32;
 
 /* What one chunk of a row of the weight comes to with up to 32 integers of x, their scale and the
  * sums of their halves. */

@@ -8,6 +8,7 @@
 #define QUANT_HAS_SCALES
 #define W_SPAN 32
 #define W_OFFSET
+#define W_MIDDLE 1u
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec2 w_quants[];
@@ -39,5 +40,5 @@ float w_scale(w_raw raw, uint e) {
 }
 
 float w_offset(w_raw raw, uint e) {
-    return -raw.d;
+    return -float(W_MIDDLE) * raw.d;
 }

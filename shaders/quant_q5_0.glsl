@@ -8,6 +8,7 @@
 #define QUANT_HAS_SCALES
 #define W_SPAN 32
 #define W_OFFSET
+#define W_MIDDLE 16u
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -42,5 +43,5 @@ float w_scale(w_raw raw, uint e) {
 }
 
 float w_offset(w_raw raw, uint e) {
-    return -16.0 * raw.d;
+    return -float(W_MIDDLE) * raw.d;
 }

@@ -10,6 +10,7 @@
 #define QUANT_HAS_SCALES
 #define W_SPAN 16
 #define W_OFFSET
+#define W_MIDDLE 32u
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {
     uvec4 w_quants[];
@@ -47,5 +48,5 @@ float w_scale(w_raw raw, uint e) {
 }
 
 float w_offset(w_raw raw, uint e) {
-    return -32.0 * w_scale(raw, e);
+    return -float(W_MIDDLE) * w_scale(raw, e);
 }

@@ -8,6 +8,7 @@
 #define W_CHUNK 16
 #define QUANT_HAS_SCALES
 #define W_SPAN 16
+#define W_PAIRED
 #define W_SIGNED
 
 layout(std430, set = 0, binding = W_QUANTS_BINDING) readonly buffer w_quants_plane {

@@ -6,11 +6,11 @@
  *         unrolled loop). A kernel that decodes as it goes holds a few registers a chunk, not
  *         W_CHUNK, which is 4 to 32
  * where W_SPAN is defined, 16 or 32, a weight is w_scale * level + w_offset, both the same for all
- * of W_SPAN elements:
+ * of W_SPAN elements, and with W_PAIRED for the block's other chunk too:
  *         w_bytes(raw, e): levels of elements e to e + 3, a byte each, signed ones with W_SIGNED,
  *         else below 64
  *         w_scale(raw, e)
- *         w_offset(raw, e), with W_OFFSET; else it is 0 */
+ *         w_offset(raw, e), with W_OFFSET; else it is 0. With W_MIDDLE it is -W_MIDDLE * w_scale */
 #if defined(W_F32)
 #include "quant_f32.glsl"
 #elif defined(W_F16)

@@ -190,7 +190,7 @@ static void cases_dot8(pm__case_list *l, pm__type type) {
     case_dot8(l, type, &(fused_shape){.n_in = 7, .n_out = 67, .bias = true, .quick = true}, 1);
     case_dot8(l, type, &(fused_shape){.n_in = 3, .n_out = 131, .outs = true}, 7);
     case_dot8(l, type, &(fused_shape){.n_in = 19, .n_out = 33, .gated = true, .bias = true}, 3);
-    case_dot8(l, type, &(fused_shape){.n_in = 5, .n_out = 65}, 33);
+    case_dot8(l, type, &(fused_shape){.n_in = 5, .n_out = 133}, 67);
 }
 
 void pm__cases_quantize(pm__case_list *l) {

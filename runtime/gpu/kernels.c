@@ -20,6 +20,10 @@ static bool takes_dot8(const pm__node *node) {
     return node->params.matmul.dot8 && pm__type_has_levels(node->in[1]->type);
 }
 
+static bool takes_plain_dot8(const pm__node *node) {
+    return takes_dot8(node) && !node->params.matmul.gated;
+}
+
 /* Products of factors of 16 bits; F32 weights would lose. */
 static bool takes_half_product(const pm__node *node) {
     return takes_plain_product(node) && strcmp(pm__type_get(node->in[1]->type)->planes, "F32") != 0;
