@@ -217,7 +217,11 @@ static void tiers_above_subgroups(void **state) {
     caps->tiers[PM__TIER_COOP] = true;
     caps->units.shapes[PM__SHAPES_S8_S32] = (pm__shapes){{{16, 16, 32}}, 1};
     assert_string_equal(tier_why(&item, PM__TIER_COOP, true),
-                        "cooperative matrices of f16 to f32 16x8x16 and others, int8 16x16x32");
+                        "cooperative matrices of f16 to f32 16x8x16 and others");
+    assert_non_null(strstr(tier_why(&item, PM__TIER_COOP8, false), "of 8-bit integers"));
+    caps->tiers[PM__TIER_COOP8] = true;
+    assert_string_equal(tier_why(&item, PM__TIER_COOP8, true),
+                        "cooperative matrices of int8 16x16x32");
     assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, false), "VK_NV_cooperative_matrix2"));
     caps->units.coop2 = true;
     assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, false), "no kernel is made for it"));
@@ -227,6 +231,7 @@ static void tiers_above_subgroups(void **state) {
     caps->units.coop2_workgroup = 128;
     assert_non_null(strstr(tier_why(&item, PM__TIER_COOP2, true), "of workgroups"));
     caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_COOP2] = false;
+    assert_string_equal(tier_why(&item, PM__TIER_COOP8, true), "it builds on the coop tier");
     assert_string_equal(tier_why(&item, PM__TIER_COOP2, false), "it builds on the coop tier");
     caps->tiers[PM__TIER_DOT8] = false;
     assert_string_equal(tier_why(&item, PM__TIER_DOT8, false), "it builds on the subgroup tier");

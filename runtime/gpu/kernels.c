@@ -93,7 +93,8 @@ bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op) 
 
 double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node) {
     const double bound = pm__op_get(node->op)->nmse, half = 1e-5;
-    return kernel->tier >= PM__TIER_COOP && bound < half ? half : bound;
+    const bool is_half = kernel->tier >= PM__TIER_COOP && kernel->tier != PM__TIER_COOP8;
+    return is_half && bound < half ? half : bound;
 }
 
 bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel) {

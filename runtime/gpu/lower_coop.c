@@ -3,12 +3,13 @@
  * file serves all devices. */
 #include "lower_coop.h"
 
-enum { TILE_C = 32, ROW_BYTES = 2 * TILE_C + 16 }; /* as in matmul_coop.comp */
+#include "../graph/blocks.h"
+
+enum { TILE_C = 32, ROW_BYTES = 2 * TILE_C + 16 }; /* as in the shaders; bytes of halves */
 
 typedef struct tiling {
     pm__shape shape;
     uint32_t subs_r, subs_o; /* subgroups along rows and outputs */
-    uint32_t buffers;
 } tiling;
 
 static bool divides(uint32_t part, uint32_t whole) {
@@ -16,9 +17,10 @@ static bool divides(uint32_t part, uint32_t whole) {
 }
 
 /* Rows and columns that a subgroup reads for a column of its matrices: fewer are better, larger
- * matrices come before. */
+ * matrices come before. Products of integers read scales of rows, too, number by number. */
 static uint32_t reads_of(const pm__kernel *kernel, const tiling *t) {
-    return kernel->group_rows / t->subs_r + kernel->group_items / t->subs_o;
+    const uint32_t row_cost = kernel->tier == PM__TIER_COOP8 ? 2 : 1;
+    return kernel->group_rows / t->subs_r * row_cost + kernel->group_items / t->subs_o;
 }
 
 static bool is_better(const pm__kernel *kernel, const tiling *a, const tiling *b) {
@@ -54,7 +56,8 @@ static uint32_t buffers_of(const pm__draft *d, const tiling *t) {
 
 static pm_status choose_tiling(const pm__draft *d, tiling *out) {
     const pm__caps *caps = &d->in->gpu->caps;
-    const pm__shapes *shapes = &caps->units.shapes[PM__SHAPES_F16_F32];
+    const bool dot8 = d->kernel->tier == PM__TIER_COOP8;
+    const pm__shapes *shapes = &caps->units.shapes[dot8 ? PM__SHAPES_S8_S32 : PM__SHAPES_F16_F32];
     *out = (tiling){.subs_r = 0};
     for (uint32_t i = 0; i < shapes->n; i++)
         try_shape(d->kernel, &shapes->items[i], d->kernel->workgroup / caps->subgroup_min, out);
@@ -63,7 +66,6 @@ static pm_status choose_tiling(const pm__draft *d, tiling *out) {
                         "lower: node '%s': none of the cooperative matrices of %s divides the tile "
                         "of kernel '%s'; 'pumice check' puts it into quarantine",
                         d->node->name, d->in->gpu->info.name, d->kernel->name);
-    out->buffers = buffers_of(d, out);
     return PM_OK;
 }
 
@@ -85,6 +87,13 @@ static void push_product(pm__draft *d) {
     pm__push(d, &words, sizeof words);
 }
 
+/* Matrices of a block's 32 columns where those of 16 share a scale. No driver that runs on the CPU
+ * has such matrices; its large tiles do the same all the same, so that it is tried. */
+static bool spreads(const pm__draft *d, const tiling *t) {
+    enum { HALF = PM__BLOCK_N / 2, LARGE = 64 };
+    return t->shape.k > HALF || (d->in->gpu->caps.software && d->kernel->group_rows >= LARGE);
+}
+
 pm_status pm__lower_matmul_coop(pm__draft *d) {
     const pm__node *node = d->node;
     const pm__tensor *w = node->in[1];
@@ -104,7 +113,7 @@ pm_status pm__lower_matmul_coop(pm__draft *d) {
     pm__spec(d, t.shape.k);
     pm__spec(d, t.subs_r);
     pm__spec(d, t.subs_o);
-    pm__spec(d, t.buffers);
+    pm__spec(d, d->kernel->tier == PM__TIER_COOP8 ? spreads(d, &t) : buffers_of(d, &t));
     push_product(d);
     d->n_item = d->part->n_row;
     d->wraps = true;

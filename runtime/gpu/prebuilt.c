@@ -74,7 +74,8 @@ static bool is_first(const pm__kernel *table, const pm__kernel *kernel) {
 
 static bool takes_type(const pm__kernel *kernel, const pm__type_info *info, pm__type type) {
     const pm__tensor w = {.kind = PM__WEIGHT, .type = type};
-    const pm__node node = {.op = kernel->op, .in = {NULL, &w}};
+    const pm__node node = {
+        .op = kernel->op, .in = {NULL, &w}, .params.matmul.dot8 = kernel->tier == PM__TIER_COOP8};
     return kernel->takes(&node) && strcmp(info->planes, info->name) == 0;
 }
 

@@ -193,6 +193,8 @@ pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const p
     caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_SUBGROUP] && caps->subgroup_sized &&
                                  u->coop && u->float16 && u->memory_model &&
                                  u->shapes[PM__SHAPES_F16_F32].n > 0;
+    caps->tiers[PM__TIER_COOP8] =
+        caps->tiers[PM__TIER_COOP] && u->int8 && u->shapes[PM__SHAPES_S8_S32].n > 0;
     caps->tiers[PM__TIER_COOP2] = caps->tiers[PM__TIER_COOP] && u->coop2 &&
                                   u->coop2_grain.m * u->coop2_grain.n > 0 &&
                                   pm__kernel_has_tier(PM__TIER_COOP2);
@@ -210,7 +212,8 @@ static const char *dot8_text(const pm__caps *caps) {
                                   : "dot products of 8-bit integers, not accelerated";
 }
 
-static const char *coop_text(pm__arena *arena, const pm__caps *caps) {
+/* Of kinds from `first` on, before `end`. */
+static const char *coop_text(pm__arena *arena, const pm__caps *caps, int first, int end) {
     static const char *const kinds[PM__SHAPE_KINDS] = {
         [PM__SHAPES_F16_F32] = "f16 to f32",
         [PM__SHAPES_F16_F16] = "f16",
@@ -218,13 +221,14 @@ static const char *coop_text(pm__arena *arena, const pm__caps *caps) {
     };
     char line[256];
     size_t n = (size_t)snprintf(line, sizeof line, "cooperative matrices of");
-    for (int kind = 0; kind < PM__SHAPE_KINDS; kind++) {
+    for (int kind = first; kind < end; kind++) {
         const pm__shapes *shapes = &caps->units.shapes[kind];
         if (shapes->n == 0 || n >= sizeof line)
             continue;
         const pm__shape *s = &shapes->items[0];
-        n += (size_t)snprintf(line + n, sizeof line - n, "%s %s %ux%ux%u%s", kind > 0 ? "," : "",
-                              kinds[kind], s->m, s->n, s->k, shapes->n > 1 ? " and others" : "");
+        n +=
+            (size_t)snprintf(line + n, sizeof line - n, "%s %s %ux%ux%u%s", kind > first ? "," : "",
+                             kinds[kind], s->m, s->n, s->k, shapes->n > 1 ? " and others" : "");
     }
     return pm__arena_string(arena, line, strlen(line));
 }
@@ -238,6 +242,14 @@ static const char *why_no_coop(const pm__caps *caps) {
     if (u->shapes[PM__SHAPES_F16_F32].n == 0)
         return "the driver has no cooperative matrices of 16-bit floats with 32-bit sums";
     return "it builds on the subgroup tier, with subgroups of one size";
+}
+
+static const char *coop8_text(pm__arena *arena, const pm__caps *caps) {
+    if (!caps->tiers[PM__TIER_COOP])
+        return "it builds on the coop tier";
+    if (!caps->tiers[PM__TIER_COOP8])
+        return "the driver has no cooperative matrices of 8-bit integers";
+    return coop_text(arena, caps, PM__SHAPES_S8_S32, PM__SHAPES_S8_S32 + 1);
 }
 
 static const char *coop2_text(const pm__caps *caps) {
@@ -256,7 +268,9 @@ const char *pm__units_text(pm__arena *arena, const pm__caps *caps, pm__tier tier
     case PM__TIER_DOT8:
         return dot8_text(caps);
     case PM__TIER_COOP:
-        return caps->tiers[tier] ? coop_text(arena, caps) : why_no_coop(caps);
+        return caps->tiers[tier] ? coop_text(arena, caps, 0, PM__SHAPES_S8_S32) : why_no_coop(caps);
+    case PM__TIER_COOP8:
+        return coop8_text(arena, caps);
     default:
         return coop2_text(caps);
     }
