@@ -1,11 +1,12 @@
 /* attention.glsl: what the kernels of attention share: sizes, bindings, which positions a row sees
  * and what becomes of a score.
- * before  params.h, the extensions of the kernel; FOURS, a define: q and y are read and written by four
- *         floats
- * defines K_<TYPE>, V_<TYPE>, SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL, CHUNKED; SPLIT: each
- *         row's positions in N_SLICE slices, of which y gets parts (op attention_split)
+ * before  params_attention.h, the extensions of the kernel; FOURS, a define: q and y are read and
+ *         written by four floats; CONSTANT_OPTIONS, a define: options are bits of a constant
+ * defines K_<TYPE>, V_<TYPE>, options SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL, CHUNKED; SPLIT:
+ *         each row's positions in N_SLICE slices, of which y gets parts (op attention_split)
  * spec    0 WG_SIZE, 1 HEAD_DIM, 2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX, 5 K_N_CHUNK, 6 K_N_SCALE,
- *         7 V_N_CHUNK, 8 V_N_SCALE, 9 HEAD_DIM_V, 10 WINDOW (0: none), 11 N_BUCKET, 12 N_SLICE
+ *         7 V_N_CHUNK, 8 V_N_SCALE, 9 HEAD_DIM_V, 10 WINDOW (0: none), 11 N_BUCKET, 12 N_SLICE;
+ *         13 OPTIONS, with CONSTANT_OPTIONS
  * source  ALiBi arXiv:2108.12409; biases arXiv:1910.10683 section 2.1; block table arXiv:2309.06180 */
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint WG_SIZE = 64;
@@ -21,6 +22,36 @@ layout(constant_id = 9) const uint HEAD_DIM_V = 8;
 layout(constant_id = 10) const uint WINDOW = 0;
 layout(constant_id = 11) const uint N_BUCKET = 4;
 layout(constant_id = 12) const uint N_SLICE = 1;
+#ifdef CONSTANT_OPTIONS
+layout(constant_id = 13) const uint OPTIONS = 0;
+#else
+const uint OPTIONS = 0
+#ifdef SOFTCAP
+                     | 1u
+#endif
+#ifdef ALIBI
+                     | 2u
+#endif
+#ifdef SINKS
+                     | 4u
+#endif
+#ifdef REL_BIAS
+                     | 8u
+#endif
+#ifdef BIDIRECTIONAL
+                     | 16u
+#endif
+#ifdef CHUNKED
+                     | 32u
+#endif
+    ;
+#endif
+const bool HAS_SOFTCAP = (OPTIONS & 1u) != 0u;
+const bool HAS_ALIBI = (OPTIONS & 2u) != 0u;
+const bool HAS_SINKS = (OPTIONS & 4u) != 0u;
+const bool HAS_REL_BIAS = (OPTIONS & 8u) != 0u;
+const bool IS_BIDIRECTIONAL = (OPTIONS & 16u) != 0u;
+const bool IS_CHUNKED = (OPTIONS & 32u) != 0u;
 
 layout(push_constant) uniform Push { pm_push_attention push; };
 #ifdef FOURS
@@ -39,7 +70,8 @@ layout(std430, binding = 4) readonly buffer Rows {
 layout(std430, binding = 5) readonly buffer Pages { uint pages[]; };
 #define K_SCALES_BINDING 6
 #define V_SCALES_BINDING 7
-#if defined(SINKS) || defined(REL_BIAS)
+#if defined(SINKS) || defined(REL_BIAS) || defined(CONSTANT_OPTIONS)
+#define HAS_EXTRA
 layout(std430, binding = 8) readonly buffer Extra { float extra[]; };
 #endif
 #include "cache.glsl"
@@ -65,17 +97,15 @@ uint position_of(uint r) {
 /* A row sees positions [x, y). */
 uvec2 seen_by(uint r) {
     uint mine = position_of(r);
-#ifdef BIDIRECTIONAL
-    uint end = clamp(rows[r].n_pos, 1, N_CTX), before = WINDOW / 2;
-    if (WINDOW != 0)
-        end = min(end, mine + WINDOW / 2 + 1);
-#else
-    uint end = mine + 1, before = WINDOW - 1;
-#endif
+    uint end = mine + 1, before = IS_BIDIRECTIONAL ? WINDOW / 2 : WINDOW - 1;
+    if (IS_BIDIRECTIONAL) {
+        end = clamp(rows[r].n_pos, 1, N_CTX);
+        if (WINDOW != 0)
+            end = min(end, mine + WINDOW / 2 + 1);
+    }
     uint begin = WINDOW != 0 && mine > before ? mine - before : 0;
-#ifdef CHUNKED
-    begin = mine - mine % WINDOW;
-#endif
+    if (IS_CHUNKED)
+        begin = mine - mine % WINDOW;
     return uvec2(begin, end);
 }
 
@@ -116,16 +146,11 @@ vec4 part_end(float most, float sum) {
 }
 
 /* Of the distance to a position, in the table of biases. */
-#ifdef REL_BIAS
+#ifdef HAS_EXTRA
 uint bucket_of(uint mine, uint pos) {
-#ifdef BIDIRECTIONAL
-    const uint N = N_BUCKET / 2;
-    uint skip = pos > mine ? N : 0, distance = pos > mine ? pos - mine : mine - pos;
-#else
-    const uint N = N_BUCKET;
-    uint skip = 0, distance = pos > mine ? 0 : mine - pos;
-#endif
-    const uint EXACT = N / 2;
+    const uint N = IS_BIDIRECTIONAL ? N_BUCKET / 2 : N_BUCKET, EXACT = N / 2;
+    uint skip = IS_BIDIRECTIONAL && pos > mine ? N : 0;
+    uint distance = pos <= mine ? mine - pos : IS_BIDIRECTIONAL ? pos - mine : 0;
     if (distance < EXACT)
         return skip + distance;
     float octaves = log(float(distance) / float(EXACT)) / log(128.0 / float(EXACT));
@@ -135,16 +160,16 @@ uint bucket_of(uint mine, uint pos) {
 
 /* What becomes of a score at a position. */
 float shaped(float s, uint h, uint mine, uint pos) {
-#ifdef SOFTCAP
-    s = push.softcap * tanh_of(s / push.softcap);
-#endif
-#ifdef ALIBI
-    uint p = 1u << findMSB(N_HEAD);
-    float power = h < p ? float(h + 1) / float(p) : (float(h - p) + 0.5) / float(p);
-    s -= exp2(-push.max_alibi_bias * power) * abs(float(pos) - float(mine));
-#endif
-#ifdef REL_BIAS
-    s += extra[bucket_of(mine, pos) * N_HEAD + h];
+    if (HAS_SOFTCAP)
+        s = push.softcap * tanh_of(s / push.softcap);
+    if (HAS_ALIBI) {
+        uint p = 1u << findMSB(N_HEAD);
+        float power = h < p ? float(h + 1) / float(p) : (float(h - p) + 0.5) / float(p);
+        s -= exp2(-push.max_alibi_bias * power) * abs(float(pos) - float(mine));
+    }
+#ifdef HAS_EXTRA
+    if (HAS_REL_BIAS)
+        s += extra[bucket_of(mine, pos) * N_HEAD + h];
 #endif
     return s;
 }

@@ -3,35 +3,11 @@
 #ifndef PM_SHADERS_PARAMS_H
 #define PM_SHADERS_PARAMS_H
 
-#ifdef PM_GLSL
-#define PM_UINT  uint
-#define PM_FLOAT float
-#else
-#include <stdint.h>
-#define PM_UINT  uint32_t
-#define PM_FLOAT float
-#endif
-
+#include "params_attention.h"
 #include "params_coop.h"
 
-#define PM_PAGE 32u /* positions of one page of a cache */
 #define PM_RING 16u /* steps the ring of drawn tokens holds */
 #define PM_NONE 0xffffffffu
-
-/* STEP_ROWS: element 0 is a pm_step_head, then one pm_step_row a row. 16 bytes each. */
-struct pm_step_head {
-    PM_UINT n_row;
-    PM_UINT n_out;
-    PM_UINT step;     /* counts submitted steps; place in the ring is step % PM_RING */
-    PM_UINT n_sample; /* n_out, or 0 where no token is drawn */
-};
-
-struct pm_step_row {
-    PM_UINT token;
-    PM_UINT seq;
-    PM_UINT pos;
-    PM_UINT n_pos; /* positions of its sequence after the step; 0: begin() fills it in */
-};
 
 /* STEP_OUTS: [n_out] uint, batch row of each output.
  * STEP_PAGES: [n_seq][ceil(n_ctx / PM_PAGE)] uint.
@@ -89,10 +65,6 @@ struct pm_push_rope {
     PM_UINT power_hi[PM_ROPE_POWERS], power_lo[PM_ROPE_POWERS]; /* (freq_base^(-2/n_rot))^(2^j) */
     PM_FLOAT scale;                                             /* of cosine and sine */
     PM_FLOAT eps;                                               /* PREPARE: of the norm of heads */
-};
-
-struct pm_push_attention {
-    PM_FLOAT scale, softcap, max_alibi_bias;
 };
 
 struct pm_push_route {

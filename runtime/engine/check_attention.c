@@ -284,7 +284,7 @@ static void cases_attention_type(pm__case_list *l, pm__type type) {
         {256, 2, 1, 65, 64, 7, 1, false, false},
         {96, 6, 3, 300, 299, 33, 1, false, false},
         {64, 9, 3, 129, 128, 1, 1, true, false},
-        {32, 8, 8, 97, 0, 3, 1000, false, false},
+        {32, 8, 8, 97, 0, 3, 60, false, false},
         {32, 5, 5, 1031, 1030, 3, 1, false, false},
         {64, 6, 2, PM__CASE_DEPTH, PM__CASE_DEPTH - 1, 1, 1, false, true},
     };

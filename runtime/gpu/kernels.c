@@ -39,6 +39,12 @@ static bool takes_whole_heads(const pm__node *node) {
     return has_whole_heads(node) && node->params.attention.head_dim_v <= 512;
 }
 
+/* A workgroup holds a page of keys or values. */
+static bool takes_unit_heads(const pm__node *node) {
+    return has_whole_heads(node) && node->params.attention.head_dim <= 256 &&
+           node->params.attention.head_dim_v <= 256;
+}
+
 /* An invocation holds a query and its sums. */
 static bool takes_narrow_heads(const pm__node *node) {
     return has_whole_heads(node) && node->params.attention.head_dim <= 128 &&

@@ -34,7 +34,8 @@ bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
 /* NMSE that its results of the node may have: the operation's, but 1e-5 where a kernel of the coop
  * tiers multiplies floats: it rounds both factors to the 11 bits of f16, some 2e-4 each, which comes
  * to 1e-7 where nothing cancels, up to 1e-6 in the cases of a check, and four times that on
- * drivers that round towards zero. */
+ * drivers that round towards zero. Of attention this holds for scores up to about 100: the error of
+ * a score is its part, and weights are powers of e of it. */
 double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node);
 
 /* Whether it is made for such a device. */

@@ -1,5 +1,5 @@
 /* lower_attention.c: positions, caches, and attention over them. */
-#include "draft.h"
+#include "lower_coop.h"
 
 #include "../base/checked.h"
 
@@ -173,8 +173,7 @@ static pm_status shape_single(pm__draft *d) {
                        2 * *width);
 }
 
-/* So many queries a workgroup: heads of one key head, of as many rows as fill it. */
-static void share_keys(pm__draft *d, uint32_t n_query) {
+void pm__share_keys(pm__draft *d, uint32_t n_query) {
     const uint32_t n_head_kv = d->node->params.attention.n_head_kv;
     const uint32_t group = d->node->params.attention.n_head / n_head_kv;
     const uint32_t heads = pm__least_u32(group, n_query);
@@ -193,7 +192,7 @@ static pm_status shape_lanes(pm__draft *d) {
     const uint32_t n = wide < MOST_COLUMNS ? MOST_COLUMNS / wide : 1;
     const uint32_t n_query = n_slice > 0 ? 1 : pm__least_u32(n, MOST_QUERIES);
     d->n_layer = 0; /* slices are in the workgroup */
-    share_keys(d, n_query * d->desc.spec[0] / (n_slice > 0 ? n_slice : 1));
+    pm__share_keys(d, n_query * d->desc.spec[0] / (n_slice > 0 ? n_slice : 1));
     pm__spec(d, n_query);
     return check_turns(d, TILE, 1, d->grid.rows_per_group * 3);
 }
@@ -212,7 +211,7 @@ static pm_status shape_tiles(pm__draft *d) {
     uint32_t n_query = LEAST;
     while (n_query < most && (n_row > 1 || n_query < group))
         n_query *= 2;
-    share_keys(d, n_query);
+    pm__share_keys(d, n_query);
     pm__spec(d, n_query);
     return check_turns(d, PM_PAGE,
                        1 + 5 * pm__ceil_div(head_dim, COLUMNS) +
@@ -220,7 +219,19 @@ static pm_status shape_tiles(pm__draft *d) {
                        d->grid.rows_per_group * 3 + 128);
 }
 
-static void define_shape(pm__draft *d) {
+/* Options that are bits of a constant (attention.glsl); one binding for what two of them read. */
+static uint32_t option_bits(pm__draft *d) {
+    enum { SOFTCAP = 1, ALIBI = 2, SINKS = 4, REL_BIAS = 8, BIDIRECTIONAL = 16, CHUNKED = 32 };
+    const pm__node *node = d->node;
+    pm__bind_other(d, node->in[5] != NULL ? node->in[5] : node->in[6]);
+    return (node->params.attention.softcap > 0 ? SOFTCAP : 0u) |
+           (node->params.attention.max_alibi_bias > 0 ? ALIBI : 0u) |
+           (node->in[5] != NULL ? SINKS : 0u) | (node->in[6] != NULL ? REL_BIAS : 0u) |
+           (node->params.attention.bidirectional ? BIDIRECTIONAL : 0u) |
+           (node->params.attention.chunked ? CHUNKED : 0u);
+}
+
+static void define_options(pm__draft *d) {
     const pm__node *node = d->node;
     if (node->params.attention.softcap > 0)
         pm__define(d, "SOFTCAP");
@@ -238,7 +249,9 @@ static void define_shape(pm__draft *d) {
 
 static pm_status lower_attention(pm__draft *d) {
     const pm__node *node = d->node;
+    const bool coop = d->kernel->tier >= PM__TIER_COOP;
     const uint32_t n_slice = node->params.attention.n_slice;
+    uint32_t options = 0;
     const struct pm_push_attention words = {node->params.attention.scale,
                                             node->params.attention.softcap,
                                             node->params.attention.max_alibi_bias};
@@ -252,7 +265,10 @@ static pm_status lower_attention(pm__draft *d) {
     bind_scales(d, node->in[2], PM__READ);
     pm__define_type(d, "K", node->in[1]);
     pm__define_type(d, "V", node->in[2]);
-    define_shape(d);
+    if (coop)
+        options = option_bits(d);
+    else
+        define_options(d);
     pm__spec(d, node->params.attention.head_dim);
     pm__spec(d, node->params.attention.n_head);
     pm__spec(d, node->params.attention.n_head_kv);
@@ -264,6 +280,10 @@ static pm_status lower_attention(pm__draft *d) {
     pm__spec(d, node->in[6] != NULL ? node->in[6]->n_col / node->params.attention.n_head : 8);
     pm__spec(d, n_slice > 0 ? n_slice : 1);
     pm__push(d, &words, sizeof words);
+    if (coop) {
+        pm__spec(d, options);
+        return pm__shape_attention_coop(d);
+    }
     return d->kernel->suits == PM__SUITS_SOFTWARE ? shape_lanes(d)
            : d->kernel->suits == PM__SUITS_GPU    ? shape_tiles(d)
                                                   : shape_single(d);

@@ -1,4 +1,4 @@
-/* lower_coop.h: products with matrix units. */
+/* lower_coop.h: kernels for matrix units. */
 #ifndef PM_GPU_LOWER_COOP_H
 #define PM_GPU_LOWER_COOP_H
 
@@ -6,5 +6,11 @@
 
 /* pm__lower_matmul for kernels of the coop tiers. */
 pm_status pm__lower_matmul_coop(pm__draft *d);
+
+/* Attention of the coop tiers: the constants after the options, and the grid. */
+pm_status pm__shape_attention_coop(pm__draft *d);
+/* So many queries a workgroup: heads of one key head, of as many rows as fill it; the constant
+ * HEADS. */
+void pm__share_keys(pm__draft *d, uint32_t n_query);
 
 #endif

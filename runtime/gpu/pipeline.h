@@ -7,7 +7,7 @@
 enum {
     PM__MOST_BINDINGS = 9,
     PM__USUAL_BINDINGS = 8,
-    PM__MOST_SPEC = 16,
+    PM__MOST_SPEC = 24,
     PM__MOST_DEFINES = 12,
     PM__MOST_PUSH_WORDS = 32
 };

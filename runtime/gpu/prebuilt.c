@@ -79,16 +79,20 @@ static bool takes_type(const pm__kernel *kernel, const pm__type_info *info, pm__
     return kernel->takes(&node) && strcmp(info->planes, info->name) == 0;
 }
 
-static pm_status each_type(const pm__kernel *kernel,
-                           pm_status (*take)(void *user, const pm__shader_desc *desc), void *user) {
+typedef pm_status (*take_fn)(void *user, const pm__shader_desc *desc);
+
+static void name_type(char define[32], const char *prefix, pm__type type) {
+    snprintf(define, 32, "%s_%s", prefix, pm__type_get(type)->planes);
+    for (char *c = define; *c != '\0'; c++)
+        *c = (char)toupper((unsigned char)*c);
+}
+
+static pm_status each_type(const pm__kernel *kernel, take_fn take, void *user) {
     for (int type = 0; type < PM__TYPE_COUNT; type++) {
-        const pm__type_info *info = pm__type_get((pm__type)type);
         char define[32];
-        if (!takes_type(kernel, info, (pm__type)type))
+        if (!takes_type(kernel, pm__type_get((pm__type)type), (pm__type)type))
             continue;
-        snprintf(define, sizeof define, "W_%s", info->planes);
-        for (char *c = define; *c != '\0'; c++)
-            *c = (char)toupper((unsigned char)*c);
+        name_type(define, "W", (pm__type)type);
         const char *const defines[] = {"TIER_SUBGROUP", define};
         const pm__shader_desc desc = {.file = kernel->file,
                                       .defines = defines,
@@ -99,13 +103,34 @@ static pm_status each_type(const pm__kernel *kernel,
     return PM_OK;
 }
 
+static pm_status each_caches(const pm__kernel *kernel, take_fn take, void *user) {
+    pm__type k, v;
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
+        for (uint32_t j = 0; pm__cache_type(j, &v); j++) {
+            char k_define[32], v_define[32];
+            name_type(k_define, "K", k);
+            name_type(v_define, "V", v);
+            const char *const defines[] = {"TIER_SUBGROUP", k_define, v_define};
+            const pm__shader_desc desc = {.file = kernel->file,
+                                          .defines = defines,
+                                          .n_define = PM__COUNT(defines),
+                                          .tier = kernel->tier};
+            PM_TRY(take(user, &desc));
+        }
+    return PM_OK;
+}
+
 pm_status pm__prebuilt_each(pm_status (*take)(void *user, const pm__shader_desc *desc),
                             void *user) {
     size_t n;
     const pm__kernel *table = pm__kernel_table(&n);
-    for (size_t i = 0; i < n; i++)
-        if (table[i].tier >= PM__TIER_COOP && table[i].op == PM__OP_MATMUL &&
-            is_first(table, &table[i]))
+    for (size_t i = 0; i < n; i++) {
+        if (table[i].tier < PM__TIER_COOP || !is_first(table, &table[i]))
+            continue;
+        if (table[i].op == PM__OP_MATMUL)
             PM_TRY(each_type(&table[i], take, user));
+        if (table[i].op == PM__OP_ATTENTION)
+            PM_TRY(each_caches(&table[i], take, user));
+    }
     return PM_OK;
 }
