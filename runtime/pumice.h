@@ -160,8 +160,10 @@ typedef struct pm_model_desc {
      * pm_model_info.fault. No session possible. */
     bool info_only;
     bool no_weights; /* all but placing the weights: for pm_session_plan */
-    /* A session that is to follow: OUT_OF_MEMORY before a weight is read if the two do not fit. */
+    /* A session that is to follow: OUT_OF_MEMORY before a weight is read if the two do not fit. Its
+     * kernels are compiled while the weights are read. */
     const struct pm_session_desc *session;
+    bool check_first; /* but not where pm_check_is_due(): a check comes before that session */
     pm_progress_fn progress;
     void *user;
 } pm_model_desc;
@@ -355,6 +357,23 @@ PM_API uint32_t pm_session_n_ctx(const pm_session *session);
 /* Tokens that sequence `seq` holds now. The last one of an answer counts, though it is evaluated
  * only with the next call that needs what follows it. */
 PM_API uint32_t pm_session_length(const pm_session *session, uint32_t seq);
+
+/* What came before a session's first step: seconds on the clock, one after the other. */
+typedef struct pm_start {
+    double device_seconds;  /* pm_device_open(), nearly all of it the drivers' own */
+    double model_seconds;   /* pm_model_open(): keys, vocabulary, graph, plan */
+    double weights_seconds; /* the rest of it: weights read, packed and placed */
+    uint64_t weights_bytes; /* as the file has them */
+    double session_seconds; /* pm_session_open(), last of all */
+    uint32_t n_pipeline;    /* compiled kernels */
+    uint32_t n_ahead;       /* of them begun before the weights were read */
+    double compile_seconds; /* from the beginning of the first to the end of the last */
+    double wait_seconds;    /* in which pm_session_open() waited for them */
+    /* Of all threads together: to SPIR-V, compiled or found in the cache; in the driver. */
+    double shader_seconds, driver_seconds;
+} pm_start;
+
+PM_API void pm_session_get_start(const pm_session *session, pm_start *out);
 
 /* Appends n tokens to a sequence.
  * ids     [n] int32, each in [0, n_vocab); none: the logits of the token that is last already

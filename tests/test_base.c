@@ -91,6 +91,23 @@ static void test_parallel_runs_each_job_once(void **state) {
     pm__parallel(0, 3, count_job, NULL);
 }
 
+static void count_once(void *user) {
+    atomic_fetch_add((atomic_int *)user, 1);
+}
+
+static void test_task_runs_once(void **state) {
+    (void)state;
+    atomic_int runs = 0;
+    pm__task task = {.runs = false};
+    pm__task_wait(&task);
+    for (int i = 1; i <= 20; i++) {
+        pm__task_start(&task, count_once, &runs);
+        pm__task_wait(&task);
+        pm__task_wait(&task);
+        assert_int_equal(atomic_load(&runs), i);
+    }
+}
+
 /* The vector of the SipHash paper, appendix A; shorter ones from its authors' program. */
 static void test_keyed_hash(void **state) {
     (void)state;
@@ -117,6 +134,7 @@ int main(void) {
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_parallel_runs_each_job_once),
+        cmocka_unit_test(test_task_runs_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

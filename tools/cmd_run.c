@@ -96,6 +96,7 @@ static int print_json(const pm__cli *cli, const pm_generate_desc *desc,
     cJSON_AddNumberToObject(document, "context", pm_session_n_ctx(cli->session));
     cJSON_AddNumberToObject(document, "dispatches", generation->n_dispatch);
     cJSON_AddItemToObject(document, "device", pm__json_device(pm_device_get_info(cli->device)));
+    cJSON_AddItemToObject(document, "start", pm__json_start(cli->session));
     const int code = pm__profile_report(cli->session, cli->options, document);
     if (code != 0) {
         cJSON_Delete(document);

@@ -119,6 +119,7 @@ int pm__cli_open_model(pm__cli *cli, pm__cli_need need) {
                                 .vocab_only = need == PM__NEED_VOCAB,
                                 .no_weights = need == PM__NEED_PLAN,
                                 .session = need == PM__NEED_SESSION ? &session : NULL,
+                                .check_first = !cli->options->no_check,
                                 .progress = pm__report_progress,
                                 .user = &progress};
     const pm_status status = pm_model_open(cli->device, &desc, &cli->model);
@@ -173,6 +174,8 @@ int pm__cli_open(pm__cli *cli, const pm__options *options, pm__cli_need need) {
         PM__CHECK(pm__cli_status(pm_session_open(cli->model, &desc, &cli->session)));
         if (desc.n_ctx == PM_CTX_AUTO)
             pm__report_auto(cli->model, pm_session_n_ctx(cli->session));
+        if (options->profile || options->verbose)
+            pm__report_start(cli->session);
     }
     return interrupted();
 }

@@ -76,6 +76,28 @@ void pm__report_auto(const pm_model *model, uint32_t n_ctx) {
             PM_AUTO_SPARE);
 }
 
+void pm__report_start(const pm_session *session) {
+    pm_start start;
+    pm_session_get_start(session, &start);
+    fprintf(stderr,
+            "pumice: start: device %.1f ms, model %.1f ms, weights %.1f ms (%.1f MB, %.0f MB/s), "
+            "session %.1f ms",
+            1e3 * start.device_seconds, 1e3 * start.model_seconds, 1e3 * start.weights_seconds,
+            1e-6 * (double)start.weights_bytes,
+            start.weights_seconds > 0 ? 1e-6 * (double)start.weights_bytes / start.weights_seconds
+                                      : 0.0,
+            1e3 * start.session_seconds);
+    if (start.n_pipeline > 0) {
+        fprintf(stderr,
+                "; %" PRIu32 " kernels in %.1f ms, %" PRIu32
+                " begun before the weights, waited for %.1f ms (shaders %.1f, driver %.1f, of all "
+                "threads)",
+                start.n_pipeline, 1e3 * start.compile_seconds, start.n_ahead,
+                1e3 * start.wait_seconds, 1e3 * start.shader_seconds, 1e3 * start.driver_seconds);
+    }
+    fputc('\n', stderr);
+}
+
 /* ---- progress -------------------------------------------------------------------------------- */
 
 static void show_progress(pm__progress *progress, const char *what, uint64_t done, uint64_t total) {
@@ -250,6 +272,24 @@ cJSON *pm__json_ids(const int32_t *ids, size_t n) {
     for (size_t i = 0; array && i < n; i++)
         cJSON_AddItemToArray(array, cJSON_CreateNumber(ids[i]));
     return array;
+}
+
+cJSON *pm__json_start(const pm_session *session) {
+    pm_start start;
+    pm_session_get_start(session, &start);
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "device_seconds", start.device_seconds);
+    cJSON_AddNumberToObject(object, "model_seconds", start.model_seconds);
+    cJSON_AddNumberToObject(object, "weights_seconds", start.weights_seconds);
+    cJSON_AddNumberToObject(object, "weights_bytes", (double)start.weights_bytes);
+    cJSON_AddNumberToObject(object, "session_seconds", start.session_seconds);
+    cJSON_AddNumberToObject(object, "kernels", start.n_pipeline);
+    cJSON_AddNumberToObject(object, "kernels_ahead", start.n_ahead);
+    cJSON_AddNumberToObject(object, "compile_seconds", start.compile_seconds);
+    cJSON_AddNumberToObject(object, "wait_seconds", start.wait_seconds);
+    cJSON_AddNumberToObject(object, "shader_seconds", start.shader_seconds);
+    cJSON_AddNumberToObject(object, "driver_seconds", start.driver_seconds);
+    return object;
 }
 
 cJSON *pm__json_device(const pm_device_info *info) {

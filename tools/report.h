@@ -16,6 +16,10 @@ void pm__report_tuning(const pm_device *device);
 size_t pm__count_tuned(const pm_device *device);
 /* What -c auto came to. */
 void pm__report_auto(const pm_model *model, uint32_t n_ctx);
+/* What came before the first step; a line. */
+void pm__report_start(const pm_session *session);
+/* The same: {"weights_seconds", ...} */
+cJSON *pm__json_start(const pm_session *session);
 /* Which kernels of the device are in quarantine, and what is used instead; a line each. */
 void pm__report_quarantine(const pm_device *device);
 /* The kernel tier a device works with: the last that is used; NULL on the CPU path. */

@@ -1,10 +1,13 @@
+#define _GNU_SOURCE /* madvise */
 #include "system.h"
 
 #include "checked.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -62,4 +65,27 @@ uint64_t pm__system_addresses_free(void) {
         !read_number("/proc/self/statm", "", &pages))
         return UINT64_MAX;
     return limit.rlim_cur - pm__least_u64(limit.rlim_cur, pages * (uint64_t)page);
+}
+
+/* From the first page to the last that hold some of it, or, `within`, hold nothing else. */
+static void advise(const void *data, size_t n, bool within, int advice) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    const uintptr_t begin = (within ? at + page - 1 : at) & ~(page - 1);
+    const uintptr_t end = (within ? at + n : at + n + page - 1) & ~(page - 1);
+    const int held = errno;
+    if (begin < end)
+        (void)madvise((void *)begin, end - begin, advice);
+    errno = held;
+}
+
+void pm__system_large_pages(void *data, size_t n) {
+#ifdef MADV_HUGEPAGE
+    advise(data, n, true, MADV_HUGEPAGE);
+#else
+    (void)data, (void)n;
+#endif
+}
+
+void pm__system_read_ahead(const void *data, size_t n) {
+    advise(data, n, false, MADV_WILLNEED);
 }

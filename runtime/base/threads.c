@@ -48,3 +48,22 @@ void pm__parallel(size_t n, int n_thread, void (*job)(void *user, size_t i), voi
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
 }
+
+static void *run_task(void *argument) {
+    const pm__task *task = argument;
+    task->job(task->user);
+    return NULL;
+}
+
+void pm__task_start(pm__task *task, void (*job)(void *user), void *user) {
+    *task = (pm__task){.job = job, .user = user};
+    task->runs = pthread_create(&task->thread, NULL, run_task, task) == 0;
+    if (!task->runs)
+        job(user);
+}
+
+void pm__task_wait(pm__task *task) {
+    if (task->runs)
+        pthread_join(task->thread, NULL);
+    task->runs = false;
+}

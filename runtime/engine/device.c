@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include "../base/clock.h"
 #include "../cpu/cpu.h"
 #include "../gpu/gpu.h"
 
@@ -306,11 +307,13 @@ pm_status pm_device_open(const pm_device_desc *desc, pm_device **out) {
     if (device == NULL)
         return pm__fail_memory("device", sizeof *device);
     const bool cpu = desc->name != NULL && same_name(desc->name, "cpu");
+    const double begun = pm__clock_seconds();
     const pm_status status = cpu ? open_cpu(desc, device) : open_listed(desc, device);
     if (status != PM_OK) {
         pm_device_close(device);
         return status;
     }
+    device->open_seconds = pm__clock_seconds() - begun;
     *out = device;
     return PM_OK;
 }

@@ -16,6 +16,7 @@ struct pm_device {
     bool lost; /* nothing stands on it any more; the next one who needs it opens it again */
     uint32_t n_loss;
     pm_device_speed speed; /* as measured; zeros: not yet */
+    double open_seconds;
 };
 
 /* What pm_device_open chooses from: a list as pm_device_list gives it. */
@@ -39,6 +40,7 @@ struct pm_model {
     pm__graph graph; /* over caches of the default types; every session has its own */
     void *weights;   /* NULL: none placed, or the device was lost */
     bool placed;     /* it has weights, if the device is there */
+    pm_start start;  /* as far as it was open */
     pm_model_info info;
     const char **key_names; /* [source.gguf.n_key] closed by zeros */
     pm__arena arena;
@@ -82,6 +84,7 @@ struct pm_session {
     pm_session *next; /* of the model's */
     void *context;    /* NULL: the device was lost; pages are none then either */
     pm__context_info info;
+    double open_seconds;
     pm__limits limits;       /* n_ctx in whole pages, for the backend */
     uint32_t n_ctx;          /* as asked, for the user */
     pm__sequence *sequences; /* [n_seq] */
@@ -126,8 +129,9 @@ pm_status pm__session_create(const pm__session_source *source, const pm_session_
  * errors  OUT_OF_MEMORY: not even the smallest context fits */
 pm_status pm__plan_resolve(const pm_model *model, const pm_session_desc *desc,
                            pm_session_desc *out);
-/* errors  OUT_OF_MEMORY: what does not fit, and what would help */
-pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc);
+/* The same, and that it fits.
+ * errors  OUT_OF_MEMORY: what does not fit, and what would help */
+pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc, pm_session_desc *out);
 
 /* Fails if the session cannot be used now: lost, in a callback, no such sequence. */
 pm_status pm__session_check(const pm_session *session, uint32_t seq);

@@ -1,3 +1,4 @@
+#include "../base/clock.h"
 #include "internal.h"
 #include "synth.h"
 
@@ -59,6 +60,8 @@ static pm_status read_info(pm_model *model) {
     info->n_key = gguf->n_key;
     info->n_tensor = gguf->n_tensor;
     info->n_parameter = count_parameters(gguf);
+    for (uint64_t i = 0; i < gguf->n_tensor; i++)
+        model->start.weights_bytes += gguf->tensors[i].bytes;
     info->n_ctx_train = read_shown_u32(model, "context_length");
     info->n_embd = read_shown_u32(model, "embedding_length");
     info->n_layer = read_shown_u32(model, "block_count");
@@ -161,7 +164,27 @@ static pm_status look_at(pm_model *model) {
     return PM_OK;
 }
 
+/* Of the session that is to follow, what needs no weights is begun. Kernels that are to be checked
+ * first are left alone: a driver may crash over them. */
+static pm_status expect_session(pm_model *model, const pm_model_desc *desc) {
+    const pm__device_handle *handle = &model->device->handle;
+    pm_session_desc resolved;
+    pm__limits limits;
+    pm__graph graph;
+    uint32_t n_ctx;
+    PM_TRY(pm__plan_check(model, desc->session, &resolved));
+    if (desc->no_weights || handle->backend->expect == NULL ||
+        (desc->check_first && pm_check_is_due(model->device, model)))
+        return PM_OK;
+    PM_TRY(pm__session_limits(&resolved, model->def.n_ctx_train, &limits, &n_ctx));
+    PM_TRY(pm__model_graph(model, &resolved, &graph));
+    const pm_status status = handle->backend->expect(handle->device, &model->def, &graph, &limits);
+    pm__graph_finish(&graph);
+    return status;
+}
+
 static pm_status load(pm_model *model, const pm_model_desc *desc) {
+    const double begun = pm__clock_seconds();
     PM_TRY(desc->synth != NULL ? pm__synth_open(desc->synth, &model->source)
                                : pm__source_init(&model->source, desc->path));
     PM_TRY(read_info(model));
@@ -172,8 +195,14 @@ static pm_status load(pm_model *model, const pm_model_desc *desc) {
         return PM_OK;
     PM_TRY(read_architecture(model));
     if (desc->session != NULL)
-        PM_TRY(pm__plan_check(model, desc->session));
-    return desc->no_weights ? PM_OK : place_weights(model, desc);
+        PM_TRY(expect_session(model, desc));
+    const double opened = pm__clock_seconds();
+    model->start.model_seconds = opened - begun;
+    if (desc->no_weights)
+        return PM_OK;
+    PM_TRY(place_weights(model, desc));
+    model->start.weights_seconds = pm__clock_seconds() - opened;
+    return PM_OK;
 }
 
 pm_status pm_model_open(pm_device *device, const pm_model_desc *desc, pm_model **out) {

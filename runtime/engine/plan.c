@@ -247,11 +247,10 @@ pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan 
     return PM_OK;
 }
 
-pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc) {
-    pm_session_desc resolved;
+pm_status pm__plan_check(const pm_model *model, const pm_session_desc *desc, pm_session_desc *out) {
     report *r = NULL;
-    PM_TRY(pm__plan_resolve(model, desc, &resolved));
-    PM_TRY(create(model, &resolved, 0, &r));
+    PM_TRY(pm__plan_resolve(model, desc, out));
+    PM_TRY(create(model, out, 0, &r));
     const pm_status status = r->plan.fits ? PM_OK : pm__fail(PM_OUT_OF_MEMORY, "%s", r->why);
     pm_plan_free(&r->plan);
     return status;

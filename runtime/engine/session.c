@@ -1,6 +1,7 @@
 #include "internal.h"
 
 #include "../base/checked.h"
+#include "../base/clock.h"
 #include "../base/log.h"
 
 #include <assert.h>
@@ -190,6 +191,7 @@ static pm_status create_graph(const pm_model *model, const pm_session_desc *desc
 }
 
 pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_session **out) {
+    const double begun = pm__clock_seconds();
     pm_session_desc resolved;
     if (!model->placed)
         return pm__fail(
@@ -212,11 +214,26 @@ pm_status pm_session_open(pm_model *model, const pm_session_desc *desc, pm_sessi
                                        .whole = model->def.arch->encoder,
                                        .n_ctx_train = model->def.n_ctx_train};
     const pm_status status = pm__session_create(&source, &resolved, out);
-    if (status == PM_OK)
-        (*out)->graph = graph;
-    else
+    if (status != PM_OK) {
         destroy_graph(graph);
-    return status;
+        return status;
+    }
+    (*out)->graph = graph;
+    (*out)->open_seconds = pm__clock_seconds() - begun;
+    return PM_OK;
+}
+
+void pm_session_get_start(const pm_session *session, pm_start *out) {
+    const pm__compile_info *compiled = &session->info.compiled;
+    *out = session->source.model->start;
+    out->device_seconds = session->source.model->device->open_seconds;
+    out->session_seconds = session->open_seconds;
+    out->n_pipeline = compiled->n_pipeline;
+    out->n_ahead = compiled->n_ahead;
+    out->compile_seconds = compiled->seconds;
+    out->wait_seconds = compiled->wait_seconds;
+    out->shader_seconds = compiled->shader_seconds;
+    out->driver_seconds = compiled->driver_seconds;
 }
 
 void pm_session_close(pm_session *session) {

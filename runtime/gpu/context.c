@@ -2,6 +2,8 @@
 #include "context.h"
 
 #include "../base/checked.h"
+#include "../base/clock.h"
+#include "ahead.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -159,25 +161,17 @@ static pm_status lay_out(pm__gpu_context *context) {
 
 static pm_status allocate(pm__gpu_context *context) {
     pm__gpu *gpu = context->device->gpu;
-    const pm__graph *g = context->graph;
     pm__room room, left;
     pm__room_init(&room, gpu);
     left = room;
     PM_TRY(pm__needs_place(&context->needs, gpu, &left));
     PM_TRY(pm__needs_check(&context->needs, NULL, gpu, &room, "the session"));
     context->buffers = calloc(context->needs.n, sizeof *context->buffers);
-    context->cache_regions = calloc(g->n_cache + 1, sizeof *context->cache_regions);
-    context->state_regions = calloc(g->n_state + 1, sizeof *context->state_regions);
     context->copies =
         calloc(context->limits.n_batch + PM__STEP_PART_COUNT + 2, sizeof *context->copies);
-    if (context->buffers == NULL || context->cache_regions == NULL ||
-        context->state_regions == NULL || context->copies == NULL)
+    if (context->buffers == NULL || context->copies == NULL)
         return pm__fail_memory("gpu: session", context->needs.n * sizeof *context->buffers);
     PM_TRY(pm__needs_allocate(&context->needs, gpu, context->buffers));
-    for (uint32_t i = 0; i < g->n_cache; i++)
-        context->cache_regions[i] = pm__spot_region(&context->caches[i], context->buffers);
-    for (uint32_t i = 0; i < g->n_state; i++)
-        context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
     const pm__region arena = pm__spot_region(&context->arena, context->buffers);
     for (uint32_t c = 0; c < context->n_class; c++) {
         for (uint32_t i = 0; i < context->classes[c].graph->n_activation; i++) {
@@ -202,6 +196,47 @@ static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
     if (class->program.n_grid * PM__GRID_STRIDE > class->grids.bytes)
         return pm__fail(PM_FAILURE, "gpu: %" PRIu32 " distinct grids, there is room for %" PRIu64,
                         class->program.n_grid, (uint64_t) class->grids.bytes / PM__GRID_STRIDE);
+    return PM_OK;
+}
+
+/* Also without buffers, for what the launches will be. */
+static pm_status lower_all(pm__gpu_context *context) {
+    const pm__graph *g = context->graph;
+    context->cache_regions = calloc(g->n_cache + 1, sizeof *context->cache_regions);
+    context->state_regions = calloc(g->n_state + 1, sizeof *context->state_regions);
+    if (context->cache_regions == NULL || context->state_regions == NULL)
+        return pm__fail_memory("gpu: session", g->n_cache * sizeof *context->cache_regions);
+    for (uint32_t i = 0; i < g->n_cache; i++)
+        context->cache_regions[i] = pm__spot_region(&context->caches[i], context->buffers);
+    for (uint32_t i = 0; i < g->n_state; i++)
+        context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
+    for (uint32_t c = 0; c < context->n_class; c++)
+        PM_TRY(lower_class(context, &context->classes[c]));
+    return PM_OK;
+}
+
+static void note_compiled(pm__gpu_context *context) {
+    const pm__pipelines *set = &context->pipelines;
+    pm__compile_info *info = &context->compiled;
+    info->n_pipeline = set->n;
+    info->seconds = set->ended - set->begun;
+    for (uint32_t i = 0; i < set->n; i++) {
+        info->shader_seconds += set->items[i].shader_seconds;
+        info->driver_seconds += set->items[i].seconds;
+    }
+}
+
+static pm_status compile_all(pm__gpu_context *context) {
+    const double start = pm__clock_seconds();
+    PM_TRY(pm__pipelines_init(&context->pipelines, context->device->gpu));
+    pm__ahead_take(context->device, &context->pipelines);
+    context->compiled.n_ahead = context->pipelines.n;
+    context->compiled.wait_seconds = pm__clock_seconds() - start;
+    PM_TRY(lower_all(context));
+    const double lowered = pm__clock_seconds();
+    PM_TRY(pm__pipelines_build(&context->pipelines, NULL, NULL));
+    context->compiled.wait_seconds += pm__clock_seconds() - lowered;
+    note_compiled(context);
     return PM_OK;
 }
 
@@ -233,10 +268,7 @@ static pm_status clear_step(pm__gpu_context *context) {
 static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(lay_out(context));
     PM_TRY(allocate(context));
-    PM_TRY(pm__pipelines_init(&context->pipelines, context->device->gpu));
-    for (uint32_t c = 0; c < context->n_class; c++)
-        PM_TRY(lower_class(context, &context->classes[c]));
-    PM_TRY(pm__pipelines_build(&context->pipelines, NULL, NULL));
+    PM_TRY(compile_all(context));
     for (uint32_t c = 0; c < context->n_class; c++)
         PM_TRY(record_class(context, &context->classes[c]));
     PM_TRY(pm__queue_allocate(&context->device->queue, 1, &context->load));
@@ -319,6 +351,21 @@ pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph
     return status;
 }
 
+pm_status pm__gpu_context_request(const pm__gpu_weights *weights, const pm__graph *g,
+                                  const pm__limits *limits, pm__pipelines *set) {
+    pm__gpu_context *context = create_empty(weights, g, limits);
+    if (context == NULL)
+        return PM_OUT_OF_MEMORY;
+    context->pipelines = *set;
+    pm_status status = lay_out(context);
+    if (status == PM_OK)
+        status = lower_all(context);
+    *set = context->pipelines;
+    context->pipelines = (pm__pipelines){0};
+    pm__gpu_context_destroy(context);
+    return status;
+}
+
 void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
     const pm__gpu_context *context = self;
     const pm__class_state *one = &context->classes[PM__CLASS_ONE];
@@ -328,5 +375,6 @@ void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
         .n_submit = one->recording.n_segment,
         .most_rows = pm__recording_most_rows(&context->classes[PM__CLASS_BATCH].recording),
         .most_ahead = context->limits.profile ? 1 : PM_RING,
+        .compiled = context->compiled,
     };
 }

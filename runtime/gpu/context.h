@@ -51,6 +51,7 @@ typedef struct pm__gpu_context {
     pm__region *cache_regions, *state_regions;
 
     pm__pipelines pipelines;
+    pm__compile_info compiled;
     pm__class_state classes[PM__CLASS_COUNT];
     uint32_t n_class;  /* of them in use */
     pm__class present; /* of the rows begun last */
@@ -74,6 +75,11 @@ typedef struct pm__gpu_context {
 pm_status pm__gpu_context_report(const pm__gpu_weights *weights, const pm__graph *g,
                                  const pm__limits *limits, pm__room *room,
                                  const pm__plan_sink *sink);
+
+/* What a context would run, requested into a set that is initialised: nothing is allocated on the
+ * device, and the weights need not be there. */
+pm_status pm__gpu_context_request(const pm__gpu_weights *weights, const pm__graph *g,
+                                  const pm__limits *limits, pm__pipelines *set);
 
 /* Members of pm__backend; see backend.h. Weights are pm__gpu_weights, contexts pm__gpu_context. */
 pm_status pm__gpu_context_create(void *weights, const pm__graph *g, const pm__limits *limits,

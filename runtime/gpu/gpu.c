@@ -1,6 +1,7 @@
 /* gpu.c: the floor's face: a Vulkan device as a pm__backend. */
 #include "gpu.h"
 
+#include "ahead.h"
 #include "context.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@ static void backend_close(void *device) {
     pm__gpu_device *self = device;
     if (self == NULL)
         return;
+    pm__ahead_drop(self);
     pm__queue_finish(&self->queue);
     pm__gpu_destroy(self->gpu);
     free(self);
@@ -16,6 +18,7 @@ static void backend_close(void *device) {
 
 static pm_status backend_reopen(void *device) {
     pm__gpu_device *self = device;
+    pm__ahead_drop(self);
     pm__queue_finish(&self->queue);
     PM_TRY(pm__gpu_reopen(self->gpu));
     return pm__queue_init(&self->queue, self->gpu);
@@ -32,6 +35,11 @@ static pm_status backend_weights_create(void *device, const pm__model_def *def,
     }
     *out = weights;
     return PM_OK;
+}
+
+static pm_status backend_expect(void *device, const pm__model_def *def, const pm__graph *g,
+                                const pm__limits *limits) {
+    return pm__ahead_begin(device, def, g, limits);
 }
 
 static void backend_weights_destroy(void *weights) {
@@ -89,6 +97,7 @@ static pm_status backend_plan(void *device, const pm__plan_desc *desc, const pm_
 static const pm__backend backend = {
     .close = backend_close,
     .reopen = backend_reopen,
+    .expect = backend_expect,
     .weights_create = backend_weights_create,
     .weights_destroy = backend_weights_destroy,
     .plan = backend_plan,

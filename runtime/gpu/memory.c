@@ -292,9 +292,12 @@ static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use u
         gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0), buffer));
     if (!maps(gpu, type, use))
         return PM_OK;
-    return check_buffer(
+    PM_TRY(check_buffer(
         gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
-        buffer);
+        buffer));
+    if (gpu->caps.software) /* whose memory is the host's own */
+        pm__system_large_pages(buffer->map, buffer->bytes);
+    return PM_OK;
 }
 
 /* at  NULL: by the room there is now */

@@ -46,8 +46,9 @@ pm_status pm__needs_report(const pm__needs *needs, const pm__gpu *gpu, pm_plan_p
                            const pm__plan_sink *sink);
 
 static inline pm__region pm__spot_region(const pm__spot *spot, const pm__buffer *buffers) {
-    return (pm__region){
-        .buffer = buffers[spot->need].buffer, .offset = spot->offset, .bytes = spot->bytes};
+    return (pm__region){.buffer = buffers != NULL ? buffers[spot->need].buffer : VK_NULL_HANDLE,
+                        .offset = spot->offset,
+                        .bytes = spot->bytes};
 }
 
 #endif

@@ -333,7 +333,9 @@ static void build_one(build *b, pm__pipeline *pipeline) {
     pm__gpu *gpu = b->set->gpu;
     uint32_t *words = NULL;
     size_t n_word = 0;
+    const double start = pm__clock_seconds();
     const pm_status status = compile(gpu, &pipeline->desc, &words, &n_word);
+    pipeline->shader_seconds = pm__clock_seconds() - start;
     if (status != PM_OK) {
         keep_failure(b, status, VK_SUCCESS, pm_last_error());
         return;
@@ -358,30 +360,60 @@ static void build_job(void *user, size_t i) {
         keep_failure(b, PM_CANCELLED, VK_SUCCESS, "pipeline: compiling was interrupted");
 }
 
-static pm_status run_build(build *b) {
+/* Gives the number of pipelines there are to build; *todo is to be freed. */
+static size_t list_missing(const pm__pipelines *set, uint32_t **todo) {
+    size_t n = 0;
+    *todo = calloc(set->n + 1, sizeof **todo);
+    for (uint32_t i = 0; *todo != NULL && i < set->n; i++)
+        if (set->items[i].pipeline == VK_NULL_HANDLE)
+            (*todo)[n++] = i;
+    return n;
+}
+
+static void run_jobs(build *b) {
+    pm__pipelines *set = b->set;
+    const double now = pm__clock_seconds();
+    set->begun = set->begun > 0 ? set->begun : now;
     pthread_mutex_init(&b->lock, NULL);
-    pm__parallel(b->n, (int)b->set->gpu->n_thread, build_job, b);
+    pm__parallel(b->n, (int)set->gpu->n_thread, build_job, b);
     pthread_mutex_destroy(&b->lock);
+    set->ended = pm__clock_seconds();
+    set->unsaved = true;
+}
+
+static pm_status run_build(build *b) {
+    if (b->n > 0)
+        run_jobs(b);
     if (b->result != VK_SUCCESS)
         return pm__gpu_check(b->set->gpu, b->result, b->sentence);
     if (b->status != PM_OK)
         return pm__fail(b->status, "%s", b->sentence);
-    if (b->progress != NULL)
+    if (b->progress != NULL && b->n > 0)
         b->progress(b->user, "compile shaders", b->n, b->n);
-    pm__pipeline_cache_store(b->set->gpu);
+    if (b->set->unsaved)
+        pm__pipeline_cache_store(b->set->gpu);
+    b->set->unsaved = false;
     return PM_OK;
 }
 
 pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user) {
-    uint32_t *todo = calloc(set->n + 1, sizeof *todo);
+    uint32_t *todo;
+    build b = {.set = set, .progress = progress, .user = user, .caller = pthread_self()};
+    b.n = list_missing(set, &todo);
     if (todo == NULL)
         return pm__fail_memory("pipeline: list", (set->n + 1) * sizeof *todo);
-    build b = {.set = set, .todo = todo, .progress = progress, .user = user};
-    b.caller = pthread_self();
-    for (uint32_t i = 0; i < set->n; i++)
-        if (set->items[i].pipeline == VK_NULL_HANDLE)
-            todo[b.n++] = i;
-    const pm_status status = b.n > 0 ? run_build(&b) : PM_OK;
+    b.todo = todo;
+    const pm_status status = run_build(&b);
     free(todo);
     return status;
+}
+
+void pm__pipelines_prepare(pm__pipelines *set) {
+    uint32_t *todo;
+    build b = {.set = set, .caller = pthread_self()};
+    b.n = list_missing(set, &todo);
+    b.todo = todo;
+    if (b.n > 0)
+        run_jobs(&b);
+    free(todo);
 }

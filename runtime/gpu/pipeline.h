@@ -29,7 +29,8 @@ typedef struct pm__pipeline {
     VkPipeline pipeline;
     VkPipelineLayout layout;
     VkDescriptorSetLayout set_layout;
-    double seconds; /* the driver took to make it */
+    double shader_seconds; /* to its SPIR-V, compiled or found */
+    double seconds;        /* the driver took to make it */
 } pm__pipeline;
 
 typedef struct pm__pipelines {
@@ -39,6 +40,8 @@ typedef struct pm__pipelines {
     pm__pipeline *items;
     uint32_t n;
     size_t capacity;
+    bool unsaved;        /* something was built since the driver's cache was written */
+    double begun, ended; /* of all building so far, on pm__clock_seconds(); 0: none yet */
     VkDescriptorSetLayout set_layouts[PM__MOST_BINDINGS + 1]; /* by number of bindings */
     VkPipelineLayout layouts[PM__MOST_BINDINGS + 1]; /* push range: all PM__MOST_PUSH_WORDS words */
 } pm__pipelines;
@@ -57,5 +60,8 @@ pm_status pm__pipelines_request(pm__pipelines *set, const pm__pipeline_desc *des
  * cache. progress is called on this thread only.
  * errors  those of pm__shader_compile; FAILURE names the kernel */
 pm_status pm__pipelines_build(pm__pipelines *set, pm_progress_fn progress, void *user);
+/* The same as far as it goes, for a thread beside those that use the device: what fails is left for
+ * pm__pipelines_build() to say, and the pipeline cache for it to write. */
+void pm__pipelines_prepare(pm__pipelines *set);
 
 #endif

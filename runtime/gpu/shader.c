@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <shaderc/shaderc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ typedef struct source {
     char name[MOST_NAME];
     const char *text;
     size_t n_byte;
+    size_t embedded;                 /* number of it, one more; 0: it was read from disk */
     char *owned;                     /* text, where it was read from disk */
     shaderc_include_result included; /* as the compiler wants it: it takes no refusal */
 } source;
@@ -80,6 +82,7 @@ static pm_status read_embedded(source *out) {
     for (size_t i = 0; i < pm__embedded_shader_count; i++) {
         if (strcmp(pm__embedded_shaders[i].name, out->name) != 0)
             continue;
+        out->embedded = i + 1;
         out->text = pm__embedded_shaders[i].text;
         out->n_byte = pm__embedded_shaders[i].n_byte;
         return PM_OK;
@@ -180,11 +183,37 @@ static uint64_t hash_text(uint64_t state, const source_set *set, const pm__shade
     return state;
 }
 
+/* Of the text alone. That of a file in this library, which many others include, is found once. */
+static uint64_t hash_source(const source *item) {
+    enum { MOST_KNOWN = 256 };
+    static _Atomic uint64_t known[MOST_KNOWN];
+    const size_t i = item->embedded;
+    if (i == 0 || i >= MOST_KNOWN)
+        return pm__hash(PM__HASH_START, item->text, item->n_byte);
+    uint64_t hash = atomic_load_explicit(&known[i], memory_order_relaxed);
+    if (hash != 0)
+        return hash;
+    hash = pm__hash(PM__HASH_START, item->text, item->n_byte);
+    atomic_store_explicit(&known[i], hash, memory_order_relaxed);
+    return hash;
+}
+
+static uint64_t hash_sources(uint64_t state, const source_set *set) {
+    for (size_t i = 0; i < set->n; i++) {
+        const uint64_t hash = hash_source(&set->items[i]);
+        state = pm__hash_string(state, set->items[i].name);
+        state = pm__hash(state, &hash, sizeof hash);
+    }
+    return state;
+}
+
 static uint64_t hash_key(const source_set *set, const pm__shader_desc *desc) {
     uint64_t state = hash_compiler(pm__hash_string(PM__HASH_START, PM_VERSION));
     const uint32_t tier = (uint32_t)desc->tier;
     state = pm__hash(state, &tier, sizeof tier);
-    return hash_text(state, set, desc);
+    for (size_t i = 0; i < desc->n_define; i++)
+        state = pm__hash_string(state, desc->defines[i]);
+    return hash_sources(state, set);
 }
 
 pm_status pm__shader_text_hash(const pm__shader_desc *desc, uint64_t *hash) {
@@ -198,8 +227,8 @@ pm_status pm__shader_text_hash(const pm__shader_desc *desc, uint64_t *hash) {
 pm_status pm__shader_hash(const char *file, uint64_t *state) {
     source_set set = {.n = 0};
     const pm_status status = load_sources(&set, file);
-    for (size_t i = 0; i < set.n && status == PM_OK; i++)
-        *state = pm__hash(*state, set.items[i].text, set.items[i].n_byte);
+    if (status == PM_OK)
+        *state = hash_sources(*state, &set);
     finish_sources(&set);
     return status;
 }

@@ -1,13 +1,15 @@
 #include "weights.h"
 
 #include "../base/checked.h"
+#include "../base/system.h"
+#include "../base/threads.h"
 #include "upload.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST_SLOT_BYTES = 4 << 20 };
+enum { LEAST_SLOT_BYTES = 4 << 20, JOB_BYTES = 1 << 18, AHEAD_BYTES = 64 << 20 };
 
 /* Where the planes of a part go, in words of needs until there are buffers. */
 struct pm__part_spots {
@@ -193,29 +195,49 @@ typedef struct part_stream {
     row_shape shape;
 } part_stream;
 
+/* Rows on their way from the file to their places. */
+typedef struct packing {
+    const part_stream *stream;
+    uint32_t first, n, n_job;
+    uint32_t *quants, *scales; /* of the first one; scales NULL: none */
+} packing;
+
+static void pack_job(void *user, size_t job) {
+    const packing *p = user;
+    const part_stream *s = p->stream;
+    const pm__tensor *t = &s->weight->tensor;
+    const uint64_t begin = p->n * (uint64_t)job / p->n_job, end = p->n * (job + 1ull) / p->n_job;
+    for (uint64_t i = begin; i < end; i++) {
+        const uint64_t at = s->part->first_row + (uint64_t)p->first + i;
+        pm__type_pack(t->type, pm__weight_row(s->weight, at, s->file_row_bytes), t->n_col,
+                      p->quants + i * (s->shape.quants / 4),
+                      p->scales != NULL ? p->scales + i * (s->shape.scales / 4) : NULL);
+    }
+}
+
+/* One thread alone reads no fast disk at its speed. */
+static void pack_rows(packing *p) {
+    const uint64_t bytes = p->n * (p->stream->shape.quants + p->stream->shape.scales);
+    const int n_thread = (int)p->stream->uploader->queue->gpu->n_thread;
+    const uint64_t n_job = bytes / JOB_BYTES + 1;
+    p->n_job = n_job < p->n ? (uint32_t)n_job : p->n;
+    pm__parallel(p->n_job, n_thread, pack_job, p);
+}
+
 /* Packs rows [first, first + n) of a part into the places the uploader gives. */
 static pm_status stream_rows(const part_stream *s, uint32_t first, uint32_t n) {
-    const pm__tensor *t = &s->weight->tensor;
+    packing p = {.stream = s, .first = first, .n = n};
     const pm__spot *to = &s->spots->quants;
     PM_TRY(pm__uploader_room(s->uploader, n * (s->shape.quants + s->shape.scales)));
-    uint32_t *quants =
-        pm__uploader_place(s->uploader, &s->buffers[to->need], to->offset + first * s->shape.quants,
-                           n * s->shape.quants);
-    uint32_t *scales = NULL;
+    p.quants = pm__uploader_place(s->uploader, &s->buffers[to->need],
+                                  to->offset + first * s->shape.quants, n * s->shape.quants);
     if (s->shape.scales > 0) {
         to = &s->spots->scales;
-        scales = pm__uploader_place(s->uploader, &s->buffers[to->need],
-                                    to->offset + s->shape.table + first * s->shape.scales,
-                                    n * s->shape.scales);
+        p.scales = pm__uploader_place(s->uploader, &s->buffers[to->need],
+                                      to->offset + s->shape.table + first * s->shape.scales,
+                                      n * s->shape.scales);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        const uint64_t at = s->part->first_row + (uint64_t)first + i;
-        pm__type_pack(t->type, pm__weight_row(s->weight, at, s->file_row_bytes), t->n_col, quants,
-                      scales);
-        quants += s->shape.quants / 4;
-        if (scales != NULL)
-            scales += s->shape.scales / 4;
-    }
+    pack_rows(&p);
     return PM_OK;
 }
 
@@ -229,6 +251,31 @@ static pm_status stream_table(const part_stream *s) {
     memcpy(pm__uploader_place(s->uploader, &s->buffers[to->need], to->offset, s->shape.table),
            table, s->shape.table);
     return PM_OK;
+}
+
+/* What is asked of the disk before it is packed, so that neither waits for the other. */
+typedef struct reader {
+    const pm__model_def *def;
+    uint32_t next;          /* weight */
+    uint64_t asked, packed; /* bytes of the file */
+} reader;
+
+static uint64_t file_bytes(const pm__weight *weight) {
+    const pm__tensor *t = &weight->tensor;
+    uint64_t row = 0;
+    return t->n_joined == 0 && pm__type_row_bytes(t->type, t->n_col, &row) ? t->n_row * row : 0;
+}
+
+/* Before weight i is packed. */
+static void read_ahead(reader *r, uint32_t i) {
+    while (r->next < r->def->n_weight && r->asked - r->packed < AHEAD_BYTES) {
+        const pm__weight *weight = r->def->weights[r->next++];
+        const uint64_t bytes = file_bytes(weight);
+        if (weight->data != NULL)
+            pm__system_read_ahead(weight->data, bytes);
+        r->asked += bytes;
+    }
+    r->packed += file_bytes(r->def->weights[i]);
 }
 
 static pm_status stream_part(const part_stream *s, VkDeviceSize slot) {
@@ -257,11 +304,13 @@ static pm_status stream_all(pm__gpu_weights *weights, pm__uploader *uploader,
                             pm_progress_fn progress, void *user) {
     const pm__model_def *def = weights->def;
     const VkDeviceSize slot = slot_bytes(def);
+    reader disk = {.def = def};
     uint64_t total = 0, done = 0;
     for (uint32_t i = 0; i < def->n_weight; i++)
         total += loaded_bytes(weights, i);
     for (uint32_t i = 0; i < def->n_weight; i++) {
         const struct pm__part_spots *spots = spots_of(weights, &def->weights[i]->tensor);
+        read_ahead(&disk, i);
         if (def->weights[i]->tensor.n_joined > 0)
             continue;
         part_stream stream = {
@@ -324,13 +373,17 @@ static bool all_mapped(const pm__gpu_weights *weights) {
     return true;
 }
 
-pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user) {
-    PM_TRY(allocate(weights));
+void pm__gpu_weights_point(pm__gpu_weights *weights) {
     pm__weight_part *part = weights->places[0].parts;
     for (uint32_t i = 0; i < weights->n_part; i++, part++) {
         part->quants = pm__spot_region(&weights->spots[i].quants, weights->buffers);
         part->scales = pm__spot_region(&weights->spots[i].scales, weights->buffers);
     }
+}
+
+pm_status pm__gpu_weights_load(pm__gpu_weights *weights, pm_progress_fn progress, void *user) {
+    PM_TRY(allocate(weights));
+    pm__gpu_weights_point(weights);
     pm__uploader uploader;
     const VkDeviceSize slot = all_mapped(weights) ? 0 : slot_bytes(weights->def);
     pm_status status = pm__uploader_init(&uploader, &weights->device->queue, slot);

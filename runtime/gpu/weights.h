@@ -10,6 +10,7 @@
 typedef struct pm__gpu_device {
     pm__gpu *gpu;
     pm__queue queue;
+    struct pm__ahead *ahead; /* NULL: no session is expected */
 } pm__gpu_device;
 
 typedef struct pm__gpu_weights {
@@ -26,6 +27,8 @@ typedef struct pm__gpu_weights {
 /* Lays the weights out: places, parts and needs, no memory. */
 pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
                                pm__gpu_weights **out);
+/* Where the planes of each part are, in whatever buffers there are: none before they are loaded. */
+void pm__gpu_weights_point(pm__gpu_weights *weights);
 /* Places the weights, and the staging ring if one will be needed; only the former keep their room. */
 pm_status pm__gpu_weights_place(pm__gpu_weights *weights, pm__room *room);
 /* Allocates and streams what was planned. Where the device's memory is not mapped, a staging ring

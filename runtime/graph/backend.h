@@ -56,6 +56,15 @@ typedef struct pm__plan_sink {
     void *user;
 } pm__plan_sink;
 
+/* What was compiled for a context. */
+typedef struct pm__compile_info {
+    uint32_t n_pipeline, n_ahead; /* begun by expect() */
+    double seconds;               /* from the first that was begun to the last that was there */
+    double wait_seconds;          /* for them, in context_create() */
+    double shader_seconds;        /* of all threads, to SPIR-V, compiled or found */
+    double driver_seconds;        /* of all threads, in the driver */
+} pm__compile_info;
+
 typedef struct pm__context_info {
     uint32_t n_dispatch; /* of a step of one row; 0: not a GPU */
     uint32_t n_barrier;
@@ -64,6 +73,7 @@ typedef struct pm__context_info {
     /* Rows of a step that keep it within the time budget, 1 to n_batch; changes as steps are
      * measured. */
     uint32_t most_rows;
+    pm__compile_info compiled; /* zeros: not a GPU */
 } pm__context_info;
 
 /* What the launches of one node by one kernel came to, in steps of one kind. */
@@ -82,6 +92,11 @@ typedef struct pm__backend {
      * and contexts of it are destroyed before. After a failure it can be tried again, or closed.
      * NULL: it is never lost. */
     pm_status (*reopen)(void *device);
+
+    /* A context of this graph is to follow weights of this model: begins what needs no weights, and
+     * comes back at once. NULL: there is nothing to begin with. */
+    pm_status (*expect)(void *device, const pm__model_def *def, const pm__graph *g,
+                        const pm__limits *limits);
 
     /* Places all weights. The file map must outlive them. */
     pm_status (*weights_create)(void *device, const pm__model_def *def, pm_progress_fn progress,
