@@ -1,7 +1,7 @@
 /* ctest: gpu */
 /* test_start.c: what a session runs is compiled while the weights of its model are read, and the
  * bits are those of one that nobody expected. No time is asserted: what began when is counted. */
-#include "folders.h"
+#include "devices.h"
 #include "reference.h"
 #include "whole.h"
 
@@ -154,6 +154,7 @@ int main(void) {
     snprintf(pebble, sizeof pebble, "%s", path);
     pm_device *device = pm__whole_device();
     pm_device_close(device);
+    pm__keep_drivers();
     pm__folder_init(folder);
     const int failed = device != NULL ? cmocka_run_group_tests(on_gpu, NULL, NULL) : 0;
     pm__folder_finish(folder);

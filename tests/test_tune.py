@@ -42,6 +42,27 @@ def test_profile():
         check(abs(by_node - by_kernel) <= 1e-6 * by_kernel, f"{key} by node and by kernel", profiled)
     check(any(n["node"].startswith("blk.0.attn_q") for n in profile["nodes"]), "names", profiled)
     check("gaps between them" in profiled.err and "GB/s" in profiled.err, "the table", profiled)
+    start = document["start"]
+    check(0 < start["kernels"] == start["kernels_ahead"], "compiled while weights are read", profiled)
+    check(start["weights_bytes"] > 3e6 and start["session_seconds"] >= start["wait_seconds"], start)
+    check("pumice: start: device " in profiled.err, "the start", profiled)
+
+
+def test_profile_of_a_bench():
+    result = on_gpu(
+        "bench", "-m", PEBBLE, "-p", "9", "-n", "3", "-r", "2", "--no-cpu", "--profile", "-o", "json"
+    )
+    check(result.code == OK, "bench", result)
+    for row, rows in zip(json.loads(result.out), ("many", "one")):
+        profile = row["profile"]
+        if profile["why"]:
+            raise Skip(profile["why"])
+        check({k["rows"] for k in profile["kernels"]} >= {rows}, row["test"], result)
+        check(f"pumice: profile of {row['test']}\n" in result.err, row["test"], result)
+    check({k["rows"] for k in profile["kernels"]} == {"one"}, "answers have steps of one row", result)
+    check(result.err.count("gaps between them") == 2, "two tables", result)
+    both = pumice("bench", "-m", PEBBLE, "--kernels", "--profile")
+    check(both.code == USAGE, "two kinds of measurement", both)
 
 
 def test_profile_of_a_chat():

@@ -41,6 +41,7 @@ typedef struct pm__bench_row {
     double host_us, joules, first_token_ms;
     const char *energy_source; /* "" where nobody tells */
     char cliff[64];            /* of a sweep: "24 % slower than at 8"; "" */
+    cJSON *profile;            /* for JSON, of whoever has the row; NULL: none was asked for */
 } pm__bench_row;
 
 /* ---- bench_run.c: measuring ------------------------------------------------------------------ */
@@ -51,10 +52,12 @@ typedef struct pm__bench_job {
     const pm__bench_model *about;
     pm__bench_case what;
     pm__energy *energy;
-    pm_session_desc session; /* but for what the case says */
+    pm_session_desc
+        session; /* but for what the case says; with `profile` a table comes on stderr */
     uint32_t n_repeat, run_ahead;
     bool warmup;
-    bool quiet; /* without progress */
+    bool quiet;         /* without progress */
+    bool profile_nodes; /* in that table, too */
 } pm__bench_job;
 
 /* Tokens that a run of it evaluates. */

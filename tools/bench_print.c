@@ -73,6 +73,8 @@ static cJSON *to_json(const pm__bench_row *row) {
     const double n_token = pm__bench_tokens(&row->what);
     cJSON_AddItemToObject(object, "samples_ns", samples(row, 1e9, false));
     cJSON_AddItemToObject(object, "samples_ts", samples(row, n_token, true));
+    if (row->profile)
+        cJSON_AddItemToObject(object, "profile", cJSON_Duplicate(row->profile, true));
     return object;
 }
 

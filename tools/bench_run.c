@@ -6,6 +6,7 @@
  * is what lets the host run ahead, and that small kernel is in the times; tokenising, templates and
  * filters of sampling are not. */
 #include "bench.h"
+#include "profile_table.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -317,12 +318,28 @@ static void begin_row(const pm__bench_job *job, const double *seconds, pm__bench
         strftime(row->time, sizeof row->time, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
+/* As long as the session is open, whose names it has. */
+static int take_profile(const bench *b, pm__bench_row *row) {
+    pm_profile *profile = NULL;
+    if (!b->job->session.profile)
+        return 0;
+    PM__CHECK(pm__cli_status(pm_session_get_profile(b->session, &profile)));
+    fprintf(stderr, "pumice: profile of %s\n", row->test);
+    pm__report_start(b->session);
+    pm__profile_print(profile, b->job->profile_nodes);
+    row->profile = pm__profile_json(profile);
+    pm_profile_free(profile);
+    return 0;
+}
+
 int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row) {
     bench b = {.job = job, .seconds = seconds};
     begin_row(job, seconds, row);
     int code = run_all(&b, row->test);
     if (b.n > 0 && (code == 0 || code == PM__EXIT_CANCELLED)) {
-        const int filled = fill_row(&b, row);
+        int filled = fill_row(&b, row);
+        if (filled == 0)
+            filled = take_profile(&b, row);
         code = filled ? filled : code;
     }
     pm_session_close(b.session);

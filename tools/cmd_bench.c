@@ -118,6 +118,7 @@ static int run_case(bench *b, const pm__bench_case *what) {
                                .n_repeat = b->n_repeat,
                                .run_ahead = b->options->run_ahead,
                                .warmup = !b->options->bench.no_warmup,
+                               .profile_nodes = b->options->verbose,
                                .session = pm__cli_session_desc(b->options)};
     pm__bench_row row;
     PM__CHECK(rest(b->options->bench.delay));
@@ -129,6 +130,7 @@ static int run_case(bench *b, const pm__bench_case *what) {
         said = pm__curves_take(&b->curves, &row);
     if (row.n > 0 && said == 0)
         said = pm__bench_print(&b->printer, &row);
+    cJSON_Delete(row.profile);
     return code ? code : said;
 }
 
@@ -266,6 +268,7 @@ static int run_reference(bench *b) {
                                   .n_thread = count_threads(b->open.n_thread),
                                   .type_k = l->types_k.items[0],
                                   .type_v = l->types_v.items[0]}};
+    job.session.profile = false;
     PM__CHECK(pm__bench_run(&job, &first, &row));
     const pair both = l->n_pair ? l->pairs[0] : (pair){0, 0};
     const uint32_t n_prompt = fit_tokens(&l->prompts, both.n_prompt, first);
@@ -440,6 +443,10 @@ static int bench_run(pm__options *options) {
     pm__bench_options *asked = &options->bench;
     static lists l;
     static bench b;
+    if (asked->kernels && options->profile)
+        return pm__cli_error(PM__EXIT_ARGUMENT,
+                             "bench: --kernels and --profile are two kinds of measurement; give "
+                             "one of them");
     if (asked->kernels)
         return pm__bench_kernels(options);
     pm__interrupt_catch();
@@ -475,7 +482,7 @@ static const unsigned char options_taken[] = {
     PM__OPT_BENCH_TYPE_K,  PM__OPT_BENCH_TYPE_V,    PM__OPT_BENCH_THREADS, PM__OPT_BENCH_REPEAT,
     PM__OPT_BENCH_DELAY,   PM__OPT_BENCH_NO_WARMUP, PM__OPT_BENCH_NO_CPU,  PM__OPT_BENCH_ANSWERS,
     PM__OPT_BENCH_KERNELS, PM__OPT_BENCH_SWEEP,     PM__OPT_BENCH_PLOT,    PM__OPT_BENCH_OUTPUT,
-    PM__OPTS_DEVICE,       PM__OPT_VERBOSE};
+    PM__OPTS_DEVICE,       PM__OPT_PROFILE,         PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_bench = {
     options_taken, sizeof options_taken, bench_run,
