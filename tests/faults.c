@@ -1,8 +1,10 @@
 /* faults.c: wrappers around the loader's entry points. volk keeps those of instances in variables
- * and takes those of devices from vkGetDeviceProcAddr, so both can be exchanged from here. */
+ * and takes those of devices from vkGetDeviceProcAddr, so both can be exchanged from here, and so can
+ * vkGetInstanceProcAddr, by which pumice asks for newer ones. */
 #include "faults.h"
 
 #include "devices.h"
+#include "gpu/newer.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -672,6 +674,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL MapMemory(VkDevice handle, VkDeviceMemory 
     X(EnumeratePhysicalDevices)                                                                    \
     X(EnumerateDeviceExtensionProperties)                                                          \
     X(CreateDevice)                                                                                \
+    X(GetInstanceProcAddr)                                                                         \
     X(GetDeviceProcAddr)                                                                           \
     X(GetPhysicalDeviceProperties)                                                                 \
     X(GetPhysicalDeviceProperties2)                                                                \
@@ -943,6 +946,52 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL GetDeviceProcAddr(VkDevice handl
             return entries[i].function;
     return real;
 }
+
+/* ---- asked for by name ----------------------------------------------------------------------- */
+
+/* The loader's, as they were found last: they take physical devices of any instance. */
+#define MEMBER(name) PFN_vk##name name;
+static struct { PM__FAULT_NAMED_CALLS(MEMBER) } named;
+#undef MEMBER
+
+static VKAPI_ATTR VkResult VKAPI_CALL GetPhysicalDeviceCooperativeMatrixPropertiesKHR(
+    VkPhysicalDevice physical, uint32_t *n, VkCooperativeMatrixPropertiesKHR *list) {
+    const VkResult ordered = take_order(PM__CALL_GetPhysicalDeviceCooperativeMatrixPropertiesKHR);
+    const VkResult result =
+        ordered < VK_SUCCESS
+            ? ordered
+            : named.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, n, list);
+    return end_list(ordered, result, n, list == NULL);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL
+GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(
+    VkPhysicalDevice physical, uint32_t *n,
+    VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list) {
+    const VkResult ordered =
+        take_order(PM__CALL_GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV);
+    const VkResult result =
+        ordered < VK_SUCCESS
+            ? ordered
+            : named.GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, n,
+                                                                                     list);
+    return end_list(ordered, result, n, list == NULL);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL GetInstanceProcAddr(VkInstance instance,
+                                                                    const char *name) {
+    const PFN_vkVoidFunction real = loader.GetInstanceProcAddr(instance, name);
+#define OURS(function)                                                                             \
+    if (real != NULL && strcmp(name, "vk" #function) == 0) {                                       \
+        named.function = (PFN_vk##function)(void (*)(void))real;                                   \
+        return (PFN_vkVoidFunction)function;                                                       \
+    }
+    PM__FAULT_NAMED_CALLS(OURS)
+#undef OURS
+    return real;
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 bool pm__faults_install(void) {
     static bool installed;

@@ -54,7 +54,12 @@
     X(SignalSemaphore)                                                                             \
     X(WaitForFences)                                                                               \
     X(WaitSemaphores)
-#define PM__FAULT_CALLS(X) PM__FAULT_INSTANCE_CALLS(X) PM__FAULT_DEVICE_CALLS(X)
+/* Those of extensions newer than the oldest headers, which pumice asks for by name. */
+#define PM__FAULT_NAMED_CALLS(X)                                                                   \
+    X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)                                             \
+    X(GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)
+#define PM__FAULT_CALLS(X)                                                                         \
+    PM__FAULT_INSTANCE_CALLS(X) PM__FAULT_DEVICE_CALLS(X) PM__FAULT_NAMED_CALLS(X)
 
 /* Every object that pumice or its tests create, without its Vk; descriptor sets go with their
  * pools. */

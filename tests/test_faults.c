@@ -166,6 +166,8 @@ static bool is_survived(void) {
     case PM__CALL_CreatePipelineCache:
     case PM__CALL_GetPipelineCacheData:
     case PM__CALL_DeviceWaitIdle:
+    case PM__CALL_GetPhysicalDeviceCooperativeMatrixPropertiesKHR: /* the units are not used */
+    case PM__CALL_GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV:
         return true;
     default:
         return next_fault.result > VK_SUCCESS;

@@ -113,6 +113,8 @@ static pm_status list_shapes(VkInstance instance, VkPhysicalDevice physical, pm_
     if (get == NULL)
         return PM_OK;
     VkResult result = get(physical, &n, NULL);
+    if (result < VK_SUCCESS)
+        n = 0; /* a call that failed has left anything there */
     VkCooperativeMatrixPropertiesKHR *list = calloc(n + 1, sizeof *list);
     if (list == NULL)
         return pm__fail_memory("gpu: cooperative matrices", (n + 1) * sizeof *list);
@@ -154,6 +156,8 @@ static pm_status list_flexible(VkInstance instance, VkPhysicalDevice physical,
     if (get == NULL)
         return PM_OK;
     VkResult result = get(physical, &n, NULL);
+    if (result < VK_SUCCESS)
+        n = 0; /* a call that failed has left anything there */
     VkCooperativeMatrixFlexibleDimensionsPropertiesNV *list = calloc(n + 1, sizeof *list);
     if (list == NULL)
         return pm__fail_memory("gpu: cooperative matrices", (n + 1) * sizeof *list);
