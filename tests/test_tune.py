@@ -126,7 +126,7 @@ def test_tune():
     )
     check(result.code == OK and "shapes measured in" in result.err, "tune", result)
     document = json.loads(result.out)
-    check(document["shapes"] > 0 and document["times"], "something was measured", result)
+    check(document["shapes"] + document["left"] > 0 and document["times"], "something was measured", result)
     for choice in document["choices"]:
         check(choice["seconds"] <= 0.97 * choice["instead_seconds"], f"not faster: {choice}")
     kept = glob.glob(scratch("cache/tune-*.txt"))
@@ -148,6 +148,8 @@ def test_tunings_of_others():
     write("tuning.txt", HEAD + "end\n")
     mine = in_cache("tune", "--seconds", "1", "--output", scratch("mine.txt"), timeout=300)
     check(mine.code == OK, "tune", mine)
+    left = re.search(r"; (\d+) were left as they are, --seconds gives more time\n", mine.err)
+    check(left and int(left[1]) > 0, "a second is not enough for all", mine)
     made_for = re.search(r"^for .*$", open(scratch("mine.txt"), encoding="ascii").read(), re.M)[0]
     stale = ("take matvec for matmul Q4_0 65x96x65 inputs 3 rows 1 shader 0123456789abcdef ns 1 "
              "instead matmul 2")

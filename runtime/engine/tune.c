@@ -23,6 +23,7 @@ typedef struct job {
     pm__model_shapes shapes;
     /* By kernel and type: checked quickly, and right. */
     bool checked[PM__MOST_KERNELS][PM__TYPE_COUNT + 1];
+    bool left; /* of the present shape something was not done, for want of time */
     bool cancelled;
 } job;
 
@@ -45,6 +46,12 @@ static void job_finish(job *j) {
 
 static bool is_late(const job *j) {
     return pm__clock_seconds() - j->started > j->most_seconds;
+}
+
+/* The present shape stays as it is: time is over before it was measured. */
+static bool is_left(job *j) {
+    j->left = j->left || is_late(j);
+    return j->left;
 }
 
 /* What ends all of it, where other failures concern one kernel or shape alone. */
@@ -169,14 +176,19 @@ static uint32_t list_candidates(const job *j, const pm__model_shape *shape, uint
     return n;
 }
 
+static bool has_time(void *user, const pm_check_case *done) {
+    (void)done;
+    return !is_late(user);
+}
+
 /* Cases of the kernel's own, against the CPU reference; of an operation with a matrix those of its
- * type. */
+ * type. One that is cut short is not passed. */
 static bool passes_check(job *j, const pm__model_shape *shape, int kernel) {
     char only[96];
     pm__kernel_info info;
     const pm__device_handle *handle = &j->device->handle;
     pm__gpu_kernel(handle, kernel, &info);
-    pm_check_desc desc = {.level = PM_CHECK_QUICK, .only = only};
+    pm_check_desc desc = {.level = PM_CHECK_QUICK, .only = only, .on_case = has_time, .user = j};
     const bool matrix = pm__op_get(shape->shape.op)->matrix >= 0;
     if (j->checked[kernel][shape->shape.type])
         return true;
@@ -202,16 +214,20 @@ static pm_status compare_times(const job *j, pm__shape_bench *bench, candidate *
     return PM_OK;
 }
 
-/* The fastest that holds against list[0]; 0 if none does. */
+static uint32_t fastest(const candidate *list, uint32_t n) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (list[i].seconds > 0 && list[i].seconds < list[best].seconds)
+            best = i;
+    return best;
+}
+
+/* The fastest that holds against list[0]; 0 if none does, or there is no time to find out. */
 static pm_status choose(job *j, pm__shape_bench *bench, const pm__model_shape *shape,
                         candidate *list, uint32_t n, uint32_t *chosen) {
-    for (;;) {
-        uint32_t best = 0;
-        for (uint32_t i = 1; i < n; i++)
-            if (list[i].seconds > 0 && list[i].seconds < list[best].seconds)
-                best = i;
-        *chosen = 0;
-        if (best == 0 || list[best].seconds > FASTER * list[0].seconds)
+    for (*chosen = 0;;) {
+        const uint32_t best = fastest(list, n);
+        if (best == 0 || list[best].seconds > FASTER * list[0].seconds || is_left(j))
             return PM_OK;
         PM_TRY(compare_times(j, bench, &list[0], &list[best]));
         if (list[best].seconds <= FASTER * list[0].seconds &&
@@ -219,6 +235,8 @@ static pm_status choose(job *j, pm__shape_bench *bench, const pm__model_shape *s
             *chosen = best;
             return PM_OK;
         }
+        if (is_left(j))
+            return PM_OK;
         list[best].seconds = 0; /* out of the running */
     }
 }
@@ -229,7 +247,7 @@ static pm_status time_candidates(job *j, pm__shape_bench *bench, const pm__model
     double best = list[0].seconds;
     for (uint32_t i = 1; i < n && !j->cancelled; i++) {
         /* Other constants of a kernel are worth a try where none comes near to what can be had. */
-        if (list[i].variant && share_of_most(j, bench, best) >= GOOD_SHARE)
+        if ((list[i].variant && share_of_most(j, bench, best) >= GOOD_SHARE) || is_left(j))
             break;
         const pm_status status = time_kernel(j, bench, shape, list[i].kernel, &list[i].seconds);
         if (status == PM_DEVICE_LOST)
@@ -284,9 +302,11 @@ static pm_status tune_opened(job *j, pm__shape_bench *bench, const pm__model_sha
     uint32_t best;
     const uint32_t n = list_candidates(j, shape, bench->n_row, list);
     PM_TRY(time_candidates(j, bench, shape, list, n));
-    if (j->cancelled)
+    if (j->cancelled || j->left)
         return PM_OK;
     PM_TRY(choose(j, bench, shape, list, n, &best));
+    if (j->left)
+        return PM_OK;
     *changed = best != 0;
     return settle(j, shape, &list[0], &list[best], desc);
 }
@@ -296,12 +316,14 @@ static pm_status tune_shape(job *j, const pm__model_shape *shape, const pm_tune_
                             pm_tune_summary *summary) {
     pm__shape_bench bench;
     bool changed = false;
+    j->left = false;
     pm_status status = pm__shape_bench_init(&bench, j->device, &j->shapes, shape);
     if (status == PM_OK) {
         status = tune_opened(j, &bench, shape, desc, &changed);
         pm__shape_bench_finish(&bench);
     }
-    summary->n_shape += !j->cancelled;
+    summary->n_shape += !j->cancelled && !j->left;
+    summary->n_left += j->left;
     summary->n_changed += changed;
     return status == PM_DEVICE_LOST || status == PM_OUT_OF_MEMORY ? status : PM_OK;
 }
