@@ -152,9 +152,9 @@ int main(void) {
     if (path == NULL)
         return 77;
     snprintf(pebble, sizeof pebble, "%s", path);
+    pm__keep_drivers();
     pm_device *device = pm__whole_device();
     pm_device_close(device);
-    pm__keep_drivers();
     pm__folder_init(folder);
     const int failed = device != NULL ? cmocka_run_group_tests(on_gpu, NULL, NULL) : 0;
     pm__folder_finish(folder);
