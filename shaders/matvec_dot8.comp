@@ -40,23 +40,32 @@ layout(std430, binding = 6) readonly buffer Rows { pm_step_head head; };
 
 const uint ITEMS = 8, N_WEIGHT = OUTS * N_SIDE, N_BLOCK = N_IN / 32;
 
-/* What one chunk of a row of the weight comes to with up to 32 integers of x, their scale and the
- * sums of their halves. */
-float product(w_raw raw, uvec4 first, uvec4 second, vec3 tail) {
-    float sum = 0.0;
-    [[unroll]] for (uint span = 0; span < W_CHUNK; span += W_SPAN) {
-        int dots = 0;
-        [[unroll]] for (uint i = 0; i < W_SPAN; i += 4) {
-            uint e = span + i;
-            uint four = e < 16 ? first[e % 16 / 4] : second[e % 16 / 4];
-            dots += dot8(int(w_bytes(raw, e)), int(four));
-        }
-        sum += w_scale(raw, span) * tail.x * float(dots);
-#ifdef W_OFFSET
-        float x_sum = W_SPAN == 32 ? tail.y + tail.z : span == 0 ? tail.y : tail.z;
-        sum += w_offset(raw, span) * x_sum;
+/* Integers of x that weights of one scale are multiplied with, their scale and their sum. */
+struct span_x {
+    uvec4 words[2];
+    float scale, sum;
+};
+
+/* A block, or half of it. */
+span_x load_span(uint at, uint half_n) {
+    vec3 tail = uintBitsToFloat(blocks[at + 2 * N_BLOCK].xyz);
+#if W_SPAN == 32
+    return span_x(uvec4[2](blocks[at], blocks[at + N_BLOCK]), tail.x, tail.y + tail.z);
+#else
+    return span_x(uvec4[2](blocks[at + half_n * N_BLOCK], uvec4(0u)), tail.x,
+                  half_n == 0 ? tail.y : tail.z);
 #endif
-    }
+}
+
+/* What W_SPAN weights of a chunk come to with them. */
+float product(w_raw raw, uint first, span_x x) {
+    int dots = 0;
+    [[unroll]] for (uint i = 0; i < W_SPAN; i += 4)
+        dots += dot8(int(w_bytes(raw, first + i)), int(x.words[i / 16][i % 16 / 4]));
+    float sum = w_scale(raw, first) * x.scale * float(dots);
+#ifdef W_OFFSET
+    sum += w_offset(raw, first) * x.sum;
+#endif
     return sum;
 }
 
@@ -72,22 +81,14 @@ void make(uint first, uint last, uint first_r, uint n_r) {
         [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
             raws[k] = w_load(k / OUTS * push.n_row + min(first + k % OUTS, push.n_row - 1), chunk,
                              N_CHUNK, N_SCALE);
-        [[unroll]] for (uint m = 0; m < N_PASS; m++) {
-            uint r = N_PASS == 1 ? first_r : min(first_r + m, n_r - 1);
-            uint at = r * 3 * N_BLOCK + chunk * W_CHUNK / 32;
-            vec3 tail = uintBitsToFloat(blocks[at + 2 * N_BLOCK].xyz);
-#if W_CHUNK == 16
-            if ((chunk & 1) != 0) {
-                at += N_BLOCK;
-                tail.y = tail.z;
+        [[unroll]] for (uint span = 0; span < W_CHUNK; span += W_SPAN)
+            [[unroll]] for (uint m = 0; m < N_PASS; m++) {
+                uint r = N_PASS == 1 ? first_r : min(first_r + m, n_r - 1);
+                uint at = r * 3 * N_BLOCK + chunk * W_CHUNK / 32;
+                span_x x = load_span(at, W_CHUNK == 16 ? chunk & 1 : span / 16);
+                [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
+                    sums[k][m] += product(raws[k], span, x);
             }
-            uvec4 lower = blocks[at], upper = uvec4(0u);
-#else
-            uvec4 lower = blocks[at], upper = blocks[at + N_BLOCK];
-#endif
-            [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
-                sums[k][m] += product(raws[k], lower, upper, tail);
-        }
     }
     [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
         [[unroll]] for (uint m = 0; m < N_PASS; m++)
