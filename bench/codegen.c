@@ -1,6 +1,7 @@
 /* codegen.c: what the driver's compiler makes of every kernel, as CSV.
  *
- *   codegen [LABEL]    LABEL stands in the column `device` instead of the device's name
+ *   codegen [LABEL [KERNEL]]    LABEL stands in the column `device` instead of the device's name;
+ *                               only kernels whose names begin with KERNEL
  *
  * Opens Vulkan device 0, which may be one that can compile and never run, lowers Llama graphs at
  * the shapes of real models for one row and for a batch, in every tensor type and every kernel
@@ -222,6 +223,7 @@ typedef struct use { /* of a pipeline */
 typedef struct bench {
     pm__gpu *gpu;
     const char *label;
+    const char *only;       /* what names of kernels begin with */
     const shape *shape;     /* NULL: the check */
     pm__pipelines requests; /* of the graph at hand */
     pm__pipelines pipelines;
@@ -245,6 +247,10 @@ static bool is_known(const bench *b, const pm__pipeline_desc *desc) {
     return false;
 }
 
+static bool is_wanted(const bench *b, const char *kernel) {
+    return strncmp(kernel, b->only, strlen(b->only)) == 0;
+}
+
 static pm_status note(bench *b, const pm__pipeline_desc *desc) {
     if (is_known(b, desc))
         return PM_OK;
@@ -266,7 +272,7 @@ static pm_status take_requests(bench *b, const pm__program *program, bool again)
     for (uint32_t i = 0; i < program->n_dispatch; i++) {
         const pm__dispatch *d = &program->dispatches[i];
         const pm__pipeline_desc *desc = &b->requests.items[d->pipeline].desc;
-        if (!again && is_known(b, desc))
+        if (!is_wanted(b, desc->name) || (!again && is_known(b, desc)))
             continue;
         const uint32_t n = b->pipelines.n;
         uint32_t index = 0;
@@ -391,7 +397,8 @@ static pm_status lower_checks(bench *b) {
     for (size_t i = 0; i < n_kernel; i++) {
         const pm__kernel *kernel = &table[i];
         /* the same code with other constants, or made for what is not a GPU */
-        if (kernel->variant || (kernel->suits == PM__SUITS_SOFTWARE && !b->gpu->caps.software))
+        if (kernel->variant || !is_wanted(b, kernel->name) ||
+            (kernel->suits == PM__SUITS_SOFTWARE && !b->gpu->caps.software))
             continue;
         if (!b->gpu->caps.tiers[kernel->tier]) {
             fprintf(stderr, "codegen: kernel '%s' is left out: the device lacks its tier\n",
@@ -571,11 +578,12 @@ static pm_status run_shape(bench *b) {
     return status;
 }
 
-static pm_status run(const char *label) {
+static pm_status run(const char *label, const char *only) {
     const pm_device_desc desc = {.n_thread = 1};
     bench b = {0};
     PM_TRY(pm__gpu_create(0, &desc, &b.gpu));
     b.label = label != NULL ? label : b.gpu->info.name;
+    b.only = only;
     printf("device,driver,model,kernel,tier,type,pipelines,instructions,registers,scalars,spills,"
            "scratch_bytes,shared_bytes,waves,code_bytes,compile_ms\n");
     pm_status status = PM_OK;
@@ -589,11 +597,11 @@ static pm_status run(const char *label) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
-        fprintf(stderr, "usage: codegen [LABEL]\n");
+    if (argc > 3 || (argc >= 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: codegen [LABEL [KERNEL]]\n");
         return 2;
     }
-    if (run(argc == 2 ? argv[1] : NULL) == PM_OK)
+    if (run(argc >= 2 ? argv[1] : NULL, argc == 3 ? argv[2] : "") == PM_OK)
         return 0;
     fprintf(stderr, "codegen: %s\n", pm_last_error());
     return 1;
