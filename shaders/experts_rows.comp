@@ -38,7 +38,7 @@ layout(std430, binding = 6) readonly buffer Route { float route[]; };
 #endif
 
 const uint ITEMS = 8, OUTS = 2;
-const uint N_WEIGHT = OUTS;
+const uint N_WEIGHT = OUTS, AT_ONCE = 64;
 #include "subgroup_rows.glsl"
 
 uint expert_of(uint r, uint slot) {

@@ -4,7 +4,7 @@
  * grid    x and z: ITEMS outputs a workgroup; y: N_PASS rows
  * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, HAS_NORM, HAS_NORM_WEIGHT, GATED and
  *         GLU_<NAME>, N_PASS (1 to 4)
- *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
+ *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE, 5 AT_ONCE   accum f32
  * checked tests row matvec_rows against cpu_matmul, NMSE 1e-10 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -19,6 +19,7 @@ layout(constant_id = 1) const uint N_IN = 1;
 layout(constant_id = 2) const uint N_OUT = 1;
 layout(constant_id = 3) const uint N_CHUNK = 1;
 layout(constant_id = 4) const uint N_SCALE = 0;
+layout(constant_id = 5) const uint AT_ONCE = 64;
 
 layout(push_constant) uniform Push { pm_push_part push; };
 layout(std430, binding = 0) readonly buffer X { float x[]; };

@@ -1,7 +1,9 @@
 /* subgroup_rows.glsl: sums of products in which each subgroup has rows of the weight of its own, and
  * neighbours in it read neighbouring chunks (matvec_rows, experts_rows). No barrier, no shared
  * memory, any size of subgroups.
- * before  N_CHUNK, N_SCALE, N_WEIGHT, types.glsl, product.glsl; N_PASS, a define: rows of x at once
+ * before  N_CHUNK, N_SCALE, N_WEIGHT, types.glsl, product.glsl; N_PASS, a define: rows of x at once;
+ *         AT_ONCE, a power of two: products an invocation may have in hand; where a chunk has more,
+ *         it is taken in pieces, so that registers suffice
  * calls   multiply(rows of x; rows of the weight, the same for a subgroup; out: sums, which all of
  *         the subgroup get; out: what each row's sums are to be multiplied with)
  * order   fixed, and the same for any N_PASS */
@@ -13,6 +15,8 @@ const uint SPAN = W_SPAN;
 #else
 const uint SPAN = W_CHUNK;
 #endif
+const uint SHARE = AT_ONCE / (N_WEIGHT * N_PASS), MOST_PIECE = SHARE < 8u ? 8u : SHARE;
+const uint PIECE = MOST_PIECE < SPAN ? MOST_PIECE : SPAN; // elements of a chunk
 
 /* Four weights, or their levels. */
 vec4 levels(w_raw raw, uint e) {
@@ -28,16 +32,16 @@ vec4 levels(w_raw raw, uint e) {
 #endif
 }
 
-/* Adds what elements [first, first + SPAN) of a chunk are to each sum. */
-void add_span(w_raw raws[N_WEIGHT], uint x_rows[N_PASS], uint chunk, uint first,
-              inout float sums[N_WEIGHT][N_PASS], inout float squares[N_PASS]) {
-    float parts[N_WEIGHT][N_PASS], x_sums[N_PASS];
-    [[unroll]] for (uint m = 0; m < N_PASS; m++) {
-        x_sums[m] = 0.0;
-        [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
-            parts[k][m] = 0.0;
-    }
-    [[unroll]] for (uint i = 0; i < SPAN; i += 4) {
+/* Always true, which no compiler knows: none fetches or decodes the piece before it comes to it. */
+bool goes_on(uint first) {
+    return MOST_PIECE >= W_CHUNK || push.first_row != PM_NONE - first;
+}
+
+/* Elements [first, first + PIECE) of a chunk. */
+void add_piece(w_raw raws[N_WEIGHT], uint x_rows[N_PASS], uint chunk, uint first,
+               inout float parts[N_WEIGHT][N_PASS], inout float x_sums[N_PASS],
+               inout float squares[N_PASS]) {
+    [[unroll]] for (uint i = 0; i < PIECE; i += 4) {
         uint e = first + i;
         vec4 xs[N_PASS];
         [[unroll]] for (uint m = 0; m < N_PASS; m++) {
@@ -56,6 +60,20 @@ void add_span(w_raw raws[N_WEIGHT], uint x_rows[N_PASS], uint chunk, uint first,
                 parts[k][m] += dot(ws, xs[m]);
         }
     }
+}
+
+/* Adds what elements [first, first + SPAN) of a chunk are to each sum. */
+void add_span(w_raw raws[N_WEIGHT], uint x_rows[N_PASS], uint chunk, uint first,
+              inout float sums[N_WEIGHT][N_PASS], inout float squares[N_PASS]) {
+    float parts[N_WEIGHT][N_PASS], x_sums[N_PASS];
+    [[unroll]] for (uint m = 0; m < N_PASS; m++) {
+        x_sums[m] = 0.0;
+        [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
+            parts[k][m] = 0.0;
+    }
+    [[unroll]] for (uint p = 0; p < SPAN; p += PIECE)
+        if (goes_on(first + p))
+            add_piece(raws, x_rows, chunk, first + p, parts, x_sums, squares);
     [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
         [[unroll]] for (uint m = 0; m < N_PASS; m++) {
 #ifdef W_SPAN
