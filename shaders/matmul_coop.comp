@@ -1,17 +1,21 @@
 /* matmul_coop.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many rows,
- *         with matrix units through matrices of a subgroup
+ *         with matrix units through matrices of a subgroup; or, with EXPERTS, y[r,u,o] =
+ *         (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e the u-th expert of row r
  * shape   x [rows, n_in] f32   y [rows, n_out] f32
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound; any type but F32
- * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows. A subgroup makes MR x MO matrices
+ *         EXPERTS: as experts_matmul.comp has it
+ * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows. EXPERTS: y: TILE_R rows of an expert;
+ *         z: experts; those past the rows of their expert, or of another part, end at once. A subgroup makes MR x MO matrices
  *         M x N of y; 32 columns at a time are in shared memory, the next are fetched meanwhile
  * defines W_<TYPE>; all else is a constant or pushed, so that there is one SPIR-V file a type
  *         spec 0 WG_SIZE, 1 TILE_R, 2 TILE_O, 3 M, 4 N, 5 K, 6 SUBS_R, 7 SUBS_O (subgroups along rows
- *         and outputs), 8 BUFFERS
+ *         and outputs), 8 BUFFERS, 9 EXPERTS
  * accum   f32 sums of products of f16. x is taken 16 times, then rounded. Rows whose largest element
  *         is not in f16's middle (above 2048, below 1/32), and weights past 65504, are found on the
  *         way: then there is a second pass, with such rows, or the tile's weights, taken by another
  *         power of two, so that nothing finite overflows, and no row vanishes
- * checked tests row matmul_coop against cpu_matmul, NMSE 1e-5 (factors of 11 bits) */
+ * checked tests rows matmul_coop against cpu_matmul, experts_coop against cpu_experts_matmul, NMSE
+ *         1e-5 (factors of 11 bits) */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : enable
@@ -32,6 +36,7 @@ layout(constant_id = 5) const uint K = 16;
 layout(constant_id = 6) const uint SUBS_R = 2;
 layout(constant_id = 7) const uint SUBS_O = 2;
 layout(constant_id = 8) const uint BUFFERS = 2;
+layout(constant_id = 9) const uint EXPERTS = 0;
 
 layout(push_constant) uniform Push { pm_push_coop push; };
 layout(std430, binding = 0) readonly buffer X { float x[]; };
@@ -42,6 +47,7 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "types.glsl"
 layout(std430, binding = 4) readonly buffer Bias { float bias[]; };
 layout(std430, binding = 5) readonly buffer Residual { float residual[]; };
+layout(std430, binding = 5) readonly buffer Groups { float groups[]; }; // of experts
 layout(std430, binding = 6) readonly buffer Rows { uint head_n_row, head_n_out; };
 layout(std430, binding = 7) readonly buffer Scale { float w_scale_all[]; };
 
@@ -49,6 +55,7 @@ const uint MR = TILE_R / M / SUBS_R, MO = TILE_O / N / SUBS_O;
 const uint TILE_C = 32, STRIDE = TILE_C / 8 + 1; // in uvec4; one more, so that banks are spread
 const uint X_TURNS = TILE_R * (TILE_C / 4) / WG_SIZE, W_CHUNKS = TILE_C / W_CHUNK;
 const uint W_TURNS = TILE_O * W_CHUNKS / WG_SIZE;
+const uint NONE = 0xffffffffu;
 const float X_SCALE = 16.0, X_MOST = 2048.0, X_LEAST = 0.03125, W_MOST = 65504.0;
 
 shared uvec4 x_tile[BUFFERS * TILE_R * STRIDE];
@@ -58,7 +65,7 @@ shared uint peaks[TILE_R + 1]; // of rows, then of weights; bits of floats
 shared float scales[TILE_R + 1];
 shared uint n_wild;
 
-uint n_r, first_r, first_o;
+uint n_r, first_r, first_o, expert, x_rows[X_TURNS];
 vec4 x_next[X_TURNS];
 w_raw w_next[W_TURNS];
 float x_peaks[X_TURNS], weights_peak, weights_scale;
@@ -72,9 +79,40 @@ uint x_row(uint turn) {
     return (turn * WG_SIZE + gl_LocalInvocationIndex) / (TILE_C / 4);
 }
 
+/* Row of y of a row of the tile, NONE past the last. */
+uint y_row_of(uint tile_r) {
+    uint r = first_r + tile_r;
+    if (r >= n_r)
+        return NONE;
+    if (EXPERTS == 0)
+        return r;
+    if ((push.options & 2u) == 0u)
+        return r * push.n_slot + expert;
+    float place = groups[r * push.n_expert + expert];
+    return place < 0.0 ? NONE : uint(place);
+}
+
+uint x_row_of(uint y_row) {
+    return EXPERTS == 0 || push.x_slots != 1 || y_row == NONE ? y_row : y_row / push.n_slot;
+}
+
+/* Row of the bound part of the weight; push.n_row or more if it is in another. */
+uint w_row_of(uint o) {
+    return EXPERTS == 0 ? o : expert * push.n_out + o - push.first_row;
+}
+
+/* Whether the part has any output of the workgroup. */
+bool has_outputs() {
+    if (EXPERTS == 0)
+        return first_o < push.n_row;
+    uint begin = expert * push.n_out + first_o;
+    uint end = expert * push.n_out + min(first_o + TILE_O, push.n_out);
+    return begin < push.first_row + push.n_row && end > push.first_row;
+}
+
 vec4 x_four(uint r, uint c) {
     vec4 four = vec4(0.0);
-    if (r < n_r) {
+    if (r != NONE) {
         uint at = r * push.n_in + c;
         if (push.n_in % 4 == 0) {
             if (c < push.n_in)
@@ -91,11 +129,11 @@ vec4 x_four(uint r, uint c) {
 /* Past the last row or chunk any weight does: there x is zero, or nothing is written. */
 void fetch(uint first_c) {
     [[unroll]] for (uint t = 0; t < X_TURNS; t++)
-        x_next[t] = x_four(first_r + x_row(t),
+        x_next[t] = x_four(EXPERTS == 0 ? y_row_of(x_row(t)) : x_rows[t],
                            first_c + gl_LocalInvocationIndex % (TILE_C / 4) * 4);
     [[unroll]] for (uint t = 0; t < W_TURNS; t++) {
         uint i = t * WG_SIZE + gl_LocalInvocationIndex;
-        w_next[t] = w_load(min(first_o + i / W_CHUNKS, push.n_row - 1),
+        w_next[t] = w_load(min(w_row_of(first_o + i / W_CHUNKS), push.n_row - 1),
                            min(first_c / W_CHUNK + i % W_CHUNKS, push.n_chunk - 1), push.n_chunk,
                            push.n_scale);
     }
@@ -164,10 +202,10 @@ bool find_wild() {
 
 float epilogue(float sum, uint r, uint o) {
     if ((push.options & 4u) != 0u)
-        sum *= w_scale_all[0];
+        sum *= w_scale_all[expert];
     if ((push.options & 1u) != 0u)
-        sum += bias[o];
-    if ((push.options & 2u) != 0u)
+        sum += bias[expert * push.n_out + o];
+    if (EXPERTS == 0 && (push.options & 2u) != 0u)
         sum += residual[r * push.n_out + o];
     return sum;
 }
@@ -175,10 +213,11 @@ float epilogue(float sum, uint r, uint o) {
 /* A matrix of y from y_tile, where its subgroup has put it. */
 void write_y(uint from, uint tile_r, uint tile_o) {
     [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < M * N; i += gl_SubgroupSize) {
-        uint r = first_r + tile_r + i / N, o = first_o + tile_o + i % N;
-        if (r < n_r && o < push.n_row) {
+        uint r = y_row_of(tile_r + i / N), part_o = first_o + tile_o + i % N;
+        uint o = EXPERTS == 0 ? push.first_row + part_o : part_o;
+        if (r != NONE && o < push.n_out && w_row_of(part_o) < push.n_row) {
             float sum = y_tile[from + i] * inverse(scales[tile_r + i / N]) * inverse(weights_scale);
-            y[r * push.n_out + push.first_row + o] = epilogue(sum, r, push.first_row + o);
+            y[r * push.n_out + o] = epilogue(sum, r, o);
         }
     }
 }
@@ -186,11 +225,15 @@ void write_y(uint from, uint tile_r, uint tile_o) {
 void main() {
     n_r = push.outs == 0 ? head_n_row : head_n_out;
     first_r = gl_WorkGroupID.y * TILE_R;
-    first_o = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * TILE_O;
+    expert = EXPERTS == 0 ? 0 : gl_WorkGroupID.z;
+    first_o = EXPERTS == 0 ? (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * TILE_O
+                           : gl_WorkGroupID.x * TILE_O;
     uint my_r = gl_SubgroupID / SUBS_O * MR * M, my_o = gl_SubgroupID % SUBS_O * MO * N;
     uint n_step = (push.n_in + TILE_C - 1) / TILE_C;
-    if (first_o >= push.n_row)
+    if (!has_outputs() || (EXPERTS != 0 && y_row_of(0) == NONE))
         return;
+    [[unroll]] for (uint t = 0; t < X_TURNS; t++)
+        x_rows[t] = x_row_of(y_row_of(x_row(t)));
     for (uint r = gl_LocalInvocationIndex; r <= TILE_R; r += WG_SIZE) {
         peaks[r] = 0u;
         scales[r] = r < TILE_R ? X_SCALE : 1.0;
@@ -238,12 +281,15 @@ void main() {
         if (pass == 1 || !find_wild())
             break;
     }
-    [[unroll]] for (uint j = 0; j < MO; j++)
-        [[unroll]] for (uint i = 0; i < MR; i++) {
-            uint from = gl_SubgroupID * M * N;
-            subgroupBarrier();
-            coopMatStore(sums[j * MR + i], y_tile, from, N, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
-            write_y(from, my_r + i * M, my_o + j * N);
-        }
+    uint from = gl_SubgroupID * M * N;
+    /* A loop around another is not unrolled, and matrices whose number is no constant are not kept
+     * in registers. */
+    [[dont_unroll]] for (uint n = 0; n < MR * MO; n++) {
+        subgroupBarrier();
+        [[unroll]] for (uint i = 0; i < MR * MO; i++)
+            if (i == n)
+                coopMatStore(sums[i], y_tile, from, N, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        write_y(from, my_r + n % MR * M, my_o + n / MR * N);
+    }
 }

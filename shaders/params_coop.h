@@ -16,7 +16,9 @@ struct pm_push_coop {
     PM_COOP_UINT first_row, n_row, outs; /* as in pm_push_part */
     PM_COOP_UINT n_in, n_out;
     PM_COOP_UINT n_chunk, n_scale; /* of a row of the weight's planes */
-    PM_COOP_UINT options;          /* 1 bias, 2 residual, 4 scale */
+    PM_COOP_UINT options;          /* 1 bias, 2 residual or groups of experts, 4 scale */
+    PM_COOP_UINT n_expert, n_slot; /* of experts */
+    PM_COOP_UINT x_slots;          /* slots of x: 1 or n_slot */
 };
 
 #endif

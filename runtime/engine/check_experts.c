@@ -144,6 +144,7 @@ static const experts_shape in_elements[] = {
 static const experts_shape in_blocks[] = {
     {3, 65, 5, 2, 47, true, true, true, true},
     {2, 67, 3, 0, 0, true, false, false, false},
+    {1, 150, 3, 2, 0, false, false, false, false},
 };
 
 /* Types are read by the same readers as in matrices of other kinds, so for most one case will do. */

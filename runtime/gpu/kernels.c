@@ -24,9 +24,13 @@ static bool takes_plain_dot8(const pm__node *node) {
     return takes_dot8(node) && !node->params.matmul.gated;
 }
 
-/* Products of factors of 16 bits; F32 weights would lose. */
+/* For products of factors of 16 bits: F32 weights would lose. */
+static bool takes_half_weights(const pm__node *node) {
+    return strcmp(pm__type_get(node->in[1]->type)->planes, "F32") != 0;
+}
+
 static bool takes_half_product(const pm__node *node) {
-    return takes_plain_product(node) && strcmp(pm__type_get(node->in[1]->type)->planes, "F32") != 0;
+    return takes_plain_product(node) && takes_half_weights(node);
 }
 
 /* Heads begin where chunks of the caches do. */

@@ -69,20 +69,30 @@ static pm_status choose_tiling(const pm__draft *d, tiling *out) {
     return PM_OK;
 }
 
-static void push_product(pm__draft *d) {
-    enum { BIAS = 1, RESIDUAL = 2, SCALE = 4 };
-    const pm__node *node = d->node;
-    const pm__tensor *w = node->in[1];
+/* What a product is made of; `other` is added or, of experts, says which rows they have. */
+typedef struct product {
+    const pm__tensor *bias, *other, *scale;
+    uint32_t n_out;
+    uint32_t n_expert; /* 0: of one matrix */
+    uint32_t n_slot, x_slots;
+} product;
+
+static void push_product(pm__draft *d, const product *p) {
+    enum { BIAS = 1, OTHER = 2, SCALE = 4 };
+    const pm__tensor *w = d->node->in[1];
     const struct pm_push_coop words = {
         .first_row = d->part->first_row,
         .n_row = d->part->n_row,
-        .outs = node->out->rows == PM__ROWS_OUT,
+        .outs = d->node->out->rows == PM__ROWS_OUT,
         .n_in = w->n_col,
-        .n_out = node->out->n_col,
+        .n_out = p->n_out,
         .n_chunk = pm__type_chunks(w->type, w->n_col),
         .n_scale = pm__type_scale_words(w->type, w->n_col),
-        .options = (node->in[2] != NULL ? BIAS : 0u) | (node->in[3] != NULL ? RESIDUAL : 0u) |
-                   (node->in[4] != NULL ? SCALE : 0u),
+        .options = (p->bias != NULL ? BIAS : 0u) | (p->other != NULL ? OTHER : 0u) |
+                   (p->scale != NULL ? SCALE : 0u),
+        .n_expert = p->n_expert,
+        .n_slot = p->n_slot,
+        .x_slots = p->x_slots,
     };
     pm__push(d, &words, sizeof words);
 }
@@ -94,18 +104,16 @@ static bool spreads(const pm__draft *d, const tiling *t) {
     return t->shape.k > HALF || (d->in->gpu->caps.software && d->kernel->group_rows >= LARGE);
 }
 
-pm_status pm__lower_matmul_coop(pm__draft *d) {
-    const pm__node *node = d->node;
-    const pm__tensor *w = node->in[1];
+static pm_status lower_product(pm__draft *d, const product *p) {
     tiling t;
     PM_TRY(choose_tiling(d, &t));
-    pm__bind(d, node->in[0], PM__READ);
-    pm__bind(d, node->out, PM__WRITE);
-    pm__bind_matrix(d, w);
-    pm__bind_other(d, node->in[2]);
-    pm__bind_other(d, node->in[3]);
+    pm__bind(d, d->node->in[0], PM__READ);
+    pm__bind(d, d->node->out, PM__WRITE);
+    pm__bind_matrix(d, d->node->in[1]);
+    pm__bind_other(d, p->bias);
+    pm__bind_other(d, p->other);
     pm__bind_region(d, d->in->places->step[PM__STEP_ROWS], PM__READ);
-    pm__bind_other(d, node->in[4]);
+    pm__bind_other(d, p->scale);
     pm__spec(d, d->kernel->group_rows);
     pm__spec(d, d->kernel->group_items);
     pm__spec(d, t.shape.m);
@@ -114,8 +122,31 @@ pm_status pm__lower_matmul_coop(pm__draft *d) {
     pm__spec(d, t.subs_r);
     pm__spec(d, t.subs_o);
     pm__spec(d, d->kernel->tier == PM__TIER_COOP8 ? spreads(d, &t) : buffers_of(d, &t));
-    push_product(d);
+    pm__spec(d, p->n_expert > 0);
+    push_product(d, p);
+    return PM_OK;
+}
+
+pm_status pm__lower_matmul_coop(pm__draft *d) {
+    const pm__tensor *const *in = d->node->in;
+    const product p = {.bias = in[2], .other = in[3], .scale = in[4], .n_out = d->node->out->n_col};
     d->n_item = d->part->n_row;
     d->wraps = true;
-    return PM_OK;
+    return lower_product(d, &p);
+}
+
+pm_status pm__lower_experts_coop(pm__draft *d) {
+    const pm__tensor *const *in = d->node->in;
+    const uint32_t n_expert = d->node->params.experts.n_expert;
+    const uint32_t n_slot = d->node->params.experts.n_slot;
+    const product p = {.bias = in[2],
+                       .other = in[4],
+                       .scale = in[5],
+                       .n_out = in[1]->n_row / n_expert,
+                       .n_expert = n_expert,
+                       .n_slot = n_slot,
+                       .x_slots = in[0]->n_col == in[1]->n_col ? 1 : n_slot};
+    d->n_item = p.n_out;
+    d->n_layer = n_expert;
+    return lower_product(d, &p);
 }

@@ -4,8 +4,9 @@
 
 #include "draft.h"
 
-/* pm__lower_matmul for kernels of the coop tiers. */
+/* pm__lower_matmul and pm__lower_experts_matmul for kernels of the coop tiers. */
 pm_status pm__lower_matmul_coop(pm__draft *d);
+pm_status pm__lower_experts_coop(pm__draft *d);
 
 /* Attention of the coop tiers: the constants after the options, and the grid. */
 pm_status pm__shape_attention_coop(pm__draft *d);

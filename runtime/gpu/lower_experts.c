@@ -1,5 +1,5 @@
 /* lower_experts.c: mixtures of experts. */
-#include "draft.h"
+#include "lower_coop.h"
 
 pm_status pm__lower_route(pm__draft *d) {
     const pm__node *node = d->node;
@@ -43,6 +43,8 @@ pm_status pm__lower_experts_matmul(pm__draft *d) {
     const uint32_t n_expert = node->params.experts.n_expert, n_slot = node->params.experts.n_slot;
     const uint32_t n_out = w->n_row / n_expert;
     const bool tiled = d->kernel->group_rows > 1; /* rows of an expert together */
+    if (d->kernel->tier >= PM__TIER_COOP)
+        return pm__lower_experts_coop(d);
     pm__bind(d, node->in[0], PM__READ);
     pm__bind(d, node->out, PM__WRITE);
     pm__bind_matrix(d, w);
