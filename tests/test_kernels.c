@@ -205,6 +205,41 @@ static void test_choice(void **context) {
     *caps = all;
 }
 
+/* Products of blocks of integers take the units that the device has for them; gated ones only what
+ * takes rows one by one. */
+static void test_choice_of_integers(void **context) {
+    static const struct {
+        pm__tier most;
+        uint32_t n_row;
+        bool gated;
+        const char *name;
+    } choices[] = {
+        {PM__TIER_COOP8, 4, false, "matvec_dot8"},
+        {PM__TIER_COOP8, 8, false, "matmul_dot8"},
+        {PM__TIER_COOP8, 9, false, "matmul_coop8"},
+        {PM__TIER_COOP8, 65, false, "matmul_coop8_large"},
+        {PM__TIER_COOP, 65, false, "matmul_dot8"},
+        {PM__TIER_COOP8, 65, true, "matvec_dot8"},
+    };
+    const suite *s = *context;
+    pm__caps caps = ((pm__gpu_device *)s->device->handle.device)->gpu->caps;
+    pm__tensor w = {.kind = PM__WEIGHT, .type = PM__TYPE_Q4_K};
+    pm__node node = {.op = PM__OP_MATMUL, .in = {NULL, &w}, .params.matmul.dot8 = true};
+    memset(caps.quarantined, 0, sizeof caps.quarantined);
+    caps.software = false;
+    for (size_t i = 0; i < PM__COUNT(choices); i++) {
+        for (int tier = 0; tier < PM__TIER_COUNT; tier++)
+            caps.tiers[tier] = tier <= (int)choices[i].most;
+        node.params.matmul.gated = choices[i].gated;
+        const pm__kernel *kernel =
+            pm__kernel_default(&caps, PM__OP_MATMUL, &node, choices[i].n_row);
+        assert_non_null(kernel);
+        assert_string_equal(kernel->name, choices[i].name);
+    }
+    w.type = PM__TYPE_F16; /* weights without levels have none */
+    assert_null(pm__kernel_default(&caps, PM__OP_MATMUL, &node, 65));
+}
+
 /* The kernel that five rows of one expert take. */
 static void expect_experts(const suite *s, const char *name) {
     pm__check_case c;
@@ -247,7 +282,7 @@ static void test_choice_of_experts(void **context) {
 
 /* ---- all devices ----------------------------------------------------------------------------- */
 
-enum { MOST_DEVICES = 16, MOST_TESTS = MOST_DEVICES * 64 };
+enum { MOST_DEVICES = 16, MOST_TESTS = MOST_DEVICES * 96 };
 
 typedef struct plan {
     pm_device *devices[MOST_DEVICES];
@@ -282,6 +317,7 @@ static bool plan_add_device(plan *p, const pm_device_info *info) {
     plan_add(p, &s, "refused shapes", test_refused_shapes);
     plan_add(p, &s, "refused devices", test_refused_devices);
     plan_add(p, &s, "choice", test_choice);
+    plan_add(p, &s, "choice of integers", test_choice_of_integers);
     plan_add(p, &s, "choice of experts", test_choice_of_experts);
     for (int k = 0; pm__gpu_kernel(&s.device->handle, k, &s.kernel); k++)
         plan_add(p, &s, s.kernel.name, test_kernel);
