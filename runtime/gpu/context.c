@@ -96,9 +96,10 @@ static pm_status plan_class(pm__gpu_context *context, pm__class_state *class) {
     return status;
 }
 
-/* A grid entry for each launch there can be: every node once a part of its weight. */
+/* A grid entry for each launch there can be: every node once a part of its weight, in pieces. */
 static VkDeviceSize grid_bytes(const pm__gpu_context *context) {
-    return ((uint64_t)context->graph->n_node + context->weights->n_part) * PM__GRID_STRIDE;
+    return ((uint64_t)context->graph->n_node + PM__MOST_PIECES * context->weights->n_part) *
+           PM__GRID_STRIDE;
 }
 
 static pm_status add_step(pm__gpu_context *context) {

@@ -94,8 +94,13 @@ void pm__pass(pm__draft *d) {
     const pm__lowering *in = d->in;
     const uint32_t n_row = d->grid.count == PM__GRID_OUTS ? in->n_out : in->n_row;
     char text[sizeof d->desc.defines[0]];
-    uint32_t n = 1;
-    while (n < n_row && n < d->kernel->group_rows && !in->limits->deterministic)
+    uint32_t n = d->piece > 0 ? d->piece : 1;
+    if (d->piece > 0) {
+        d->grid.rows = n == PM__PIECE ? PM__GRID_MOST : PM__GRID_REST;
+        if (n < PM__PIECE)
+            pm__define(d, "REST");
+    }
+    while (d->piece == 0 && n < n_row && n < d->kernel->group_rows && !in->limits->deterministic)
         n *= 2;
     snprintf(text, sizeof text, "N_PASS=%u", n);
     pm__define(d, text);

@@ -13,6 +13,7 @@ typedef struct pm__draft {
     const pm__node *node;
     const pm__kernel *kernel;
     const pm__weight_part *part; /* of the node's matrix; NULL for operations without one */
+    uint32_t piece; /* rows of a group of this of the node's pieces (lower.h); 0: it has none */
     pm__pipeline_desc desc;
     pm__dispatch dispatch;
     pm__grid grid;

@@ -41,9 +41,22 @@ static pm_status check_ranges(const pm__draft *d) {
     return PM_OK;
 }
 
+uint32_t pm__grid_groups(const pm__grid *grid, uint32_t n) {
+    const uint32_t left = (n + 1) % PM__PIECE == 0 ? 0 : n % PM__PIECE;
+    const uint32_t rows = left == 3 ? 4 : left;
+    if (grid->one)
+        return n > 0;
+    if (grid->rows == PM__GRID_MOST)
+        return (n + 1) / PM__PIECE;
+    if (grid->rows == PM__GRID_REST)
+        return (rows & grid->rows_per_group) != 0;
+    return pm__ceil_div(n, grid->rows_per_group);
+}
+
 static bool same_grid(const pm__grid *a, const pm__grid *b) {
     return a->count == b->count && a->rows_per_group == b->rows_per_group && a->axis == b->axis &&
-           a->one == b->one && memcmp(a->others, b->others, sizeof a->others) == 0;
+           a->one == b->one && a->rows == b->rows &&
+           memcmp(a->others, b->others, sizeof a->others) == 0;
 }
 
 static pm_status add_grid(pm__program *program, const pm__grid *grid, uint32_t *index) {
@@ -80,14 +93,16 @@ static pm__cost part_cost(const pm__lowering *in, const pm__draft *d) {
     return cost;
 }
 
-static pm_status lower_part(const pm__lowering *in, const pm__node *node, const pm__kernel *kernel,
-                            const pm__weight_part *part, pm__program *out) {
+/* piece  rows of one of the node's pieces; 0: it has none */
+static pm_status lower_piece(const pm__lowering *in, const pm__node *node, const pm__kernel *kernel,
+                             const pm__weight_part *part, uint32_t piece, pm__program *out) {
     const pm__tensor *rows = node->out->kind == PM__ACTIVATION ? node->out : node->in[0];
     pm__draft d = {
         .in = in,
         .node = node,
         .kernel = kernel,
         .part = part,
+        .piece = piece,
         .desc = {.name = kernel->name, .file = kernel->file, .tier = kernel->tier},
         .dispatch = {.node = node, .kernel = kernel},
         .grid = {.count = rows->rows == PM__ROWS_OUT ? PM__GRID_OUTS : PM__GRID_ROWS,
@@ -102,12 +117,29 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
     PM_TRY(check_ranges(&d));
     PM_TRY(set_items(&d));
     d.desc.n_binding = d.dispatch.n_binding;
-    d.dispatch.cost = part_cost(in, &d);
+    if (d.grid.rows != PM__GRID_REST) /* what is left is little of a full step */
+        d.dispatch.cost = part_cost(in, &d);
     PM_TRY(pm__pipelines_request(in->pipelines, &d.desc, &d.dispatch.pipeline));
     PM_TRY(add_grid(out, &d.grid, &d.dispatch.grid));
     PM_TRY(pm__grow("lower", &out->dispatches, &out->capacity, out->n_dispatch,
                     sizeof *out->dispatches));
     out->dispatches[out->n_dispatch++] = d.dispatch;
+    return PM_OK;
+}
+
+/* Where steps of a few rows are usual, on a driver that computes as long as there are rows in a
+ * group. Weights that are read once more cost it little. */
+static bool has_pieces(const pm__lowering *in, const pm__node *node, const pm__kernel *kernel) {
+    return node->op == PM__OP_MATMUL && kernel->suits == PM__SUITS_SOFTWARE &&
+           kernel->group_rows == PM__PIECE && in->limits->n_seq > 1 && !in->limits->deterministic;
+}
+
+static pm_status lower_part(const pm__lowering *in, const pm__node *node, const pm__kernel *kernel,
+                            const pm__weight_part *part, pm__program *out) {
+    if (!has_pieces(in, node, kernel))
+        return lower_piece(in, node, kernel, part, 0, out);
+    for (uint32_t piece = PM__PIECE; piece > 0; piece /= 2)
+        PM_TRY(lower_piece(in, node, kernel, part, piece, out));
     return PM_OK;
 }
 

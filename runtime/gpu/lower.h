@@ -36,12 +36,23 @@ typedef enum pm__grid_count {
     PM__GRID_SAMPLES /* n_out where the step draws tokens, else 0 */
 } pm__grid_count;
 
+/* Which of the rows a launch takes. Of a node in pieces one launch takes groups of PM__PIECE rows, and
+ * further ones, each of fewer rows, what is left: a group costs the same however many rows it has. */
+typedef enum pm__grid_rows {
+    PM__GRID_ALL,
+    PM__GRID_MOST, /* groups of PM__PIECE rows, the last of which may lack one */
+    PM__GRID_REST  /* one group of 4, 2 or 1, where what is left has it; for three a group of 4 */
+} pm__grid_rows;
+
+enum { PM__PIECE = 8, PM__MOST_PIECES = 4 };
+
 typedef struct pm__grid {
     pm__grid_count count;
     uint32_t rows_per_group; /* grid of the rows' axis = ceil(count / rows_per_group) */
-    uint32_t axis;           /* 0 x, 1 y, 2 z */
-    uint32_t others[3];      /* the other axes, fixed */
-    bool one;                /* exactly one group along the axis if count > 0 (SAMPLE's ADVANCE) */
+    pm__grid_rows rows;
+    uint32_t axis;      /* 0 x, 1 y, 2 z */
+    uint32_t others[3]; /* the other axes, fixed */
+    bool one;           /* exactly one group along the axis if count > 0 (SAMPLE's ADVANCE) */
 } pm__grid;
 
 typedef struct pm__dispatch {
@@ -77,6 +88,9 @@ typedef struct pm__lowering {
     pm__pipelines *pipelines;
     bool encoder; /* which side of a graph that has two */
 } pm__lowering;
+
+/* Groups along the axis of the rows where there are n of what the grid counts. */
+uint32_t pm__grid_groups(const pm__grid *grid, uint32_t n);
 
 /* The kernel of a node, or NULL: what fits was found wrong. */
 const pm__kernel *pm__lower_choose(const pm__lowering *in, const pm__node *node);

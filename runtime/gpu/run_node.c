@@ -319,8 +319,7 @@ static void write_grids(const stage *s) {
     for (uint32_t i = 0; i < s->program.n_grid; i++) {
         const pm__grid *grid = &s->program.grids[i];
         uint32_t groups[3] = {grid->others[0], grid->others[1], grid->others[2]};
-        const uint32_t n = counts[grid->count];
-        groups[grid->axis] = grid->one ? n > 0 : pm__ceil_div(n, grid->rows_per_group);
+        groups[grid->axis] = pm__grid_groups(grid, counts[grid->count]);
         memcpy((char *)s->runner->buffer.map + s->grids.offset + (size_t)i * PM__GRID_STRIDE,
                groups, sizeof groups);
     }

@@ -105,10 +105,7 @@ static uint32_t groups_of(const pm__grid *grid, const pm__step *step) {
         [PM__GRID_RUNS] = grid->count == PM__GRID_RUNS ? count_runs(step) : 0,
         [PM__GRID_SAMPLES] = step->sample ? step->n_out : 0,
     };
-    const uint32_t n = counts[grid->count];
-    if (grid->one)
-        return n > 0;
-    return (n + grid->rows_per_group - 1) / grid->rows_per_group;
+    return pm__grid_groups(grid, counts[grid->count]);
 }
 
 static void write_grids(pm__gpu_context *context, const pm__class_state *class,

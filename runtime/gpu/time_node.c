@@ -403,8 +403,7 @@ static pm_status write_grids(pm__timer *t, const pm__program *program) {
     for (uint32_t i = 0; i < program->n_grid; i++) {
         const pm__grid *grid = &program->grids[i];
         uint32_t groups[3] = {grid->others[0], grid->others[1], grid->others[2]};
-        const uint32_t n = counts[grid->count];
-        groups[grid->axis] = grid->one ? n > 0 : pm__ceil_div(n, grid->rows_per_group);
+        groups[grid->axis] = pm__grid_groups(grid, counts[grid->count]);
         memcpy((char *)t->grids.map + (size_t)i * PM__GRID_STRIDE, groups, sizeof groups);
     }
     return PM_OK;
