@@ -88,12 +88,16 @@ static void open_context(instance *i) {
     give_pages(i);
 }
 
-static void open_instance(instance *i, const char *name) {
+static void open_file(instance *i, const char *name) {
     *i = (instance){.name = name};
     i->json = pm__whole_json(path_of(i, "ref.json"));
     pm__expect_ok(pm__file_map_init(&i->file, path_of(i, "model.gguf")));
     pm__expect_ok(pm__gguf_init(&i->gguf, i->file.data, i->file.size));
     pm__expect_ok(pm__model_def_init(&i->def, &i->gguf));
+}
+
+static void open_instance(instance *i, const char *name) {
+    open_file(i, name);
     open_context(i);
     i->n_token = read_ids(cJSON_GetObjectItem(i->json, "tokens"), i->tokens, MOST_TOKENS);
     i->encoder = i->def.arch->encoder;
@@ -253,10 +257,81 @@ static void check_greedy(instance *i) {
     }
 }
 
+/* ---- what is new in one ---------------------------------------------------------------------- */
+
+/* What of its parameters decides between pieces of kernels, not about sizes. */
+static uint32_t kind_of_params(const pm__node *node) {
+    const pm__op_params *p = &node->params;
+    switch (node->op) {
+    case PM__OP_EMBED:
+        return p->embed.positions;
+    case PM__OP_ROPE:
+        return (uint32_t)p->rope.style * 2 + (p->rope.n_rot < p->rope.head_dim);
+    case PM__OP_ATTENTION: {
+        const bool is[] = {
+            p->attention.window > 0,    p->attention.softcap > 0, p->attention.max_alibi_bias > 0,
+            p->attention.bidirectional, p->attention.chunked,     p->attention.head_dim % 8 != 0};
+        uint32_t kind = 0;
+        for (size_t k = 0; k < PM__COUNT(is); k++)
+            kind = 2 * kind + is[k];
+        return kind;
+    }
+    case PM__OP_UNARY:
+        return (uint32_t)p->unary.kind;
+    case PM__OP_GLU:
+        return (uint32_t)p->glu.kind;
+    case PM__OP_CONV:
+        return p->conv.silu;
+    case PM__OP_DELTA_NET:
+        return p->delta_net.tiled;
+    case PM__OP_ROUTE:
+        return (uint32_t)p->route.gating * 4 + p->route.renorm * 2u + (p->route.n_group > 1);
+    case PM__OP_ADVANCE:
+        return p->advance.keeps_n_pos;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t kind_of(const pm__node *node) {
+    const int matrix = pm__op_get(node->op)->matrix;
+    uint32_t inputs = 0;
+    for (uint32_t k = 0; k < PM__MOST_INPUTS; k++)
+        inputs |= (node->in[k] != NULL ? 1u : 0u) << k;
+    const uint32_t type = matrix >= 0 ? (uint32_t)node->in[matrix]->type : 0;
+    return (uint32_t)node->op | inputs << 6 | type << 14 | kind_of_params(node) << 20;
+}
+
+/* Whether it has a node of a kind that none before it had. */
+static bool is_new(const char *name) {
+    enum { MOST_KINDS = 1024 };
+    static uint32_t kinds[MOST_KINDS], n_kind;
+    const uint32_t n_before = n_kind;
+    instance i;
+    open_file(&i, name);
+    const pm__build_desc build = {.n_ctx = i.def.n_ctx_train};
+    pm__expect_ok(pm__model_def_build(&i.def, &build, &i.graph));
+    for (uint32_t n = 0; n < i.graph.n_node; n++) {
+        const uint32_t kind = kind_of(&i.graph.nodes[n]);
+        uint32_t k = 0;
+        while (k < n_kind && kinds[k] != kind)
+            k++;
+        assert_true(k < MOST_KINDS);
+        kinds[k] = kind;
+        n_kind += k == n_kind;
+    }
+    close_instance(&i);
+    return n_kind > n_before;
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 static void test_instance(void **state) {
     instance i;
+    if (run->new_only && !is_new(*state)) {
+        print_message("%-24s has no node of a new kind\n", (const char *)*state);
+        skip();
+    }
     open_instance(&i, *state);
     if (i.encoder) {
         check_encoder(&i);

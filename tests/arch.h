@@ -10,6 +10,7 @@ typedef struct pm__arch_run {
     const pm__device_handle *device;
     double nmse;       /* bound of the logits of each way to run the prompt */
     double difference; /* bound of any logit */
+    bool new_only;     /* those with a node of a kind that none before them has */
 } pm__arch_run;
 
 /* One test for every instance there is; gives the exit status of the program. Skips, saying so, where

@@ -1,9 +1,11 @@
-/* test_arch.c: every architecture on the device under test against another implementation.
+/* test_arch.c: every architecture on the device under test against another implementation; with
+ * PUMICE_TEST_SECOND, beside a driver of the same kind that runs all, those with something new.
  * ctest: model */
 #include "arch.h"
 #include "gpu/gpu.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 int main(void) {
     pm_device_info *list;
@@ -26,7 +28,10 @@ int main(void) {
         fprintf(stderr, "%s\n", pm_last_error());
         return 1;
     }
-    const pm__arch_run run = {.device = &gpu, .nmse = 1e-7, .difference = 1e-3};
+    const pm__arch_run run = {.device = &gpu,
+                              .nmse = 1e-7,
+                              .difference = 1e-3,
+                              .new_only = getenv("PUMICE_TEST_SECOND") != NULL};
     const int failed = pm__arch_tests(&run);
     gpu.backend->close(gpu.device);
     return failed;

@@ -4,7 +4,15 @@
  *
  *   PUMICE_TEST_ONLY  runs only cases whose name contains it ("matvec_subgroup/Q8_0")
  *   PUMICE_TEST_SEED  another seed for all data (default 1)
- *   PUMICE_TEST_LIST  names each case on stdout before it runs */
+ *   PUMICE_TEST_LIST  names each case on stdout before it runs
+ *
+ * What is tried where, on top of test_quant_gpu, which has all kernels for products read all types
+ * on every driver:
+ *   kernels for such a device                all cases and types
+ *   kernels for devices of another kind      all cases over telling types (pm__case_is_telling)
+ *   variants                                 cases of a quick check over telling types
+ *   with PUMICE_TEST_SECOND, beside a driver of the same kind that does all that: the first like
+ *   those for other devices, and those like variants */
 #include "runtime/engine/check.h"
 #include "runtime/engine/internal.h"
 #include "runtime/gpu/weights.h"
@@ -14,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -29,6 +38,12 @@ static unsigned n_case_all;
 static uint64_t seed(void) {
     const char *text = getenv("PUMICE_TEST_SEED");
     return text != NULL ? strtoull(text, NULL, 10) : 1;
+}
+
+/* How much of it is left out. */
+static unsigned how_few(const suite *s) {
+    const unsigned few = s->kernel.variant ? 2 : !s->kernel.at_home;
+    return few + (getenv("PUMICE_TEST_SECOND") != NULL);
 }
 
 static bool on_case(void *user, const pm_check_case *c) {
@@ -51,17 +66,21 @@ static void test_kernel(void **context) {
     }
     if (only != NULL && strncmp(only, s->kernel.name, strcspn(only, "/")) != 0)
         skip();
-    const pm_check_desc desc = {.level = s->kernel.variant ? PM_CHECK_QUICK : PM_CHECK_STANDARD,
+    const pm_check_desc desc = {.level = how_few(s) >= 2 ? PM_CHECK_QUICK : PM_CHECK_STANDARD,
                                 .only = only != NULL ? only : s->kernel.name,
                                 .seed = seed(),
+                                .few_types = how_few(s) >= 1,
                                 .on_case = on_case,
                                 .user = s};
     pm_check_summary summary;
+    const clock_t started = clock();
     const pm_status status = pm_check(s->device, NULL, &desc, &summary);
     if (status != PM_OK)
         print_message("%s\n", pm_last_error());
+    printf("%s: %u cases, %.1f s of processor time\n", s->kernel.name, summary.n_case,
+           (double)(clock() - started) / CLOCKS_PER_SEC);
     assert_int_equal(status, PM_OK);
-    assert_true(summary.n_case >= 6 || only != NULL);
+    assert_true(summary.n_case >= (how_few(s) >= 2 ? 2 : 6) || only != NULL);
     assert_int_equal(summary.n_unchecked, 0);
     n_case_all += summary.n_case;
 }

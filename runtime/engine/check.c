@@ -226,7 +226,9 @@ static bool run_kernels(check *c) {
     usage used;
     memset(used.kernels, true, sizeof used.kernels);
     for (int type = 0; type < PM__TYPE_COUNT; type++)
-        used.types[type] = c->desc->level != PM_CHECK_QUICK || pm__case_is_common((pm__type)type);
+        used.types[type] =
+            (c->desc->level != PM_CHECK_QUICK || pm__case_is_common((pm__type)type)) &&
+            (!c->desc->few_types || pm__case_is_telling((pm__type)type));
     if (c->desc->used_only)
         used = usage_of(c->device, c->gpu, c->model);
     bool any = false;

@@ -304,12 +304,12 @@ static void cases_attention_both(pm__case_list *l, pm__type type) {
 void pm__cases_attention(pm__case_list *l) {
     static const attention_case pair = {32, 6, 2, 129, 101, 3, 1, false, false};
     pm__type k, v;
-    for (uint32_t i = 0; pm__cache_type(i, &k); i++)
-        for (uint32_t j = 0; pm__cache_type(j, &v); j++)
-            if (i == j)
-                cases_attention_both(l, k);
-            else
-                case_attention(l, k, v, &pair);
+    for (uint32_t i = 0; pm__cache_type(i, &k); i++) {
+        cases_attention_both(l, k);
+        if (!pm__cache_type(i + 1, &v))
+            pm__cache_type(0, &v);
+        case_attention(l, k, v, &pair); /* each type is once beside another on either side */
+    }
 }
 
 void pm__cases_attention_split(pm__case_list *l) {

@@ -56,6 +56,16 @@ bool pm__case_is_common(pm__type type) {
            type == PM__TYPE_Q8_0 || type == PM__TYPE_Q4_K;
 }
 
+bool pm__case_is_thorough(pm__type type) {
+    return type == PM__TYPE_F32 || type == PM__TYPE_Q4_0;
+}
+
+bool pm__case_is_telling(pm__type type) {
+    return type == PM__TYPE_F32 || type == PM__TYPE_F16 || type == PM__TYPE_Q4_0 ||
+           type == PM__TYPE_Q8_0 || type == PM__TYPE_Q6_K || type == PM__TYPE_IQ3_XXS ||
+           type == PM__TYPE_NVFP4;
+}
+
 bool pm__case_takes_type(const pm__case_list *l, int type) {
     return l->filter->types[type];
 }

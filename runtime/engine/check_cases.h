@@ -46,9 +46,15 @@ typedef struct pm__case_filter {
     void *user;
 } pm__case_filter;
 
-/* Types that most files have, tried in every shape at any level. Kernels over other types differ from
- * these only in how they read a chunk: some shapes show that, and a deep check tries all. */
+/* Types that most files have, which a quick check tries. */
 bool pm__case_is_common(pm__type type);
+/* Those that are tried in every shape: single elements, and blocks. Kernels over other types differ
+ * from these only in how they read a chunk: some shapes show that, and a deep check tries all. */
+bool pm__case_is_thorough(pm__type type);
+/* One for each way in which kernels read a chunk: four floats; eight halves; levels above an offset;
+ * signed ones; two spans a chunk; a table; a scale of the whole matrix. Enough on a second driver of
+ * a kind, and for a kernel on devices that it is not made for. */
+bool pm__case_is_telling(pm__type type);
 
 /* False if take() ended it. */
 bool pm__check_cases(pm__op op, const pm__case_filter *filter);

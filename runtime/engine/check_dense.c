@@ -14,7 +14,7 @@ static void case_embed(pm__case_list *l, pm__type type, const embed_shape *e) {
     c.n_token = 61;
     c.part_rows = e->part_rows;
     c.quick = e->quick;
-    c.deep = e->deep || (e->part_rows == 0 && !pm__case_is_common(type));
+    c.deep = e->deep || (e->part_rows == 0 && !pm__case_is_thorough(type));
     const uint32_t n_col = pm__case_fit(type, e->cols);
     const uint32_t n_row = e->positions ? c.limits.n_ctx : c.n_token;
     const pm__t table = pm__case_weight(&c, "table", type, n_row, n_col);
@@ -114,8 +114,9 @@ static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, 
     pm__case_init(&c, m->outs ? n_row + 3 : n_row, m->outs ? n_row : 1);
     c.part_rows = m->part_rows;
     c.most_group_x = m->most_group_x;
+    c.limits.n_seq = m->quick && pm__case_is_thorough(type) ? 3 : 1; /* in pieces, or not */
     c.quick = m->quick && (n_row == 1 || n_row == 33);
-    c.deep = m->deep || (!pm__case_is_common(type) && !(m->quick && (n_row == 3 || n_row == 33)));
+    c.deep = m->deep || (!pm__case_is_thorough(type) && !(m->quick && (n_row == 3 || n_row == 33)));
     const uint32_t n_in = pm__case_fit(type, m->n_in);
     const pm__row_count rows = m->outs ? PM__ROWS_OUT : PM__ROWS_BATCH;
     const pm__t x = pm__case_activation(&c, "x", rows, n_in);
@@ -143,7 +144,7 @@ static void case_fused(pm__case_list *l, pm__type type, const fused_shape *f, ui
     pm__check_case c;
     pm__case_init(&c, f->outs ? n_row + 3 : n_row, f->outs ? n_row : 1);
     c.quick = f->quick;
-    c.deep = !pm__case_is_common(type) && !f->quick;
+    c.deep = !pm__case_is_thorough(type) && !f->quick;
     const uint32_t n_in = pm__case_fit(type, f->n_in), n_w = f->gated ? 2 * f->n_out : f->n_out;
     const pm__t x = pm__case_activation(&c, "x", f->outs ? PM__ROWS_OUT : PM__ROWS_BATCH, n_in);
     pm__matmul_desc desc = {.w = pm__case_weight(&c, "w", type, n_w, n_in),
