@@ -58,4 +58,9 @@ static inline uint64_t pm__least_u64(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+/* For sentences. */
+static inline double pm__mib(uint64_t bytes) {
+    return (double)bytes / (1024.0 * 1024.0);
+}
+
 #endif

@@ -67,25 +67,11 @@ uint64_t pm__system_addresses_free(void) {
     return limit.rlim_cur - pm__least_u64(limit.rlim_cur, pages * (uint64_t)page);
 }
 
-/* From the first page to the last that hold some of it, or, `within`, hold nothing else. */
-static void advise(const void *data, size_t n, bool within, int advice) {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
-    const uintptr_t begin = (within ? at + page - 1 : at) & ~(page - 1);
-    const uintptr_t end = (within ? at + n : at + n + page - 1) & ~(page - 1);
-    const int held = errno;
-    if (begin < end)
-        (void)madvise((void *)begin, end - begin, advice);
-    errno = held;
-}
-
-void pm__system_large_pages(void *data, size_t n) {
-#ifdef MADV_HUGEPAGE
-    advise(data, n, true, MADV_HUGEPAGE);
-#else
-    (void)data, (void)n;
-#endif
-}
-
 void pm__system_read_ahead(const void *data, size_t n) {
-    advise(data, n, false, MADV_WILLNEED);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    const uintptr_t begin = at & ~(page - 1);
+    const int held = errno;
+    if (n > 0)
+        (void)madvise((void *)begin, at + n - begin, MADV_WILLNEED);
+    errno = held;
 }

@@ -19,10 +19,7 @@ uint64_t pm__system_memory_free(void);
 /* Bytes of address space the process may still map (ulimit -v); UINT64_MAX: there is no limit. */
 uint64_t pm__system_addresses_free(void);
 
-/* Advice; nothing but time depends on whether it is taken. */
-/* Memory that is filled once and read often: fewer and larger pages. */
-void pm__system_large_pages(void *data, size_t n);
-/* Part of a mapped file that is read soon: comes from the disk meanwhile. */
+/* Part of a mapped file that is read soon: comes from the disk meanwhile, if the system likes. */
 void pm__system_read_ahead(const void *data, size_t n);
 
 #endif

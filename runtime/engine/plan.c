@@ -81,10 +81,6 @@ static uint64_t most_at_once(const parts *p) {
     return pm__add_most_u64(p->bytes[PM_PLAN_WEIGHTS], loading > session ? loading : session);
 }
 
-static double mib(uint64_t bytes) {
-    return (double)bytes / (1024.0 * 1024.0);
-}
-
 /* heap  NULL: the limit of all of them */
 static void say_shortage(report *r, const char *heap, const parts *p, uint64_t left) {
     r->plan.fits = false;
@@ -96,9 +92,9 @@ static void say_shortage(report *r, const char *heap, const parts *p, uint64_t l
              "%" PRIu64 " are left (%.1f MiB); try %sa smaller -b, narrower caches (-ctk, -ctv), a "
              "smaller or more quantised "
              "model, or %s",
-             heap != NULL ? heap : "--max-vram", needed, mib(needed),
-             mib(p->bytes[PM_PLAN_WEIGHTS]), mib(p->bytes[PM_PLAN_SESSION]), left, mib(left),
-             r->spare != 0 ? "" : "-c auto, a smaller -c, ",
+             heap != NULL ? heap : "--max-vram", needed, pm__mib(needed),
+             pm__mib(p->bytes[PM_PLAN_WEIGHTS]), pm__mib(p->bytes[PM_PLAN_SESSION]), left,
+             pm__mib(left), r->spare != 0 ? "" : "-c auto, a smaller -c, ",
              heap == NULL                                ? "a larger --max-vram"
              : pm__system_addresses_free() != UINT64_MAX ? "a larger ulimit -v"
                                                          : "another --device");

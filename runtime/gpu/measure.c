@@ -93,43 +93,50 @@ static pm_status time_kernel(bench *b, const pm__pipeline_desc *desc, const uint
     return PM_OK;
 }
 
-static pm_status measure_kernel(bench *b, const pm__pipeline_desc *desc, const uint32_t groups[3],
-                                double *seconds) {
-    const pm_status status = time_kernel(b, desc, groups, seconds);
+/* A kernel of shaders/measure, and what each of its groups comes to. */
+typedef struct probe {
+    const char *name, *file;
+    uint32_t constant;
+    uint32_t groups[3];
+    double amount; /* bytes, or operations */
+} probe;
+
+static pm_status measure_probe(bench *b, const probe *p, double *per_second) {
+    const pm__pipeline_desc desc = {.name = p->name,
+                                    .file = p->file,
+                                    .spec = {WORKGROUP, p->constant},
+                                    .n_spec = 2,
+                                    .n_binding = 2};
+    double seconds = 0;
+    const pm_status status = time_kernel(b, &desc, p->groups, &seconds);
     if (status != PM_OK)
         pm__queue_drain(&b->device->queue);
     finish_kernel(b);
+    if (status == PM_OK)
+        *per_second = p->amount * p->groups[0] * p->groups[1] * p->groups[2] / seconds;
     return status;
 }
 
 static pm_status measure_copy_kernel(bench *b, double *bytes_per_second) {
-    const pm__pipeline_desc desc = {.name = "copy",
-                                    .file = "measure/copy.comp",
-                                    .spec = {WORKGROUP, COPIES},
-                                    .n_spec = 2,
-                                    .n_binding = 2};
     const uint32_t n = (uint32_t)(b->bytes / (16 * WORKGROUP * COPIES));
     const uint32_t n_x = pm__least_u32(n, MOST_GROUPS_X);
-    const uint32_t groups[3] = {n_x, n / n_x, 1};
-    double seconds;
-    PM_TRY(measure_kernel(b, &desc, groups, &seconds));
-    *bytes_per_second = 2.0 * 16 * WORKGROUP * COPIES * n_x * (n / n_x) / seconds;
-    return PM_OK;
+    const probe copy = {.name = "copy",
+                        .file = "measure/copy.comp",
+                        .constant = COPIES,
+                        .groups = {n_x, n / n_x, 1},
+                        .amount = 2.0 * 16 * WORKGROUP * COPIES};
+    return measure_probe(b, &copy, bytes_per_second);
 }
 
 static pm_status measure_fma(bench *b, double *flops_per_second) {
-    const pm__pipeline_desc desc = {.name = "fma",
-                                    .file = "measure/fma.comp",
-                                    .spec = {WORKGROUP, TURNS},
-                                    .n_spec = 2,
-                                    .n_binding = 2};
     const uint32_t most = (uint32_t)(b->bytes / (16 * WORKGROUP));
     const uint32_t wanted = b->device->gpu->caps.software ? FMA_SOFTWARE_GROUPS : FMA_GROUPS;
-    const uint32_t groups[3] = {pm__least_u32(most, wanted), 1, 1};
-    double seconds;
-    PM_TRY(measure_kernel(b, &desc, groups, &seconds));
-    *flops_per_second = (double)FMA_TURN_FLOPS * TURNS * WORKGROUP * groups[0] / seconds;
-    return PM_OK;
+    const probe fma = {.name = "fma",
+                       .file = "measure/fma.comp",
+                       .constant = TURNS,
+                       .groups = {pm__least_u32(most, wanted), 1, 1},
+                       .amount = (double)FMA_TURN_FLOPS * TURNS * WORKGROUP};
+    return measure_probe(b, &fma, flops_per_second);
 }
 
 /* ---- the driver's own copy ------------------------------------------------------------------- */

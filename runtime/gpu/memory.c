@@ -162,10 +162,6 @@ static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
     return result;
 }
 
-static double mib(uint64_t bytes) {
-    return (double)bytes / (1024.0 * 1024.0);
-}
-
 static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes, uint32_t heap) {
     pm__room room;
     pm__room_init(&room, gpu);
@@ -179,8 +175,8 @@ static pm_status fail_full(const pm__gpu *gpu, const char *name, uint64_t bytes,
         PM_OUT_OF_MEMORY,
         "gpu: memory: buffer '%s' needs %llu bytes (%.1f MiB) of heap '%s', which has %llu bytes "
         "(%.1f MiB) free%s; try a smaller -c or -b, a smaller model, or another --device",
-        name, (unsigned long long)bytes, mib(bytes), pm__heap_name(gpu, heap),
-        (unsigned long long)left, mib(left), why);
+        name, (unsigned long long)bytes, pm__mib(bytes), pm__heap_name(gpu, heap),
+        (unsigned long long)left, pm__mib(left), why);
 }
 
 static pm_status check_size(const pm__gpu *gpu, const char *name, VkDeviceSize bytes) {
@@ -292,12 +288,9 @@ static pm_status bind_and_map(pm__gpu *gpu, pm__buffer *buffer, pm__memory_use u
         gpu, gpu->vk.vkBindBufferMemory(gpu->device, buffer->buffer, buffer->memory, 0), buffer));
     if (!maps(gpu, type, use))
         return PM_OK;
-    PM_TRY(check_buffer(
+    return check_buffer(
         gpu, gpu->vk.vkMapMemory(gpu->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->map),
-        buffer));
-    if (gpu->caps.software) /* whose memory is the host's own */
-        pm__system_large_pages(buffer->map, buffer->bytes);
-    return PM_OK;
+        buffer);
 }
 
 /* at  NULL: by the room there is now */
