@@ -9,7 +9,8 @@
  * nodes of a quick check, which are awkward, and with each further set of defines that its standard
  * check has. A kernel that nothing reaches is an error. No weight is made: lowering only asks where
  * weights would be. A line is the worst of the pipelines of one kernel; empty fields are what a
- * driver does not tell. */
+ * driver does not tell. The line of "all" kernels has the processor
+ * time that all pipelines of one model take. */
 #include "runtime/base/checked.h"
 #include "runtime/base/grow.h"
 #include "runtime/engine/check_cases.h"
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- models: GGUF files without data ---- */
 
@@ -100,14 +102,15 @@ static void put_keys(file *f, const shape *s) {
     put_key(f, "llama.attention.head_count_kv", s->n_head_kv);
 }
 
-static void put_tensors(file *f, const shape *s, pm__type type) {
+/* `better` is the type of the matrices that a Q4_K_M has in Q6_K. */
+static void put_tensors(file *f, const shape *s, pm__type type, pm__type better) {
     const uint32_t head_dim = s->n_embd / s->n_head, n_kv = s->n_head_kv * head_dim;
-    put_tensor(f, "token_embd.weight", type, s->n_vocab, s->n_embd);
+    put_tensor(f, "token_embd.weight", better, s->n_vocab, s->n_embd);
     put_tensor(f, "output_norm.weight", PM__TYPE_F32, 1, s->n_embd);
     put_tensor(f, "blk.0.attn_norm.weight", PM__TYPE_F32, 1, s->n_embd);
     put_tensor(f, "blk.0.attn_q.weight", type, s->n_embd, s->n_embd);
     put_tensor(f, "blk.0.attn_k.weight", type, n_kv, s->n_embd);
-    put_tensor(f, "blk.0.attn_v.weight", type, n_kv, s->n_embd);
+    put_tensor(f, "blk.0.attn_v.weight", better, n_kv, s->n_embd);
     put_tensor(f, "blk.0.attn_output.weight", type, s->n_embd, s->n_embd);
     if (s->biases) {
         put_tensor(f, "blk.0.attn_q.bias", PM__TYPE_F32, 1, s->n_embd);
@@ -117,17 +120,17 @@ static void put_tensors(file *f, const shape *s, pm__type type) {
     put_tensor(f, "blk.0.ffn_norm.weight", PM__TYPE_F32, 1, s->n_embd);
     put_tensor(f, "blk.0.ffn_gate.weight", type, s->n_ff, s->n_embd);
     put_tensor(f, "blk.0.ffn_up.weight", type, s->n_ff, s->n_embd);
-    put_tensor(f, "blk.0.ffn_down.weight", type, s->n_embd, s->n_ff);
+    put_tensor(f, "blk.0.ffn_down.weight", better, s->n_embd, s->n_ff);
     if (s->factors)
         put_tensor(f, "rope_freqs.weight", PM__TYPE_F32, 1, head_dim / 2);
 }
 
 /* The whole file: its tensors are zeros that no one ever touches, so they take no memory. */
-static pm_status make_file(const shape *s, pm__type type, file *out) {
+static pm_status make_file(const shape *s, pm__type type, pm__type better, file *out) {
     uint8_t header[MOST_HEADER];
     file f = {.data = header};
     put_keys(&f, s);
-    put_tensors(&f, s, type);
+    put_tensors(&f, s, type, better);
     const size_t size = 24 + f.size;
     file whole = {.data = calloc(1, size + ALIGNMENT + f.data_bytes)};
     if (whole.data == NULL)
@@ -186,8 +189,11 @@ static void put_cache(nowhere *n, const pm__tensor *t, const pm__limits *limits)
         n->regions[t->index].bytes = pm__limits_cache_bytes(limits, t);
 }
 
-static pm_status nowhere_init(nowhere *n, const pm__graph *g, const pm__limits *limits) {
-    const size_t most = (size_t)most_index(g) + 1;
+/* Of a graph; of all weights of a model, too, if def is not NULL. */
+static pm_status nowhere_init(nowhere *n, const pm__graph *g, const pm__limits *limits,
+                              const pm__model_def *def) {
+    const size_t n_index = (size_t)most_index(g) + 1;
+    const size_t most = def != NULL && def->n_weight > n_index ? def->n_weight : n_index;
     n->parts = calloc(most, sizeof *n->parts);
     n->weights = calloc(most, sizeof *n->weights);
     n->regions = calloc(most, sizeof *n->regions);
@@ -195,6 +201,8 @@ static pm_status nowhere_init(nowhere *n, const pm__graph *g, const pm__limits *
         return pm__fail_memory("codegen: places", most * sizeof *n->parts);
     for (size_t i = 0; i < most; i++)
         n->regions[i] = somewhere;
+    for (uint32_t i = 0; def != NULL && i < def->n_weight; i++)
+        put_weight(n, &def->weights[i]->tensor);
     for (uint32_t i = 0; i < g->n_node; i++)
         for (int k = 0; k < PM__MOST_INPUTS; k++)
             if (g->nodes[i].in[k] != NULL && g->nodes[i].in[k]->kind == PM__WEIGHT)
@@ -291,7 +299,7 @@ static pm_status lower(bench *b, pm__lowering *lowering, bool again) {
     pm__program program = {0};
     lowering->gpu = b->gpu;
     lowering->pipelines = &b->requests;
-    pm_status status = nowhere_init(&n, lowering->graph, lowering->limits);
+    pm_status status = nowhere_init(&n, lowering->graph, lowering->limits, NULL);
     lowering->places = &n.places;
     if (status == PM_OK)
         status = pm__pipelines_init(&b->requests, b->gpu);
@@ -354,12 +362,52 @@ static pm_status lower_file(bench *b, const file *f) {
 static pm_status lower_models(bench *b) {
     for (int type = 0; type < PM__TYPE_COUNT; type++) {
         file f = {0};
-        PM_TRY(make_file(b->shape, (pm__type)type, &f));
+        PM_TRY(make_file(b->shape, (pm__type)type, (pm__type)type, &f));
         const pm_status status = lower_file(b, &f);
         free(f.data);
         PM_TRY(status);
     }
     return PM_OK;
+}
+
+/* ---- all of one model: as it runs, fused, with the best kernels -------------------------------- */
+
+static pm_status lower_fused(bench *b, const pm__model_def *def, const pm__graph *g,
+                             uint32_t n_row) {
+    const pm__limits limits = {.n_ctx = N_CTX, .n_batch = 512, .n_out = 512, .n_seq = 1};
+    pm__lowering lowering = {
+        .gpu = b->gpu, .graph = g, .limits = &limits, .n_row = n_row, .n_out = n_row};
+    nowhere n = {0};
+    pm__graph fused = {0};
+    pm_status status = nowhere_init(&n, g, &limits, def);
+    lowering.places = &n.places;
+    if (status == PM_OK)
+        status = pm__lower_fuse(&lowering, &fused);
+    lowering.graph = &fused;
+    if (status == PM_OK)
+        status = lower(b, &lowering, true);
+    pm__graph_finish(&fused);
+    nowhere_finish(&n);
+    return status;
+}
+
+static pm_status lower_whole(bench *b, const file *f) {
+    const pm__build_desc build = {.caches = {PM__TYPE_F16, PM__TYPE_F16}, .n_ctx = N_CTX};
+    pm__gguf gguf;
+    PM_TRY(pm__gguf_init(&gguf, f->data, f->size));
+    pm__model_def def = {0};
+    pm__graph g = {0};
+    pm_status status = pm__model_def_init(&def, &gguf);
+    if (status == PM_OK)
+        status = pm__model_def_build(&def, &build, &g);
+    if (status == PM_OK)
+        status = lower_fused(b, &def, &g, 1);
+    if (status == PM_OK)
+        status = lower_fused(b, &def, &g, 512);
+    pm__graph_finish(&g);
+    pm__model_def_finish(&def);
+    pm__gguf_finish(&gguf);
+    return status;
 }
 
 /* ---- what checks take ---- */
@@ -563,6 +611,55 @@ static pm_status print_lines(bench *b) {
 
 /* ---- all of it ---- */
 
+static void forget(bench *b) {
+    pm__pipelines_finish(&b->pipelines);
+    free(b->uses);
+    b->uses = NULL;
+    b->use_capacity = 0;
+}
+
+/* So that SPIR-V is there when drivers are timed. */
+static pm_status make_words(bench *b) {
+    for (uint32_t i = 0; i < b->pipelines.n; i++) {
+        const pm__pipeline_desc *desc = &b->pipelines.items[i].desc;
+        const char *defines[PM__MOST_DEFINES];
+        for (uint32_t k = 0; k < desc->n_define; k++)
+            defines[k] = desc->defines[k];
+        const pm__shader_desc shader = {
+            .file = desc->file, .defines = defines, .n_define = desc->n_define, .tier = desc->tier};
+        uint32_t *words = NULL;
+        size_t n;
+        PM_TRY(pm__shader_compile(b->gpu, &shader, &words, &n));
+        free(words);
+    }
+    return PM_OK;
+}
+
+/* Processor time that a driver without a cache takes for all pipelines of a model, one after the
+ * other. First of all, so that it knows none, and without statistics, which take time. */
+static pm_status run_whole(bench *b) {
+    file f = {0};
+    clock_t start = 0;
+    b->shape = &shapes[0];
+    PM_TRY(make_file(b->shape, PM__TYPE_Q4_K, PM__TYPE_Q6_K, &f));
+    pm_status status = pm__pipelines_init(&b->pipelines, b->gpu);
+    if (status == PM_OK)
+        status = lower_whole(b, &f);
+    if (status == PM_OK)
+        status = make_words(b);
+    start = clock();
+    if (status == PM_OK)
+        status = pm__pipelines_build(&b->pipelines, NULL, NULL);
+    const double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    if (status == PM_OK)
+        printf("%s,%s,%s,all,,Q4_K_M,%" PRIu32 ",,,,,,,,,%.0f\n", b->label, b->gpu->info.driver,
+               b->shape->name, b->pipelines.n, seconds * 1e3);
+    forget(b);
+    b->n_known = 0;
+    free(f.data);
+    return status;
+}
+
 static pm_status run_shape(bench *b) {
     PM_TRY(pm__pipelines_init(&b->pipelines, b->gpu));
     b->pipelines.statistics = true;
@@ -571,10 +668,7 @@ static pm_status run_shape(bench *b) {
         status = pm__pipelines_build(&b->pipelines, NULL, NULL);
     if (status == PM_OK)
         status = print_lines(b);
-    pm__pipelines_finish(&b->pipelines);
-    free(b->uses);
-    b->uses = NULL;
-    b->use_capacity = 0;
+    forget(b);
     return status;
 }
 
@@ -586,7 +680,7 @@ static pm_status run(const char *label, const char *only) {
     b.only = only;
     printf("device,driver,model,kernel,tier,type,pipelines,instructions,registers,scalars,spills,"
            "scratch_bytes,shared_bytes,waves,code_bytes,compile_ms\n");
-    pm_status status = PM_OK;
+    pm_status status = only[0] == '\0' ? run_whole(&b) : PM_OK;
     for (size_t i = 0; i <= PM__COUNT(shapes) && status == PM_OK; i++) {
         b.shape = i < PM__COUNT(shapes) ? &shapes[i] : NULL;
         status = run_shape(&b);
