@@ -5,7 +5,7 @@
  *         alone
  * defines W_<TYPE>, HAS_ROUTE, HAS_BIAS, HAS_SCALE
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE, 5 N_EXPERT, 6 N_SLOT, 7 X_SLOTS
- *         (slots of x: 1 or N_SLOT)   accum f32
+ *         (slots of x: 1 or N_SLOT), 8 AT_ONCE   accum f32
  * checked tests row experts_rows against cpu_experts_matmul, NMSE 1e-10 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -23,6 +23,7 @@ layout(constant_id = 4) const uint N_SCALE = 0;
 layout(constant_id = 5) const uint N_EXPERT = 1;
 layout(constant_id = 6) const uint N_SLOT = 1;
 layout(constant_id = 7) const uint X_SLOTS = 1;
+layout(constant_id = 8) const uint AT_ONCE = 64;
 
 layout(push_constant) uniform Push { pm_push_part push; };
 layout(std430, binding = 0) readonly buffer X { float x[]; };
@@ -38,7 +39,7 @@ layout(std430, binding = 6) readonly buffer Route { float route[]; };
 #endif
 
 const uint ITEMS = 8, OUTS = 2;
-const uint N_WEIGHT = OUTS, AT_ONCE = 64;
+const uint N_WEIGHT = OUTS;
 #include "subgroup_rows.glsl"
 
 uint expert_of(uint r, uint slot) {

@@ -84,6 +84,11 @@ void pm__spec_planes(pm__draft *d, const pm__tensor *w) {
     pm__spec(d, pm__type_scale_words(w->type, w->n_col));
 }
 
+/* Wide subgroups leave a lane few registers (Adreno). */
+void pm__spec_at_once(pm__draft *d) {
+    pm__spec(d, d->in->gpu->caps.subgroup_max >= 128 ? 32 : 128);
+}
+
 void pm__narrow(pm__draft *d, uint32_t n) {
     uint32_t *width = &d->desc.spec[0];
     while (*width / 2 >= n && *width / 2 >= d->in->gpu->caps.subgroup_max && *width / 2 >= 8)

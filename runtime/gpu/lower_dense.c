@@ -71,12 +71,6 @@ static void set_tile(pm__draft *d) {
     pm__define(d, text);
 }
 
-/* Products that an invocation may have in hand, for matvec_rows: where subgroups are wide, they
- * share few registers (Adreno). */
-static uint32_t at_once(const pm__draft *d) {
-    return d->in->gpu->caps.subgroup_max >= 128 ? 64 : 128;
-}
-
 /* A product that is normed has no residual, so the norm's weights take its place. */
 pm_status pm__lower_matmul(pm__draft *d) {
     const pm__node *node = d->node;
@@ -108,7 +102,7 @@ pm_status pm__lower_matmul(pm__draft *d) {
     pm__spec(d, w->n_col);
     pm__spec(d, node->out->n_col);
     pm__spec_planes(d, w);
-    pm__spec(d, at_once(d));
+    pm__spec_at_once(d);
     pm__push(d, &words, sizeof words);
     d->n_item = words.n_row;
     d->wraps = true;

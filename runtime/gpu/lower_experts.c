@@ -58,6 +58,7 @@ pm_status pm__lower_experts_matmul(pm__draft *d) {
     pm__spec(d, n_expert);
     pm__spec(d, n_slot);
     pm__spec(d, node->in[0]->n_col == w->n_col ? 1 : n_slot);
+    pm__spec_at_once(d);
     pm__push_part(d, PM__ROWS_BATCH);
     d->n_item = n_out;
     d->n_layer = tiled ? n_expert : n_slot;
