@@ -9,8 +9,8 @@
  * accum   f32 sums of products of f16; what a cache has past 65504 is taken as that. Queries are
  *         scaled before they are rounded. Weights are taken 2^14 times, so that those far below the
  *         largest are not lost, and the sum that divides them is that of the rounded ones
- * memory  39 KiB shared at most: the queries, a page of keys and then of values, scores and then
- *         weights of the page
+ * memory  40 KiB shared at most: a page of keys and then of values, scores and then weights of the
+ *         page; the queries, where they are too many for registers
  * checked tests row attention_coop against cpu_attention, NMSE 1e-5 (factors of 11 bits)
  * source  arXiv:2205.14135 algorithm 1, with the running maximum of arXiv:1805.02867 */
 #version 450
@@ -53,13 +53,20 @@ const uint PUT = SUBS * M * N / 4; // a matrix of each subgroup
 const uint KV_SIZE = TILE * KV_STRIDE > PUT ? TILE * KV_STRIDE : PUT;
 const float WEIGHT = 16384.0, MOST = 65504.0;
 
-shared uvec4 query[QUERIES * Q_STRIDE];
-shared uvec4 stored[KV_SIZE];
-shared uvec4 scores[QUERIES * S_STRIDE]; // floats, then the weights of the page as halves
+/* Queries whose matrices are few are held in registers, and only pass through shared memory. */
+const uint STEPS = WIDE / K;
+const bool HELD = STEPS * SR <= 8;
+/* Where `stored` has what: a page, scores as floats and then weights as halves, queries. */
+const uint S_AT = KV_SIZE, S_END = S_AT + QUERIES * S_STRIDE;
+const uint Q_AT = HELD ? 0 : S_END, Q_END = Q_AT + QUERIES * Q_STRIDE;
+
+shared uvec4 stored[Q_END > S_END ? Q_END : S_END];
 shared float shrinks[QUERIES], tops[128];
 shared uvec4 seen[QUERIES]; // positions from x to y - 1, by the row at position z, head w
 
 coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums[OR * OD];
+coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> scored[SR * SP];
+coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> held[HELD ? STEPS * SR : SR];
 k_raw k_next[K_TURNS];
 v_raw v_next[V_TURNS];
 float most = LOWEST, sum = 0.0; // of query me / TEAM; the sum over the positions of this one
@@ -88,7 +95,7 @@ void load_queries(uint first_r, uint end_r, uint first_h, uint n_h) {
             uint at = (r * N_HEAD + first_h + h) * (HEAD_DIM / 4) + d;
             eight = uvec4(to_halves(q[at] * push.scale), to_halves(q[at + 1] * push.scale));
         }
-        query[n * Q_STRIDE + d / 2] = eight;
+        stored[Q_AT + n * Q_STRIDE + d / 2] = eight;
     }
 }
 
@@ -145,30 +152,50 @@ void put_values() {
     }
 }
 
-/* Queries times keys. */
-void score() {
-    uint first = gl_SubgroupID * EACH, row = first / ALONG * M, p = first % ALONG * N;
-    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> s[SR * SP];
-    if (row >= QUERIES)
-        return;
-    [[unroll]] for (uint i = 0; i < SR * SP; i++)
-        s[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
-    [[dont_unroll]] for (uint c = 0; c < WIDE; c += K) {
-        coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[SR];
+/* The scores that a subgroup makes begin at this query and position; past the last there are none. */
+uint score_row() {
+    return gl_SubgroupID * EACH / ALONG * M;
+}
+
+uint score_column() {
+    return gl_SubgroupID * EACH % ALONG * N;
+}
+
+/* Matrices of queries from `first` on in `held`, of columns K * step and on. */
+void hold(uint first, uint step) {
+    [[unroll]] for (uint i = 0; i < SR; i++)
+        coopMatLoad(held[first + i], stored,
+                    Q_AT + (score_row() + i * M) * Q_STRIDE + step * (K / 8), Q_STRIDE,
+                    gl_CooperativeMatrixLayoutRowMajor);
+}
+
+/* Queries, from `first` on in `held`, times keys. */
+void add_scores(uint first, uint step) {
+    [[unroll]] for (uint j = 0; j < SP; j++) {
+        coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
+        coopMatLoad(b, stored, (score_column() + j * N) * KV_STRIDE + step * (K / 8), KV_STRIDE,
+                    gl_CooperativeMatrixLayoutColumnMajor);
         [[unroll]] for (uint i = 0; i < SR; i++)
-            coopMatLoad(a[i], query, (row + i * M) * Q_STRIDE + c / 8, Q_STRIDE,
-                        gl_CooperativeMatrixLayoutRowMajor);
-        [[unroll]] for (uint j = 0; j < SP; j++) {
-            coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
-            coopMatLoad(b, stored, (p + j * N) * KV_STRIDE + c / 8, KV_STRIDE,
-                        gl_CooperativeMatrixLayoutColumnMajor);
-            [[unroll]] for (uint i = 0; i < SR; i++)
-                s[j * SR + i] = coopMatMulAdd(a[i], b, s[j * SR + i]);
+            scored[j * SR + i] = coopMatMulAdd(held[first + i], b, scored[j * SR + i]);
+    }
+}
+
+void score() {
+    [[unroll]] for (uint i = 0; i < SR * SP; i++)
+        scored[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
+    if (HELD) {
+        [[unroll]] for (uint step = 0; step < STEPS; step++)
+            add_scores(step * SR, step);
+    } else {
+        [[dont_unroll]] for (uint step = 0; step < STEPS; step++) {
+            hold(0, step);
+            add_scores(0, step);
         }
     }
     [[unroll]] for (uint j = 0; j < SP; j++)
         [[unroll]] for (uint i = 0; i < SR; i++)
-            coopMatStore(s[j * SR + i], scores, (row + i * M) * S_STRIDE + (p + j * N) / 4,
+            coopMatStore(scored[j * SR + i], stored,
+                         S_AT + (score_row() + i * M) * S_STRIDE + (score_column() + j * N) / 4,
                          S_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
 }
 
@@ -179,7 +206,7 @@ void weigh(uint pos) {
     vec4 s[SHARE / 4];
     float top = most;
     [[unroll]] for (uint v = 0; v < SHARE / 4; v++) {
-        s[v] = uintBitsToFloat(scores[i * S_STRIDE + first / 4 + v]);
+        s[v] = uintBitsToFloat(stored[S_AT + i * S_STRIDE + first / 4 + v]);
         [[unroll]] for (uint k = 0; k < 4; k++) {
             uint p = pos + first + 4 * v + k;
             s[v][k] = p >= by.x && p < by.y ? shaped(s[v][k], by.w, by.z, p) : LOWEST;
@@ -196,8 +223,8 @@ void weigh(uint pos) {
         vec4 w = mix(vec4(0.0), exp(s[v] - top) * WEIGHT, greaterThan(s[v], vec4(LOWEST)));
         uvec2 halves = uvec2(packHalf2x16(w.xy), packHalf2x16(w.zw));
         uint c = first + 4 * v;
-        scores[i * S_STRIDE + c / 8][c % 8 / 2] = halves.x;
-        scores[i * S_STRIDE + c / 8][c % 8 / 2 + 1] = halves.y;
+        stored[S_AT + i * S_STRIDE + c / 8][c % 8 / 2] = halves.x;
+        stored[S_AT + i * S_STRIDE + c / 8][c % 8 / 2 + 1] = halves.y;
         vec2 sum2 = unpackHalf2x16(halves.x) + unpackHalf2x16(halves.y);
         sum += sum2.x + sum2.y;
     }
@@ -223,7 +250,7 @@ void add_values(uint row, uint d) {
     [[unroll]] for (uint k = 0; k < TILE; k += K) {
         coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[OR];
         [[unroll]] for (uint i = 0; i < OR; i++)
-            coopMatLoad(a[i], scores, (row + i * M) * S_STRIDE + k / 8, S_STRIDE,
+            coopMatLoad(a[i], stored, S_AT + (row + i * M) * S_STRIDE + k / 8, S_STRIDE,
                         gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint j = 0; j < OD; j++) {
             if (d + j * N < HEAD_DIM_V) {
@@ -262,6 +289,12 @@ void main() {
         sum = me % TEAM == 0 ? WEIGHT : 0.0;
     }
     load_queries(first_r, end_r, first_h, n_h);
+    barrier();
+    if (HELD && score_row() < QUERIES) {
+        [[unroll]] for (uint step = 0; step < STEPS; step++)
+            hold(step * SR, step);
+    }
+    barrier();
     for (uint from = first_r; from < end_r;) {
         uint table = table_of(rows[from].seq), to = from;
         uvec2 range = range_of(from, end_r, 0, to);
@@ -272,7 +305,8 @@ void main() {
             put_keys();
             barrier();
             fetch_values(place_of(table, pos), min(range.y - 1 - pos, TILE - 1), kv);
-            score();
+            if (score_row() < QUERIES)
+                score();
             barrier();
             put_values();
             uint next = pos + TILE;

@@ -23,13 +23,19 @@ static uint32_t odd(uint32_t n) {
 
 /* As attention_coop.comp declares it. */
 static uint32_t shared_bytes(const pm__draft *d, const layout *l) {
+    enum { MOST_HELD = 8 };
+    const uint32_t n_sub = l->subs_q * l->subs_d, along = PM_PAGE / l->shape.n;
     const uint32_t wide = (uint32_t)pm__round_up(d->node->params.attention.head_dim, l->shape.k);
     const uint32_t deep = (uint32_t)pm__round_up(d->node->params.attention.head_dim_v, l->shape.n);
-    const uint32_t q = odd(wide / 8), kv = odd((wide > deep ? wide : deep) / 8);
-    const uint32_t put = l->subs_q * l->subs_d * l->shape.m * l->shape.n / 4;
-    const uint32_t page = PM_PAGE * kv > put ? PM_PAGE * kv : put;
-    const uint32_t scores = PM_PAGE / 4 + 1, places = 1;
-    return 16 * (l->n_query * (q + scores + places) + page) + 4 * (l->n_query + WORKGROUP);
+    const uint32_t each = pm__ceil_div(l->n_query / l->shape.m * along, n_sub);
+    const uint32_t rows = each < along ? 1 : each / along;
+    const uint32_t put = n_sub * l->shape.m * l->shape.n / 4;
+    const uint32_t page = PM_PAGE * odd((wide > deep ? wide : deep) / 8);
+    const uint32_t queries = l->n_query * odd(wide / 8);
+    const uint32_t used = (page > put ? page : put) + l->n_query * (PM_PAGE / 4 + 1);
+    const bool held = wide / l->shape.k * rows <= MOST_HELD;
+    const uint32_t all = !held ? used + queries : used > queries ? used : queries;
+    return 16 * (all + l->n_query) + 4 * (l->n_query + WORKGROUP);
 }
 
 /* Few matrices a subgroup, then few reads for them. */
