@@ -152,6 +152,7 @@ typedef struct adapter_query {
     VkPhysicalDeviceShaderIntegerDotProductProperties dot8;
     VkPhysicalDevicePCIBusInfoPropertiesEXT pci;
     pm__units units;
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV coop2;
 } adapter_query;
 
 static pm_status read_extensions(VkPhysicalDevice physical, adapter_query *query) {
@@ -199,6 +200,10 @@ static void read_properties(pm__adapter *adapter, adapter_query *query) {
     query->dot8.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
     if (has_dot8(adapter, query))
         pm__chain(&all.pNext, &query->dot8);
+    query->coop2.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV;
+    if (has_extension(query->extensions, query->n_extension,
+                      VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
+        pm__chain(&all.pNext, &query->coop2);
     query->pci.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT;
     const bool has_pci =
         has_extension(query->extensions, query->n_extension, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
@@ -232,7 +237,8 @@ static void read_features(pm__adapter *adapter, adapter_query *query) {
         .dot8 = has_dot8(adapter, query),
         .core12 = adapter->properties.apiVersion >= VK_API_VERSION_1_2,
         .coop = has_extension(extensions, n, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME),
-        .coop2 = has_extension(extensions, n, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME),
+        .coop2 = adapter->properties.apiVersion >= VK_API_VERSION_1_3 && /* for its SPIR-V */
+                 has_extension(extensions, n, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME),
     };
     pm__units_ask(&query->units, &known, &all.pNext);
     vkGetPhysicalDeviceFeatures2(adapter->physical, &all);
@@ -356,6 +362,7 @@ static pm_status adapter_init(pm__adapter *adapter, VkInstance instance,
     adapter_query query = {0};
     PM_TRY(read_extensions(physical, &query));
     read_adapter(adapter, &query);
+    query.units.coop2_sizes = query.coop2;
     const pm_status status =
         pm__units_fill(instance, physical, &query.units,
                        query.dot8.integerDotProduct4x8BitPackedSignedAccelerated, &adapter->caps);

@@ -43,7 +43,9 @@ typedef struct pm__unit_caps {
     bool coop, coop2;
     pm__shapes shapes[PM__SHAPE_KINDS]; /* of a subgroup */
     pm__shape coop2_grain;    /* what sizes of f16 to f32 are multiples of, in a subgroup */
+    uint32_t coop2_most;      /* that they may be */
     uint32_t coop2_workgroup; /* size of a workgroup that shares matrices, or 0 */
+    uint32_t coop2_shared;    /* bytes of its shared memory that the driver takes for that */
     pm__shape coop2_workgroup_grain;
 } pm__unit_caps;
 

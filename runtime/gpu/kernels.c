@@ -87,13 +87,6 @@ int pm__kernel_find(const char *name) {
 
 _Static_assert(PM__COUNT(kernels) <= PM__MOST_KERNELS, "pm__caps.quarantined has one a kernel");
 
-bool pm__kernel_has_tier(pm__tier tier) {
-    for (size_t i = 0; i < PM__COUNT(kernels); i++)
-        if (kernels[i].tier == tier)
-            return true;
-    return false;
-}
-
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op) {
     /* Constants of variants may suit smaller subgroups than the device has. */
     return kernel->op == op && caps->tiers[kernel->tier] &&

@@ -23,8 +23,6 @@ const pm__kernel *pm__kernel_table(size_t *n);
 /* Row of the kernel of this name, or PM__KERNEL_NONE. */
 int pm__kernel_find(const char *name);
 
-/* Whether there is any of this tier. */
-bool pm__kernel_has_tier(pm__tier tier);
 /* Whether kernels of the tier are made for such a device, and it has the tier. */
 bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier);
 

@@ -104,9 +104,20 @@ static bool spreads(const pm__draft *d, const tiling *t) {
     return t->shape.k > HALF || (d->in->gpu->caps.software && d->kernel->group_rows >= LARGE);
 }
 
-static pm_status lower_product(pm__draft *d, const product *p) {
+static pm_status shape_product(pm__draft *d, const product *p) {
     tiling t;
     PM_TRY(choose_tiling(d, &t));
+    pm__spec(d, t.shape.m);
+    pm__spec(d, t.shape.n);
+    pm__spec(d, t.shape.k);
+    pm__spec(d, t.subs_r);
+    pm__spec(d, t.subs_o);
+    pm__spec(d, d->kernel->tier == PM__TIER_COOP8 ? spreads(d, &t) : buffers_of(d, &t));
+    pm__spec(d, p->n_expert > 0);
+    return PM_OK;
+}
+
+static pm_status lower_product(pm__draft *d, const product *p) {
     pm__bind(d, d->node->in[0], PM__READ);
     pm__bind(d, d->node->out, PM__WRITE);
     pm__bind_matrix(d, d->node->in[1]);
@@ -116,13 +127,7 @@ static pm_status lower_product(pm__draft *d, const product *p) {
     pm__bind_other(d, p->scale);
     pm__spec(d, d->kernel->group_rows);
     pm__spec(d, d->kernel->group_items);
-    pm__spec(d, t.shape.m);
-    pm__spec(d, t.shape.n);
-    pm__spec(d, t.shape.k);
-    pm__spec(d, t.subs_r);
-    pm__spec(d, t.subs_o);
-    pm__spec(d, d->kernel->tier == PM__TIER_COOP8 ? spreads(d, &t) : buffers_of(d, &t));
-    pm__spec(d, p->n_expert > 0);
+    PM_TRY(d->kernel->tier == PM__TIER_COOP2 ? pm__shape_matmul_coop2(d) : shape_product(d, p));
     push_product(d, p);
     return PM_OK;
 }

@@ -7,6 +7,8 @@
 /* pm__lower_matmul and pm__lower_experts_matmul for kernels of the coop tiers. */
 pm_status pm__lower_matmul_coop(pm__draft *d);
 pm_status pm__lower_experts_coop(pm__draft *d);
+/* Of the former, the constants of matrices in the coop2 tier. */
+pm_status pm__shape_matmul_coop2(pm__draft *d);
 
 /* Attention of the coop tiers: the constants after the options, and the grid. */
 pm_status pm__shape_attention_coop(pm__draft *d);

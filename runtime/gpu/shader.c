@@ -266,21 +266,28 @@ static void add_define(shaderc_compile_options_t options, const char *define) {
 }
 
 /* Vulkan 1.1 (SPIR-V 1.3) is the oldest that has subgroup operations, and every device here has it;
- * those with the coop tier have 1.2. */
+ * those with the coop tiers have 1.2, with coop2 1.3. */
+static void set_target(shaderc_compile_options_t options, pm__tier tier) {
+    const bool coop = tier >= PM__TIER_COOP, coop2 = tier == PM__TIER_COOP2;
+    shaderc_compile_options_set_target_env(options, shaderc_target_env_vulkan,
+                                           coop2  ? shaderc_env_version_vulkan_1_3
+                                           : coop ? shaderc_env_version_vulkan_1_2
+                                                  : shaderc_env_version_vulkan_1_1);
+    shaderc_compile_options_set_target_spirv(options, coop2  ? shaderc_spirv_version_1_6
+                                                      : coop ? shaderc_spirv_version_1_5
+                                                             : shaderc_spirv_version_1_3);
+}
+
 static shaderc_compile_options_t make_options(source_set *set, const pm__shader_desc *desc) {
     shaderc_compile_options_t options = shaderc_compile_options_initialize();
     if (options == NULL)
         return NULL;
     shaderc_compile_options_set_source_language(options, shaderc_source_language_glsl);
-    const bool coop = desc->tier >= PM__TIER_COOP;
-    shaderc_compile_options_set_target_env(options, shaderc_target_env_vulkan,
-                                           coop ? shaderc_env_version_vulkan_1_2
-                                                : shaderc_env_version_vulkan_1_1);
-    shaderc_compile_options_set_target_spirv(options, coop ? shaderc_spirv_version_1_5
-                                                           : shaderc_spirv_version_1_3);
+    set_target(options, desc->tier);
     /* Optimisers of SPIR-V are not to be trusted with cooperative matrices; drivers optimise. */
     shaderc_compile_options_set_optimization_level(
-        options, coop ? shaderc_optimization_level_zero : shaderc_optimization_level_performance);
+        options, desc->tier >= PM__TIER_COOP ? shaderc_optimization_level_zero
+                                             : shaderc_optimization_level_performance);
     shaderc_compile_options_set_include_callbacks(options, resolve_include, release_include, set);
     for (size_t i = 0; i < desc->n_define; i++)
         add_define(options, desc->defines[i]);

@@ -21,6 +21,7 @@ static void set_types(pm__units *units) {
     units->model.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES;
     units->coop.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR;
     units->coop2.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV;
+    units->sized.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES;
 }
 
 void pm__units_ask(pm__units *units, const pm__units_known *known, void **next) {
@@ -58,8 +59,11 @@ void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
         pm__chain(next, &units->model);
         pm__chain(next, &units->coop);
     }
-    if (caps->tiers[PM__TIER_COOP2])
+    if (caps->tiers[PM__TIER_COOP2]) {
+        units->sized.maintenance4 = VK_TRUE;
+        pm__chain(next, &units->sized);
         pm__chain(next, &units->coop2);
+    }
 }
 
 uint32_t pm__units_extensions(const pm__caps *caps, uint32_t api, const char **names) {
@@ -193,15 +197,16 @@ pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const p
         PM_TRY(list_flexible(instance, physical, u));
     if (!units->coop2.cooperativeMatrixWorkgroupScope)
         u->coop2_workgroup = 0;
+    u->coop2_most = units->coop2_sizes.cooperativeMatrixFlexibleDimensionsMaxDimension;
+    u->coop2_shared = units->coop2_sizes.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
     caps->tiers[PM__TIER_DOT8] = caps->tiers[PM__TIER_SUBGROUP] && u->dot8;
     caps->tiers[PM__TIER_COOP] = caps->tiers[PM__TIER_SUBGROUP] && caps->subgroup_sized &&
                                  u->coop && u->float16 && u->memory_model &&
                                  u->shapes[PM__SHAPES_F16_F32].n > 0;
     caps->tiers[PM__TIER_COOP8] =
         caps->tiers[PM__TIER_COOP] && u->int8 && u->shapes[PM__SHAPES_S8_S32].n > 0;
-    caps->tiers[PM__TIER_COOP2] = caps->tiers[PM__TIER_COOP] && u->coop2 &&
-                                  u->coop2_grain.m * u->coop2_grain.n > 0 &&
-                                  pm__kernel_has_tier(PM__TIER_COOP2);
+    caps->tiers[PM__TIER_COOP2] =
+        caps->tiers[PM__TIER_COOP] && u->coop2 && (u->coop2_grain.m > 0 || u->coop2_workgroup > 0);
     return PM_OK;
 }
 
@@ -259,8 +264,6 @@ static const char *coop8_text(pm__arena *arena, const pm__caps *caps) {
 static const char *coop2_text(const pm__caps *caps) {
     if (!caps->tiers[PM__TIER_COOP])
         return "it builds on the coop tier";
-    if (caps->units.coop2 && !pm__kernel_has_tier(PM__TIER_COOP2))
-        return "the driver has it (VK_NV_cooperative_matrix2), and no kernel is made for it";
     if (!caps->tiers[PM__TIER_COOP2])
         return "the driver has no matrices of any size (VK_NV_cooperative_matrix2)";
     return caps->units.coop2_workgroup > 0 ? "matrices of any size, of workgroups"

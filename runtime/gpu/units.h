@@ -13,6 +13,10 @@ typedef struct pm__units {
     VkPhysicalDeviceVulkanMemoryModelFeatures model;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV coop2;
+    VkPhysicalDeviceMaintenance4Features
+        sized; /* groups of a size that is a constant, in the SPIR-V
+                                                   of coop2; every driver of Vulkan 1.3 has it */
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV coop2_sizes; /* of what the driver has */
 } pm__units;
 
 /* Which of them a driver knows. */
