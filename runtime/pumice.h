@@ -116,6 +116,10 @@ typedef struct pm_device_desc {
      * where memory is shared all of it, on the CPU path the mapped model file included. 0: no limit
      * but what is free. */
     uint64_t max_memory_bytes;
+    /* Research: a step of one row runs its layers in one launch, in which workgroups wait for each
+     * other, where a session finds that the driver runs enough of them at the same time. Vulkan does
+     * not promise that, so waits end, and then the session takes single launches; pm_log says so. */
+    bool one_dispatch;
 } pm_device_desc;
 
 /* errors  NO_DEVICE (nothing fits `name`, not usable, no loader, no driver),

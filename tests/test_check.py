@@ -177,6 +177,16 @@ def test_no_fuse():
     check(3 * few < 2 * many, f"{few} launches where there were {many}", plain)
 
 
+def test_one_dispatch():
+    machine = Machine("one-dispatch")
+    one, many = machine.run("--no-check", "--one-dispatch"), machine.run("--no-check")
+    check(one.code == many.code == OK, "both run", one)
+    check(one.json()["tokens"] == many.json()["tokens"], "the same tokens", one)
+    if "one dispatch:" not in one.err:
+        few, all_of_them = one.json()["dispatches"], many.json()["dispatches"]
+        check(2 * few < all_of_them, f"{few} launches where there were {all_of_them}", one)
+
+
 def test_first_use():
     machine = Machine("first", WRONG)
     run = machine.run()

@@ -22,8 +22,9 @@ enum {
     PM__OPT_CHAT_TEMPLATE, PM__OPT_CHAT_TEMPLATE_FILE, PM__OPT_CHAT_TEMPLATE_KWARGS
 #define PM__OPTS_DEVICE                                                                            \
     PM__OPT_DEVICE, PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,                   \
-        PM__OPT_DETERMINISTIC, PM__OPT_NO_FUSE, PM__OPT_INT8, PM__OPT_RUN_AHEAD,                   \
-        PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE, PM__OPT_NO_CHECK
+        PM__OPT_DETERMINISTIC, PM__OPT_NO_FUSE, PM__OPT_INT8, PM__OPT_ONE_DISPATCH,                \
+        PM__OPT_RUN_AHEAD, PM__OPT_SUBMIT_MS, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE,                 \
+        PM__OPT_NO_CHECK
 
 #define PM__MOST_TEXTS    32
 #define PM__MOST_ARGUMENT 4
@@ -58,7 +59,7 @@ typedef struct pm__options {
     uint32_t n_layer, n_ctx_train;
     const char *arguments[PM__MOST_ARGUMENT]; /* as many as the command takes */
     bool raw, embeddings, no_normalise, ignore_eos, parse_special, no_bos, ids, decode, tensors,
-        deterministic, no_fuse, json, verbose, help;
+        deterministic, no_fuse, one_dispatch, json, verbose, help;
     bool list_devices, require_gpu, no_cache, no_check, quick, deep, clear, profile;
     bool force, pure, dry_run, requantize;
     bool given[PM__N_OPT];

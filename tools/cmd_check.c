@@ -159,12 +159,12 @@ static int check(pm__options *options) {
 }
 
 static const unsigned char options_taken[] = {
-    PM__OPT_MODEL,       PM__OPT_SYNTHETIC, PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V,
-    PM__OPT_KERNEL,      PM__OPT_QUICK,     PM__OPT_DEEP,         PM__OPT_CLEAR,
-    PM__OPT_TIME_LIMIT,  PM__OPT_SEED,      PM__OPT_DEVICE,       PM__OPT_LIST_DEVICES,
-    PM__OPT_REQUIRE_GPU, PM__OPT_MAX_VRAM,  PM__OPT_THREADS,      PM__OPT_SUBMIT_MS,
-    PM__OPT_CACHE_DIR,   PM__OPT_NO_CACHE,  PM__OPT_JSON,         PM__OPT_VERBOSE,
-    PM__OPT_CHILD};
+    PM__OPT_MODEL,        PM__OPT_SYNTHETIC, PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V,
+    PM__OPT_KERNEL,       PM__OPT_QUICK,     PM__OPT_DEEP,         PM__OPT_CLEAR,
+    PM__OPT_TIME_LIMIT,   PM__OPT_SEED,      PM__OPT_DEVICE,       PM__OPT_LIST_DEVICES,
+    PM__OPT_REQUIRE_GPU,  PM__OPT_MAX_VRAM,  PM__OPT_THREADS,      PM__OPT_SUBMIT_MS,
+    PM__OPT_ONE_DISPATCH, PM__OPT_CACHE_DIR, PM__OPT_NO_CACHE,     PM__OPT_JSON,
+    PM__OPT_VERBOSE,      PM__OPT_CHILD};
 
 const pm__spec pm__spec_check = {
     options_taken, sizeof options_taken, check,

@@ -239,8 +239,9 @@ static const unsigned char options_taken[] = {
     PM__OPT_CTX,          PM__OPT_CACHE_TYPE_K, PM__OPT_CACHE_TYPE_V,  PM__OPT_BATCH,
     PM__OPT_THREADS,      PM__OPT_NO_BOS,       PM__OPT_PARSE_SPECIAL, PM__OPT_DEVICE,
     PM__OPT_LIST_DEVICES, PM__OPT_REQUIRE_GPU,  PM__OPT_MAX_VRAM,      PM__OPT_DETERMINISTIC,
-    PM__OPT_NO_FUSE,      PM__OPT_INT8,         PM__OPT_SUBMIT_MS,     PM__OPT_CACHE_DIR,
-    PM__OPT_NO_CACHE,     PM__OPT_NO_CHECK,     PM__OPT_JSON,          PM__OPT_VERBOSE};
+    PM__OPT_NO_FUSE,      PM__OPT_INT8,         PM__OPT_ONE_DISPATCH,  PM__OPT_SUBMIT_MS,
+    PM__OPT_CACHE_DIR,    PM__OPT_NO_CACHE,     PM__OPT_NO_CHECK,      PM__OPT_JSON,
+    PM__OPT_VERBOSE};
 
 const pm__spec pm__spec_score = {options_taken, sizeof options_taken, score,
                                  "The text is taken byte for byte. One that is longer than -c "

@@ -148,7 +148,8 @@ int pm__cli_open_device(pm__cli *cli, const pm__options *options) {
                                  .n_thread = options->n_thread,
                                  .cache_dir = options->no_cache ? "" : options->cache_dir,
                                  .submit_ms = options->submit_ms,
-                                 .max_memory_bytes = options->max_vram};
+                                 .max_memory_bytes = options->max_vram,
+                                 .one_dispatch = options->one_dispatch};
     return pm__cli_status(pm_device_open(&desc, &cli->device));
 }
 

@@ -371,6 +371,9 @@ static uint64_t bytes_per_step(const pm_session *session) {
 static void fill_generation(generator *gen) {
     result *r = gen->result;
     const double now = pm__clock_seconds();
+    pm__context_info info = {0};
+    if (gen->session->context != NULL) /* launches may have changed since it was made */
+        gen->session->source.backend->context_get_info(gen->session->context, &info);
     for (uint32_t i = 0; i < r->n_answer; i++) {
         const pm__answer *state = &r->states[i];
         r->answers[i] = (pm_answer){.text = state->text,
@@ -390,8 +393,8 @@ static void fill_generation(generator *gen) {
         .first_token_seconds = gen->drawn ? first - gen->start_seconds : 0.0,
         .host_seconds = gen->drawn ? pm__clock_thread_seconds() - gen->first_host_seconds : 0.0,
         .bytes_per_step = bytes_per_step(gen->session),
-        .n_dispatch = gen->session->info.n_dispatch,
-        .n_barrier = gen->session->info.n_barrier};
+        .n_dispatch = info.n_dispatch,
+        .n_barrier = info.n_barrier};
 }
 
 /* Of a model with an encoder the prompt is what the answer is about. */

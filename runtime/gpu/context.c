@@ -3,6 +3,7 @@
 
 #include "../base/checked.h"
 #include "../base/clock.h"
+#include "../base/log.h"
 #include "ahead.h"
 
 #include <inttypes.h>
@@ -139,6 +140,33 @@ static pm_status add_shared(pm__gpu_context *context) {
                          PM__MEMORY_READBACK);
 }
 
+/* States are written as a step goes on, so that a step could not be run again. */
+static const char *why_no_stack(const pm__gpu_context *context) {
+    if (context->graph->n_state > 0)
+        return "this model carries a state from token to token";
+    if (context->limits.unfused)
+        return "nodes are run one by one";
+    return context->limits.profile ? "launches are profiled" : NULL;
+}
+
+/* Whether layers are to be one launch. */
+static bool may_stack(const pm__gpu_context *context) {
+    return context->device->gpu->one_dispatch && why_no_stack(context) == NULL;
+}
+
+static pm_status add_stack(pm__gpu_context *context) {
+    const pm__gpu *gpu = context->device->gpu;
+    const uint32_t n_step = (uint32_t)(grid_bytes(context) / PM__GRID_STRIDE);
+    if (!may_stack(context))
+        return PM_OK;
+    PM_TRY(pm__needs_append(&context->needs, gpu, "stack", pm__stack_table_bytes(n_step),
+                            &context->table));
+    PM_TRY(pm__needs_append(&context->needs, gpu, "stack", pm__stack_meeting_bytes(),
+                            &context->meetings));
+    context->report = context->needs.n;
+    return pm__needs_add(&context->needs, "stack report", 16, PM__MEMORY_READBACK);
+}
+
 static pm_status lay_out(pm__gpu_context *context) {
     const pm__limits *limits = &context->limits;
     pm__class_state *one = &context->classes[PM__CLASS_ONE];
@@ -155,6 +183,7 @@ static pm_status lay_out(pm__gpu_context *context) {
     PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "activations",
                             context->activation_bytes, &context->arena));
     PM_TRY(add_step(context));
+    PM_TRY(add_stack(context));
     return add_shared(context);
 }
 
@@ -266,6 +295,35 @@ static pm_status clear_step(pm__gpu_context *context) {
     return pm__queue_wait(queue, queue->submitted);
 }
 
+static pm_status make_stack(pm__gpu_context *context) {
+    pm__class_state *one = &context->classes[PM__CLASS_ONE];
+    if (!may_stack(context)) {
+        if (context->device->gpu->one_dispatch)
+            pm__log(context->limits.unfused ? PM_LOG_INFO : PM_LOG_WARN,
+                    "one dispatch: %s; layers are launched kernel by kernel",
+                    why_no_stack(context));
+        return PM_OK;
+    }
+    pm__region arena = pm__spot_region(&context->arena, context->buffers);
+    VkDeviceSize end = 0;
+    for (uint32_t i = 0; i < one->graph->n_activation; i++)
+        end = pm__most_u64(end, one->activations[i].offset + one->activations[i].bytes);
+    arena.bytes = end - arena.offset;
+    const pm__stack_desc desc = {
+        .queue = &context->device->queue,
+        .pipelines = &context->pipelines,
+        .program = &one->program,
+        .grids = pm__spot_region(&one->grids, context->buffers),
+        .rows = pm__spot_region(&context->step[PM__STEP_ROWS], context->buffers),
+        .arena = arena,
+        .table = pm__spot_region(&context->table, context->buffers),
+        .meetings = pm__spot_region(&context->meetings, context->buffers),
+        .report = &context->buffers[context->report],
+        .n_ctx = context->limits.n_ctx,
+    };
+    return pm__stack_init(&context->stack, &desc);
+}
+
 static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(lay_out(context));
     PM_TRY(allocate(context));
@@ -273,7 +331,8 @@ static pm_status set_up(pm__gpu_context *context) {
     for (uint32_t c = 0; c < context->n_class; c++)
         PM_TRY(record_class(context, &context->classes[c]));
     PM_TRY(pm__queue_allocate(&context->device->queue, 1, &context->load));
-    return clear_step(context);
+    PM_TRY(clear_step(context));
+    return make_stack(context);
 }
 
 static pm__gpu_context *create_empty(const pm__gpu_weights *weights, const pm__graph *g,
@@ -314,6 +373,7 @@ void pm__gpu_context_destroy(void *self) {
     pm__gpu *gpu = context->device->gpu;
     if (context->buffers != NULL)
         pm__queue_drain(&context->device->queue);
+    pm__stack_finish(&context->stack);
     for (uint32_t c = 0; c < context->n_class; c++) {
         pm__profile_destroy(context->classes[c].profile);
         pm__recording_finish(&context->classes[c].recording);
@@ -369,11 +429,12 @@ pm_status pm__gpu_context_request(const pm__gpu_weights *weights, const pm__grap
 
 void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
     const pm__gpu_context *context = self;
-    const pm__class_state *one = &context->classes[PM__CLASS_ONE];
+    const pm__recording *one = context->stack.works ? &context->stack.recording
+                                                    : &context->classes[PM__CLASS_ONE].recording;
     *out = (pm__context_info){
-        .n_dispatch = one->program.n_dispatch,
-        .n_barrier = one->recording.n_barrier,
-        .n_submit = one->recording.n_segment,
+        .n_dispatch = one->desc.program->n_dispatch,
+        .n_barrier = one->n_barrier,
+        .n_submit = one->n_segment,
         .most_rows = pm__recording_most_rows(&context->classes[PM__CLASS_BATCH].recording),
         .most_ahead = context->limits.profile ? 1 : PM_RING,
         .compiled = context->compiled,

@@ -2,7 +2,7 @@
 #ifndef PM_GPU_CONTEXT_H
 #define PM_GPU_CONTEXT_H
 
-#include "record.h"
+#include "stack.h"
 #include "weights.h"
 
 /* Of steps by their rows; each has its own recorded program. */
@@ -48,6 +48,8 @@ typedef struct pm__gpu_context {
     uint32_t ring;             /* need: drawn tokens, written by kernels, read by the host */
     uint32_t logits;           /* need: logits on their way to the host */
     uint64_t activation_bytes; /* of the larger class */
+    pm__spot table, meetings;  /* of the stack, where the device may have one */
+    uint32_t report;           /* need: whether it failed */
     pm__region *cache_regions, *state_regions;
 
     pm__pipelines pipelines;
@@ -58,6 +60,13 @@ typedef struct pm__gpu_context {
     uint32_t n_row, n_out;
     uint32_t n_pos; /* positions that the rows submitted next see at most */
     bool sample;
+
+    pm__stack stack; /* what a step of one row runs, where it works */
+    /* The step of one row begun last, and what was collected of it: to run it again. */
+    pm__step begun;
+    struct pm_step_row row;
+    uint32_t out;
+    uint32_t n_collected, token;
 
     VkCommandBuffer load; /* copies of begin(), copy_page() and read_logits() */
     uint64_t load_value;

@@ -118,7 +118,7 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
     };
     void *optional = gpu->caps.statistics ? &executables : NULL;
     pm__units units;
-    pm__units_switch_on(&units, &gpu->caps, &optional);
+    pm__units_switch_on(&units, &gpu->caps, gpu->one_dispatch, &optional);
     VkPhysicalDeviceSubgroupSizeControlFeatures size_control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .pNext = optional,
@@ -155,6 +155,16 @@ static pm_status create_device(pm__gpu *gpu, const pm__adapter *adapter) {
         use_timeline_extension(&gpu->vk);
     gpu->vk.vkGetDeviceQueue(gpu->device, gpu->queue_family, 0, &gpu->queue);
     return PM_OK;
+}
+
+/* Research, asked for in so many words: a device without it says so, and goes on. */
+static void ask_for_one_dispatch(pm__gpu *gpu, const pm_device_desc *desc) {
+    const pm__unit_caps *units = &gpu->caps.units;
+    gpu->one_dispatch = desc->one_dispatch && units->memory_model && units->addresses;
+    if (desc->one_dispatch && !gpu->one_dispatch)
+        pm__log(PM_LOG_WARN, "one dispatch: %s has no %s; layers are launched kernel by kernel",
+                gpu->info.name,
+                units->memory_model ? "addresses of buffers" : "memory model of Vulkan");
 }
 
 static pm_status create_rest(pm__gpu *gpu, const pm__adapter *adapter, const pm_device_desc *desc) {
@@ -197,6 +207,7 @@ static pm_status create_from(pm__adapters *set, uint32_t index, const pm_device_
     gpu->n_thread = desc->n_thread != 0 ? desc->n_thread : (uint32_t)pm__thread_count();
     gpu->most_bytes = desc->max_memory_bytes;
     gpu->silence_seconds = SILENCE_SECONDS;
+    ask_for_one_dispatch(gpu, desc);
     gpu->submit_seconds = (desc->submit_ms != 0 ? desc->submit_ms : 100) * 1e-3;
     return create_rest(gpu, adapter, desc);
 }

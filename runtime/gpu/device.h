@@ -40,6 +40,7 @@ typedef struct pm__shapes {
 typedef struct pm__unit_caps {
     bool dot8;
     bool float16, int8, memory_model; /* of shaders, for matrices of such elements */
+    bool addresses;                   /* shaders may read buffers by their addresses */
     bool coop, coop2;
     pm__shapes shapes[PM__SHAPE_KINDS]; /* of a subgroup */
     pm__shape coop2_grain;    /* what sizes of f16 to f32 are multiples of, in a subgroup */
@@ -93,9 +94,12 @@ typedef struct pm__gpu {
     pm_device_info info; /* its texts are in `texts` */
     pm__arena texts;
     char heap_names[VK_MAX_MEMORY_HEAPS][24];
-    bool unified;       /* the device's memory is the host's */
-    bool unmapped;      /* device memory is not mapped even where it could be; for tests */
-    bool memory_budget; /* VK_EXT_memory_budget */
+    bool unified;          /* the device's memory is the host's */
+    bool unmapped;         /* device memory is not mapped even where it could be; for tests */
+    bool one_dispatch;     /* asked for, and the driver has what it takes; see stack.h */
+    uint32_t most_meeting; /* workgroups that the check of a stack begins with; 0: its own choice */
+    bool believes;         /* without a check. Both for tests */
+    bool memory_budget;    /* VK_EXT_memory_budget */
     uint64_t taken[VK_MAX_MEMORY_HEAPS]; /* bytes of buffers, in memory.c */
     uint64_t most_bytes;                 /* that limited heaps may hold together; 0: no limit */
     uint32_t spill_said;                 /* heaps that buffers came to and were said to */

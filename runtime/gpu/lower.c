@@ -59,7 +59,7 @@ static bool same_grid(const pm__grid *a, const pm__grid *b) {
            memcmp(a->others, b->others, sizeof a->others) == 0;
 }
 
-static pm_status add_grid(pm__program *program, const pm__grid *grid, uint32_t *index) {
+pm_status pm__program_add_grid(pm__program *program, const pm__grid *grid, uint32_t *index) {
     for (*index = 0; *index < program->n_grid; ++*index)
         if (same_grid(&program->grids[*index], grid))
             return PM_OK;
@@ -120,7 +120,7 @@ static pm_status lower_piece(const pm__lowering *in, const pm__node *node, const
     if (d.grid.rows != PM__GRID_REST) /* what is left is little of a full step */
         d.dispatch.cost = part_cost(in, &d);
     PM_TRY(pm__pipelines_request(in->pipelines, &d.desc, &d.dispatch.pipeline));
-    PM_TRY(add_grid(out, &d.grid, &d.dispatch.grid));
+    PM_TRY(pm__program_add_grid(out, &d.grid, &d.dispatch.grid));
     PM_TRY(pm__grow("lower", &out->dispatches, &out->capacity, out->n_dispatch,
                     sizeof *out->dispatches));
     out->dispatches[out->n_dispatch++] = d.dispatch;

@@ -103,6 +103,8 @@ pm_status pm__lower_fuse(const pm__lowering *in, pm__graph *out);
  * fills bindings, constants and grid.
  * errors  UNSUPPORTED: no kernel fits (names node, type and device), OUT_OF_MEMORY */
 pm_status pm__lower(const pm__lowering *in, pm__program *out);
+/* Index of a grid of a program, which gets it where it has none like it. */
+pm_status pm__program_add_grid(pm__program *program, const pm__grid *grid, uint32_t *index);
 void pm__program_finish(pm__program *program);
 
 #endif

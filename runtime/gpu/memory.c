@@ -151,7 +151,8 @@ static VkResult create_buffer(pm__gpu *gpu, VkDeviceSize bytes, VkBuffer *out,
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = bytes,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
+                 (gpu->one_dispatch ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0u),
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
     const VkResult result = gpu->vk.vkCreateBuffer(gpu->device, &info, NULL, out);
@@ -229,8 +230,13 @@ pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, p
 static VkResult allocate(pm__gpu *gpu, pm__buffer *buffer, VkDeviceSize bytes, uint32_t type) {
     if (pm__heap_is_limited(gpu, type_of(gpu, type)->heapIndex) && bytes > limit_left(gpu))
         return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    const VkMemoryAllocateFlagsInfo flags = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+    };
     const VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = gpu->one_dispatch ? &flags : NULL,
         .allocationSize = bytes,
         .memoryTypeIndex = type,
     };

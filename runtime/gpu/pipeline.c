@@ -168,7 +168,8 @@ static pm_status need_layout(pm__pipelines *set, uint32_t n) {
 
 static bool same_desc(const pm__pipeline_desc *a, const pm__pipeline_desc *b) {
     if (strcmp(a->file, b->file) != 0 || a->tier != b->tier || a->n_define != b->n_define ||
-        a->n_spec != b->n_spec || a->n_binding != b->n_binding || a->push_bytes != b->push_bytes)
+        a->n_spec != b->n_spec || a->n_binding != b->n_binding || a->push_bytes != b->push_bytes ||
+        a->instead != b->instead)
         return false;
     for (uint32_t i = 0; i < a->n_define; i++)
         if (strcmp(a->defines[i], b->defines[i]) != 0)
@@ -324,6 +325,7 @@ static pm_status compile(pm__gpu *gpu, const pm__pipeline_desc *desc, uint32_t *
         .defines = defines,
         .n_define = desc->n_define,
         .tier = desc->tier,
+        .instead = desc->instead,
     };
     return pm__shader_compile(gpu, &shader, words, n_word);
 }

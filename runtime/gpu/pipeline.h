@@ -21,7 +21,8 @@ typedef struct pm__pipeline_desc {
     uint32_t n_spec;
     uint32_t n_binding; /* storage buffers 0 .. n-1 of set 0 */
     uint32_t push_bytes;
-    pm__tier tier; /* from COOP on a subgroup has caps.subgroup_min lanes */
+    pm__tier tier;                  /* from COOP on a subgroup has caps.subgroup_min lanes */
+    const pm__shader_file *instead; /* as in pm__shader_desc; lives until it is built */
 } pm__pipeline_desc;
 
 typedef struct pm__pipeline {

@@ -99,7 +99,7 @@ static bool conflict(const pm__dispatch *earlier, const pm__dispatch *later) {
     return false;
 }
 
-static bool conflict_with_any(const pm__program *program, uint32_t first, uint32_t i) {
+bool pm__program_conflicts(const pm__program *program, uint32_t first, uint32_t i) {
     for (uint32_t earlier = first; earlier < i; earlier++)
         if (conflict(&program->dispatches[earlier], &program->dispatches[i]))
             return true;
@@ -166,7 +166,7 @@ static pm_status record_segment(pm__recording *recording, uint32_t s) {
     stamp(recording, segment->commands, 2 * s);
     uint32_t since_barrier = segment->first;
     for (uint32_t i = segment->first; i < segment->first + segment->n; i++) {
-        if (conflict_with_any(recording->desc.program, since_barrier, i)) {
+        if (pm__program_conflicts(recording->desc.program, since_barrier, i)) {
             kernel_barrier(queue->gpu, segment->commands);
             since_barrier = i;
             recording->n_barrier++;

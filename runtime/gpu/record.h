@@ -41,6 +41,9 @@ typedef struct pm__recording {
     uint32_t run_rows;   /* rows of the last run that nobody looked at yet; 0: none */
 } pm__recording;
 
+/* Whether launch i of a program touches what one of [first, i) writes, or writes what it reads. */
+bool pm__program_conflicts(const pm__program *program, uint32_t first, uint32_t i);
+
 pm_status pm__recording_init(pm__recording *recording, const pm__recording_desc *desc);
 void pm__recording_finish(pm__recording *recording); /* nothing may be in flight */
 

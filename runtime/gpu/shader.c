@@ -36,6 +36,7 @@ typedef struct source {
 typedef struct source_set {
     source items[MOST_SOURCES];
     size_t n;
+    const pm__shader_file *instead;
 } source_set;
 
 static void finish_sources(source_set *set) {
@@ -98,6 +99,11 @@ static pm_status add_source(source_set *set, const char *name, size_t n_name) {
     *item = (source){0};
     memcpy(item->name, name, n_name);
     set->n++;
+    if (set->instead != NULL && strcmp(set->instead->name, item->name) == 0) {
+        item->text = set->instead->text;
+        item->n_byte = strlen(item->text);
+        return PM_OK;
+    }
     const char *dir = getenv("PUMICE_SHADER_DIR");
     return dir != NULL && dir[0] != '\0' ? read_from_disk(dir, item) : read_embedded(item);
 }
@@ -266,9 +272,10 @@ static void add_define(shaderc_compile_options_t options, const char *define) {
 }
 
 /* Vulkan 1.1 (SPIR-V 1.3) is the oldest that has subgroup operations, and every device here has it;
- * those with the coop tiers have 1.2, with coop2 1.3. */
-static void set_target(shaderc_compile_options_t options, pm__tier tier) {
-    const bool coop = tier >= PM__TIER_COOP, coop2 = tier == PM__TIER_COOP2;
+ * those with the coop tiers, and a stack as one launch, have 1.2, with coop2 1.3. */
+static void set_target(shaderc_compile_options_t options, const pm__shader_desc *desc) {
+    const bool coop = desc->tier >= PM__TIER_COOP || desc->instead != NULL;
+    const bool coop2 = desc->tier == PM__TIER_COOP2;
     shaderc_compile_options_set_target_env(options, shaderc_target_env_vulkan,
                                            coop2  ? shaderc_env_version_vulkan_1_3
                                            : coop ? shaderc_env_version_vulkan_1_2
@@ -283,7 +290,7 @@ static shaderc_compile_options_t make_options(source_set *set, const pm__shader_
     if (options == NULL)
         return NULL;
     shaderc_compile_options_set_source_language(options, shaderc_source_language_glsl);
-    set_target(options, desc->tier);
+    set_target(options, desc);
     /* Optimisers of SPIR-V are not to be trusted with cooperative matrices; drivers optimise. */
     shaderc_compile_options_set_optimization_level(
         options, desc->tier >= PM__TIER_COOP ? shaderc_optimization_level_zero
@@ -334,6 +341,43 @@ static pm_status compile(pm__gpu *gpu, source_set *set, const pm__shader_desc *d
     return status;
 }
 
+static pm_status take_text(const pm__shader_desc *desc, shaderc_compilation_result_t result,
+                           char **text) {
+    if (shaderc_result_get_compilation_status(result) != shaderc_compilation_status_success)
+        return fail_compile(desc, shaderc_result_get_error_message(result));
+    const size_t n_byte = shaderc_result_get_length(result);
+    *text = malloc(n_byte + 1);
+    if (*text == NULL)
+        return pm__fail_memory("shader: text", n_byte + 1);
+    memcpy(*text, shaderc_result_get_bytes(result), n_byte);
+    (*text)[n_byte] = '\0';
+    return PM_OK;
+}
+
+static pm_status preprocess(pm__gpu *gpu, source_set *set, const pm__shader_desc *desc,
+                            char **text) {
+    PM_TRY(load_sources(set, desc->file));
+    shaderc_compile_options_t options = make_options(set, desc);
+    if (options == NULL)
+        return pm__fail_memory("shader: compiler", sizeof options);
+    const source *main_source = &set->items[0];
+    shaderc_compilation_result_t result = shaderc_compile_into_preprocessed_text(
+        gpu->compiler, main_source->text, main_source->n_byte, shaderc_compute_shader,
+        main_source->name, "main", options);
+    const pm_status status =
+        result != NULL ? take_text(desc, result, text) : pm__fail_memory("shader: compiler", 0);
+    shaderc_result_release(result);
+    shaderc_compile_options_release(options);
+    return status;
+}
+
+pm_status pm__shader_preprocess(pm__gpu *gpu, const pm__shader_desc *desc, char **text) {
+    source_set set = {.instead = desc->instead};
+    const pm_status status = preprocess(gpu, &set, desc, text);
+    finish_sources(&set);
+    return status;
+}
+
 /* ---- cache ----------------------------------------------------------------------------------- */
 
 static uint32_t *read_cached(const pm__gpu *gpu, const char *name, size_t *n_word) {
@@ -372,7 +416,7 @@ static pm_status compile_or_read(pm__gpu *gpu, source_set *set, const pm__shader
 
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word) {
-    source_set set = {.n = 0};
+    source_set set = {.instead = desc->instead};
     *words = NULL;
     const pm_status status = compile_or_read(gpu, &set, desc, words, n_word);
     finish_sources(&set);

@@ -4,12 +4,18 @@
 
 #include "device.h"
 
+/* A text in the place of the file of this name. */
+typedef struct pm__shader_file {
+    const char *name, *text;
+} pm__shader_file;
+
 typedef struct pm__shader_desc {
     const char *file;           /* "norm.comp" */
     const char *const *defines; /* [n_define] "NAME=VALUE" or "NAME" */
     size_t n_define;
-    pm__tier tier; /* sets the SPIR-V target */
-    bool anew;     /* compiled, even where it was before */
+    pm__tier tier;                  /* sets the SPIR-V target */
+    bool anew;                      /* compiled, even where it was before */
+    const pm__shader_file *instead; /* NULL: none; with it the target is Vulkan 1.2 */
 } pm__shader_desc;
 
 /* Where it is kept among shaders/prebuilt, without folder and ending: "matmul_coop-w_q4_0"; what is
@@ -23,6 +29,11 @@ void pm__shader_name(const pm__shader_desc *desc, char *out, size_t n);
  * errors  FAILURE: the compiler's first message with file and line */
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,
                              size_t *n_word);
+
+/* The text after the preprocessor, includes and macros expanded.
+ * text    out, closed by a zero, malloc'ed
+ * errors  those of pm__shader_compile */
+pm_status pm__shader_preprocess(pm__gpu *gpu, const pm__shader_desc *desc, char **text);
 
 /* What says whether SPIR-V was made of these texts and defines, by whatever compiler.
  * errors  FAILURE: a file is missing */

@@ -3,6 +3,7 @@
 #include "context.h"
 
 #include "../base/checked.h"
+#include "../base/log.h"
 
 #include <assert.h>
 #include <string.h>
@@ -206,6 +207,56 @@ pm_status pm__gpu_context_read_logits(void *self, uint32_t first, uint32_t n, fl
     return PM_OK;
 }
 
+/* ---- a stack as one launch -------------------------------------------------------------------- */
+
+static bool uses_stack(const pm__gpu_context *context) {
+    return context->stack.works && context->present == PM__CLASS_ONE;
+}
+
+static pm__recording *present_recording(pm__gpu_context *context) {
+    return uses_stack(context) ? &context->stack.recording
+                               : &context->classes[context->present].recording;
+}
+
+static pm_status measure(pm__gpu_context *context) {
+    return uses_stack(context) ? pm__stack_measure(&context->stack)
+                               : pm__recording_measure(present_recording(context));
+}
+
+/* What it takes to run a step of one row again. */
+static void keep_step(pm__gpu_context *context, const pm__step *step) {
+    context->n_collected = 0;
+    if (!uses_stack(context))
+        return;
+    context->row = step->rows[0];
+    context->out = step->n_out > 0 ? step->outs[0] : 0;
+    context->begun = *step;
+    context->begun.rows = &context->row;
+    context->begun.outs = &context->out;
+}
+
+/* The step collected next, `number`, and those after it went wrong: single launches take their place.
+ * Each writes what it writes at the same places. */
+static pm_status run_singly(pm__gpu_context *context, uint32_t number) {
+    const uint32_t n = context->n_flight;
+    pm__log(PM_LOG_WARN,
+            "one dispatch: %u workgroups did not meet in time on %s; the step is run again, and "
+            "from now on layers are launched kernel by kernel",
+            context->stack.n_group, context->device->gpu->info.name);
+    PM_TRY(pm__queue_wait(&context->device->queue, context->device->queue.submitted));
+    pm__stack_finish(&context->stack);
+    context->row.pos += context->n_collected;
+    if (context->n_collected > 0)
+        context->row.token = context->token;
+    context->step_number = number;
+    context->n_flight = 0;
+    const pm__step step = context->begun;
+    PM_TRY(pm__gpu_context_begin(context, &step));
+    for (uint32_t i = 0; i < n; i++)
+        PM_TRY(pm__gpu_context_submit(context));
+    return PM_OK;
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
 
 pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
@@ -213,10 +264,11 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     assert(context->n_flight == 0);
     assert(step->n_row > 0 && step->n_row <= context->limits.n_batch);
     assert(step->n_out <= context->limits.n_out);
-    PM_TRY(pm__recording_measure(&context->classes[context->present].recording));
+    PM_TRY(measure(context));
     context->present = step->encode                          ? PM__CLASS_ENCODE
                        : step->n_row == 1 && !step->together ? PM__CLASS_ONE
                                                              : PM__CLASS_BATCH;
+    keep_step(context, step);
     context->n_row = step->n_row;
     context->n_out = step->n_out;
     context->sample = step->sample;
@@ -238,7 +290,7 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
 pm_status pm__gpu_context_submit(void *self) {
     pm__gpu_context *context = self;
     assert(context->n_flight < PM_RING);
-    PM_TRY(pm__recording_submit(&context->classes[context->present].recording, context->n_row));
+    PM_TRY(pm__recording_submit(present_recording(context), context->n_row));
     const uint32_t slot = (context->first_flight + context->n_flight) % PM_RING;
     context->flights[slot] = (pm__flight){
         .value = context->device->queue.submitted,
@@ -251,10 +303,15 @@ pm_status pm__gpu_context_submit(void *self) {
 pm_status pm__gpu_context_collect(void *self, struct pm_step_drawn *drawn) {
     pm__gpu_context *context = self;
     assert(context->n_flight > 0);
-    const pm__flight flight = context->flights[context->first_flight];
+    pm__flight flight = context->flights[context->first_flight];
+    PM_TRY(pm__queue_wait(&context->device->queue, flight.value));
+    if (uses_stack(context) && pm__stack_has_failed(&context->stack)) {
+        PM_TRY(run_singly(context, flight.step));
+        flight = context->flights[context->first_flight];
+        PM_TRY(pm__queue_wait(&context->device->queue, flight.value));
+    }
     context->first_flight = (context->first_flight + 1) % PM_RING;
     context->n_flight--;
-    PM_TRY(pm__queue_wait(&context->device->queue, flight.value));
     if (context->limits.profile)
         PM_TRY(pm__profile_take(context));
     const size_t bytes = context->n_out * sizeof *drawn;
@@ -264,5 +321,7 @@ pm_status pm__gpu_context_collect(void *self, struct pm_step_drawn *drawn) {
         memcpy(drawn, ring + slot * context->limits.n_out * sizeof *drawn, bytes);
     else
         memset(drawn, 0, bytes);
+    context->n_collected++;
+    context->token = context->n_out > 0 ? drawn[0].token : 0;
     return PM_OK;
 }

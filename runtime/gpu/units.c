@@ -19,6 +19,7 @@ static void set_types(pm__units *units) {
     units->dot8.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
     units->small.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
     units->model.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES;
+    units->addresses.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES;
     units->coop.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR;
     units->coop2.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV;
     units->sized.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES;
@@ -32,6 +33,7 @@ void pm__units_ask(pm__units *units, const pm__units_known *known, void **next) 
     if (known->core12) {
         pm__chain(next, &units->small);
         pm__chain(next, &units->model);
+        pm__chain(next, &units->addresses);
     }
     if (known->coop)
         pm__chain(next, &units->coop);
@@ -39,7 +41,7 @@ void pm__units_ask(pm__units *units, const pm__units_known *known, void **next) 
         pm__chain(next, &units->coop2);
 }
 
-void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
+void pm__units_switch_on(pm__units *units, const pm__caps *caps, bool one_dispatch, void **next) {
     *units = (pm__units){0};
     set_types(units);
     units->dot8.shaderIntegerDotProduct = VK_TRUE;
@@ -47,6 +49,7 @@ void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
     units->small.shaderInt8 = caps->units.int8;
     units->model.vulkanMemoryModel = VK_TRUE;
     units->model.vulkanMemoryModelDeviceScope = VK_TRUE; /* other kernels' atomics have it */
+    units->addresses.bufferDeviceAddress = VK_TRUE;
     units->coop.cooperativeMatrix = VK_TRUE;
     units->coop2.cooperativeMatrixFlexibleDimensions = VK_TRUE;
     units->coop2.cooperativeMatrixConversions = VK_TRUE;
@@ -56,9 +59,12 @@ void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next) {
         pm__chain(next, &units->dot8);
     if (caps->tiers[PM__TIER_COOP]) {
         pm__chain(next, &units->small);
-        pm__chain(next, &units->model);
         pm__chain(next, &units->coop);
     }
+    if (caps->tiers[PM__TIER_COOP] || one_dispatch)
+        pm__chain(next, &units->model);
+    if (one_dispatch)
+        pm__chain(next, &units->addresses);
     if (caps->tiers[PM__TIER_COOP2]) {
         units->sized.maintenance4 = VK_TRUE;
         pm__chain(next, &units->sized);
@@ -187,6 +193,7 @@ pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const p
     u->float16 = units->small.shaderFloat16;
     u->int8 = units->small.shaderInt8;
     u->memory_model = units->model.vulkanMemoryModel && units->model.vulkanMemoryModelDeviceScope;
+    u->addresses = units->addresses.bufferDeviceAddress;
     u->coop = units->coop.cooperativeMatrix;
     u->coop2 = units->coop2.cooperativeMatrixFlexibleDimensions &&
                units->coop2.cooperativeMatrixConversions &&

@@ -11,6 +11,7 @@ typedef struct pm__units {
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot8;
     VkPhysicalDeviceShaderFloat16Int8Features small;
     VkPhysicalDeviceVulkanMemoryModelFeatures model;
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV coop2;
     VkPhysicalDeviceMaintenance4Features
@@ -21,7 +22,7 @@ typedef struct pm__units {
 
 /* Which of them a driver knows. */
 typedef struct pm__units_known {
-    bool dot8, core12, coop, coop2; /* core12: small and model */
+    bool dot8, core12, coop, coop2; /* core12: small, model, addresses */
 } pm__units_known;
 
 /* Puts a structure before *next. */
@@ -35,8 +36,8 @@ void pm__units_ask(pm__units *units, const pm__units_known *known, void **next);
 pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const pm__units *units,
                          bool dot8_accelerated, pm__caps *caps);
 
-/* Chains what the tiers of these caps need switched on. */
-void pm__units_switch_on(pm__units *units, const pm__caps *caps, void **next);
+/* Chains what the tiers of these caps, and a stack as one launch, need switched on. */
+void pm__units_switch_on(pm__units *units, const pm__caps *caps, bool one_dispatch, void **next);
 /* Names of extensions to that end, at most PM__UNIT_EXTENSIONS; returns their number. */
 enum { PM__UNIT_EXTENSIONS = 3 };
 uint32_t pm__units_extensions(const pm__caps *caps, uint32_t api, const char **names);
