@@ -1,7 +1,7 @@
 /* ctest: model */
 /* test_int8.c: with activations in blocks of eight-bit integers a whole model's logits are nearly those
  * of floats, for rows alone and for many together, on the kernels that are made for GPUs; and
- * "auto" goes by what the device says. */
+ * "auto" goes by what the device says, and leaves a row alone to floats. */
 #include "reference.h"
 #include "whole.h"
 
@@ -108,14 +108,19 @@ static void test_auto(void **state) {
     pm__whole_tokenize(model, "The war began in the north.", &ids);
     const size_t size = (size_t)ids.n * pm_model_get_info(model)->n_vocab * sizeof(float);
     float *off = logits_of(model, &ids, "off", 128), *on = logits_of(model, &ids, "on", 128);
+    float *alone = logits_of(model, &ids, "off", 1);
     for (int accelerated = 0; accelerated < 2; accelerated++) {
         set_accelerated(accelerated);
         float *chosen = logits_of(model, &ids, NULL, 128);
         assert_memory_equal(chosen, accelerated ? on : off, size);
         free(chosen);
+        chosen = logits_of(model, &ids, NULL, 1);
+        assert_memory_equal(chosen, alone, size);
+        free(chosen);
     }
     set_accelerated(before.dot8_accelerated);
     assert_memory_not_equal(on, off, size);
+    free(alone);
     free(off);
     free(on);
     pm_model_close(model);

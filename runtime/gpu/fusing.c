@@ -31,9 +31,12 @@ static bool is_as_good(const pm__lowering *in, const pm__node *node, const pm__k
     return pm__lower_choose(in, &plain)->from_rows <= kernel->from_rows;
 }
 
+/* A row alone reads as many bytes of weights either way, and of floats its products take norms in:
+ * with blocks a dense layer has 13 launches, without them 7. */
 static bool wants_int8(const pm__lowering *in) {
-    return in->limits->int8 == PM__INT8_ON ||
-           (in->limits->int8 == PM__INT8_AUTO && in->gpu->caps.dot8_accelerated);
+    if (in->limits->int8 != PM__INT8_AUTO)
+        return in->limits->int8 == PM__INT8_ON;
+    return in->gpu->caps.dot8_accelerated && in->n_row > 1 && !in->limits->deterministic;
 }
 
 static bool takes(void *user, const pm__node *node) {

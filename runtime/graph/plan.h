@@ -15,7 +15,7 @@ typedef struct pm__limits {
     uint32_t n_seq;
     bool deterministic; /* steps of many rows go through the kernels of a row alone */
     bool unfused;       /* the graph is run node by node, as the model built it */
-    pm__int8 int8;      /* AUTO: where the device is made for them */
+    pm__int8 int8;      /* AUTO: rows together, where the device is made for them */
     bool profile;       /* every launch is timed, and steps do not run ahead */
 } pm__limits;
 
