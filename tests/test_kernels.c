@@ -2,7 +2,7 @@
  * of `pumice check`, and what lowering refuses.
  * ctest: gpu
  *
- *   PUMICE_TEST_ONLY  runs only cases whose name contains it ("matvec_subgroup/Q8_0")
+ *   PUMICE_TEST_ONLY  runs only cases whose name contains it ("matvec_subgroup/Q8_0"), or "pieces"
  *   PUMICE_TEST_SEED  another seed for all data (default 1)
  *   PUMICE_TEST_LIST  names each case on stdout before it runs
  *
@@ -83,6 +83,30 @@ static void test_kernel(void **context) {
     assert_true(summary.n_case >= (how_few(s) >= 2 ? 2 : 6) || only != NULL);
     assert_int_equal(summary.n_unchecked, 0);
     n_case_all += summary.n_case;
+}
+
+/* Kernels of subgroups take chunks in smaller pieces where subgroups are wide: no driver at hand has
+ * such. */
+static void test_pieces(void **context) {
+    static const char *const kernels[] = {"matvec_rows", "experts_rows"};
+    const suite *s = *context;
+    pm__caps *caps = &((pm__gpu_device *)s->device->handle.device)->gpu->caps;
+    const uint32_t width = caps->subgroup_max;
+    const char *only = getenv("PUMICE_TEST_ONLY");
+    if ((only != NULL && strcmp(only, "pieces") != 0) || !caps->tiers[PM__TIER_SUBGROUP])
+        skip();
+    caps->subgroup_max = 128;
+    for (size_t i = 0; i < PM__COUNT(kernels); i++) {
+        const pm_check_desc desc = {
+            .level = PM_CHECK_QUICK, .only = kernels[i], .seed = seed(), .few_types = true};
+        pm_check_summary summary;
+        const pm_status status = pm_check(s->device, NULL, &desc, &summary);
+        if (status != PM_OK)
+            print_message("%s\n", pm_last_error());
+        assert_int_equal(status, PM_OK);
+        assert_true(summary.n_case > 2);
+    }
+    caps->subgroup_max = width;
 }
 
 /* ---- what lowering refuses ------------------------------------------------------------------- */
@@ -338,6 +362,7 @@ static bool plan_add_device(plan *p, const pm_device_info *info) {
     plan_add(p, &s, "choice", test_choice);
     plan_add(p, &s, "choice of integers", test_choice_of_integers);
     plan_add(p, &s, "choice of experts", test_choice_of_experts);
+    plan_add(p, &s, "pieces", test_pieces);
     for (int k = 0; pm__gpu_kernel(&s.device->handle, k, &s.kernel); k++)
         plan_add(p, &s, s.kernel.name, test_kernel);
     return true;

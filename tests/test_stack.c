@@ -143,7 +143,7 @@ static void check_model(const char *path, bool exact) {
     printf("%s: %u launches: %s", path, with.n_dispatch, said);
     assert_non_null(strstr(said, " launches as "));
     if (strstr(said, "did not meet") == NULL)
-        assert_in_range(with.n_dispatch, 1, 7); /* drawing a token takes two */
+        assert_true(with.n_dispatch <= 7); /* drawing a token takes two */
 }
 
 static void check_reference(const char *name, bool exact) {

@@ -130,7 +130,7 @@ typedef struct writer {
     const pm__part *part;
     uint32_t number, width;
     tokens in;
-    name names[MOST_NAMES];
+    name names[MOST_NAMES], nobody;
     uint32_t n_name;
     token locals[MOST_LOCALS]; /* of the function */
     uint32_t n_local;
@@ -180,10 +180,9 @@ static const name *find(const writer *w, const token *t) {
 }
 
 static name *declare(writer *w, const token *t, name_kind kind) {
-    static name nobody;
     if (w->n_name == MOST_NAMES) {
         refuse(w, t, "too many names");
-        return &nobody;
+        return &w->nobody;
     }
     w->names[w->n_name] = (name){.word = *t, .kind = kind};
     return &w->names[w->n_name++];

@@ -87,6 +87,13 @@ static void name_type(char define[32], const char *prefix, pm__type type) {
         *c = (char)toupper((unsigned char)*c);
 }
 
+static pm_status take_one(const pm__kernel *kernel, const char *const *defines, uint32_t n,
+                          take_fn take, void *user) {
+    const pm__shader_desc desc = {
+        .file = kernel->file, .defines = defines, .n_define = n, .tier = kernel->tier};
+    return take(user, &desc);
+}
+
 static pm_status each_type(const pm__kernel *kernel, take_fn take, void *user) {
     for (int type = 0; type < PM__TYPE_COUNT; type++) {
         char define[32];
@@ -94,11 +101,7 @@ static pm_status each_type(const pm__kernel *kernel, take_fn take, void *user) {
             continue;
         name_type(define, "W", (pm__type)type);
         const char *const defines[] = {"TIER_SUBGROUP", define};
-        const pm__shader_desc desc = {.file = kernel->file,
-                                      .defines = defines,
-                                      .n_define = PM__COUNT(defines),
-                                      .tier = kernel->tier};
-        PM_TRY(take(user, &desc));
+        PM_TRY(take_one(kernel, defines, PM__COUNT(defines), take, user));
     }
     return PM_OK;
 }
@@ -111,11 +114,7 @@ static pm_status each_caches(const pm__kernel *kernel, take_fn take, void *user)
             name_type(k_define, "K", k);
             name_type(v_define, "V", v);
             const char *const defines[] = {"TIER_SUBGROUP", k_define, v_define};
-            const pm__shader_desc desc = {.file = kernel->file,
-                                          .defines = defines,
-                                          .n_define = PM__COUNT(defines),
-                                          .tier = kernel->tier};
-            PM_TRY(take(user, &desc));
+            PM_TRY(take_one(kernel, defines, PM__COUNT(defines), take, user));
         }
     return PM_OK;
 }
