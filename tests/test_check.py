@@ -248,7 +248,7 @@ def test_hostile_records():
         file.write(b"\n".join(lines[:1] + [b"quarantined embed by hand"] + lines[1:]))
     run = machine.run("--no-check")
     check(run.code == BAD_FILE and "embed failed a check" in run.err, "no kernel is left", run)
-    check("there is no other" in run.err and "--clear" in run.err, "and what to do", run)
+    check("take another --device" in run.err and "--clear" in run.err, "and what to do", run)
 
 
 def children(pid):

@@ -195,11 +195,11 @@ static void cases_dot8(pm__case_list *l, pm__type type) {
 }
 
 void pm__cases_quantize(pm__case_list *l) {
-    for (uint32_t i = 0; i < 4; i++) {
-        static const uint32_t rows[] = {1, 3, 33, 2}, n_block[] = {1, 67, 5, 131};
+    for (uint32_t i = 0; i < 6; i++) {
+        static const uint32_t rows[] = {1, 3, 33, 2, 129, 7}, n_block[] = {1, 67, 5, 131, 3, 31};
         pm__check_case c;
         pm__case_init(&c, rows[i], 1);
-        c.quick = i == 1;
+        c.quick = i % 2 == 1;
         c.nan_part = i == 3 ? 0.002f : 0;
         const pm__t x = pm__case_activation(&c, "x", PM__ROWS_BATCH, n_block[i] * PM__BLOCK_N);
         pm__quantize_x(&c.graph, "quantize", x);
