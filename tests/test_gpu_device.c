@@ -182,14 +182,19 @@ static void software_only(void **state) {
     pm__arena_finish(&texts);
 }
 
-static const char *tier_why(pm__adapter *adapter, pm__tier tier, bool available) {
+static pm_tier_info tier_of(pm__adapter *adapter, pm__tier tier) {
     static pm__arena texts;
     const pm__adapters set = {.items = adapter, .n = 1, .note = ""};
     pm_device_info info;
     pm__arena_finish(&texts);
     assert_int_equal(pm__adapter_describe(&set, 0, &texts, &info), PM_OK);
-    assert_int_equal(info.tiers[tier].available, available);
-    return info.tiers[tier].why;
+    return info.tiers[tier];
+}
+
+static const char *tier_why(pm__adapter *adapter, pm__tier tier, bool available) {
+    const pm_tier_info info = tier_of(adapter, tier);
+    assert_int_equal(info.available, available);
+    return info.why;
 }
 
 /* What the driver lacks is what is named; texts live until the next. */
@@ -205,9 +210,11 @@ static void tiers_above_subgroups(void **state) {
     pm__units units = {.dot8 = {.shaderIntegerDotProduct = VK_TRUE}};
     assert_int_equal(pm__units_fill(VK_NULL_HANDLE, VK_NULL_HANDLE, &units, false, caps), PM_OK);
     assert_non_null(strstr(tier_why(&item, PM__TIER_DOT8, true), "not accelerated"));
+    assert_false(tier_of(&item, PM__TIER_DOT8).used);
     assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "VK_KHR_cooperative_matrix"));
     assert_int_equal(pm__units_fill(VK_NULL_HANDLE, VK_NULL_HANDLE, &units, true, caps), PM_OK);
     assert_null(strstr(tier_why(&item, PM__TIER_DOT8, true), "not"));
+    assert_true(tier_of(&item, PM__TIER_DOT8).used);
     caps->units.coop = true;
     assert_non_null(strstr(tier_why(&item, PM__TIER_COOP, false), "16-bit floats, or not"));
     caps->units.float16 = caps->units.memory_model = true;

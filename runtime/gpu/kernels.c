@@ -106,6 +106,9 @@ bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel) {
 }
 
 bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier) {
+    const bool of_integers = tier == PM__TIER_DOT8 || tier == PM__TIER_COOP8;
+    if (of_integers && !caps->dot8_accelerated) /* by default (fusing.c) */
+        return false;
     for (size_t i = 0; i < PM__COUNT(kernels); i++)
         if (kernels[i].tier == tier && pm__kernel_is_at_home(caps, &kernels[i]))
             return caps->tiers[tier];

@@ -23,7 +23,8 @@ const pm__kernel *pm__kernel_table(size_t *n);
 /* Row of the kernel of this name, or PM__KERNEL_NONE. */
 int pm__kernel_find(const char *name);
 
-/* Whether kernels of the tier are made for such a device, and it has the tier. */
+/* Whether a session takes kernels of the tier by default: the device has it, and they are made for
+ * such a device. */
 bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier);
 
 /* Whether the device has the tier of this kernel of the operation. */
