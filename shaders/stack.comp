@@ -68,17 +68,15 @@ shared bool met;
 
 /* A load, made so that no compiler takes it out of a loop: that of Mesa 22.3 was seen to. */
 uint seen() {
-    return atomicAdd(arrived, 0u, gl_ScopeQueueFamily, gl_StorageSemanticsBuffer,
-                     gl_SemanticsRelaxed);
+    return atomicAdd(arrived, 0u, gl_ScopeQueueFamily, 0, gl_SemanticsRelaxed);
 }
 
 uint faults() {
-    return atomicAdd(fault, 0u, gl_ScopeQueueFamily, gl_StorageSemanticsBuffer,
-                     gl_SemanticsRelaxed);
+    return atomicAdd(fault, 0u, gl_ScopeQueueFamily, 0, gl_SemanticsRelaxed);
 }
 
 void give_up() {
-    atomicStore(fault, 1u, gl_ScopeQueueFamily, gl_StorageSemanticsBuffer, gl_SemanticsRelaxed);
+    atomicStore(fault, 1u, gl_ScopeQueueFamily, 0, gl_SemanticsRelaxed);
     report = 1u;
 }
 
@@ -102,8 +100,7 @@ bool meet() {
     barrier();
     if (gl_LocalInvocationIndex == 0u) {
         uint n = gl_NumWorkGroups.x;
-        uint mine = atomicAdd(arrived, 1u, gl_ScopeQueueFamily, gl_StorageSemanticsBuffer,
-                              gl_SemanticsRelaxed);
+        uint mine = atomicAdd(arrived, 1u, gl_ScopeQueueFamily, 0, gl_SemanticsRelaxed);
         met = wait(mine - mine % n + n);
         if (!met)
             give_up();
