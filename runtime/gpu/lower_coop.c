@@ -5,16 +5,10 @@
 
 #include "../graph/blocks.h"
 
-enum { TILE_C = 32, ROW_BYTES = 2 * TILE_C + 16 }; /* as in the shaders; bytes of halves */
-
 typedef struct tiling {
     pm__shape shape;
     uint32_t subs_r, subs_o; /* subgroups along rows and outputs */
 } tiling;
-
-static bool divides(uint32_t part, uint32_t whole) {
-    return part > 0 && whole % part == 0;
-}
 
 /* Rows and columns that a subgroup reads for a column of its matrices: fewer are better, larger
  * matrices come before. Products of integers read scales of rows, too, number by number. */
@@ -33,12 +27,12 @@ static bool is_better(const pm__kernel *kernel, const tiling *a, const tiling *b
 
 static void try_shape(const pm__kernel *kernel, const pm__shape *shape, uint32_t n_sub,
                       tiling *best) {
-    if (!divides(shape->k, TILE_C) || shape->k % 8 != 0)
+    if (!pm__divides(shape->k, PM__TILE_C) || shape->k % 8 != 0)
         return;
     for (uint32_t subs_r = 1; subs_r <= n_sub; subs_r *= 2) {
         const tiling t = {.shape = *shape, .subs_r = subs_r, .subs_o = n_sub / subs_r};
-        if (divides(shape->m * t.subs_r, kernel->group_rows) &&
-            divides(shape->n * t.subs_o, kernel->group_items) && is_better(kernel, &t, best))
+        if (pm__divides(shape->m * t.subs_r, kernel->group_rows) &&
+            pm__divides(shape->n * t.subs_o, kernel->group_items) && is_better(kernel, &t, best))
             *best = t;
     }
 }
@@ -50,7 +44,7 @@ static uint32_t buffers_of(const pm__draft *d, const tiling *t) {
     const uint32_t most = 32768, has = d->in->gpu->properties.limits.maxComputeSharedMemorySize;
     const uint32_t rest =
         t->subs_r * t->subs_o * t->shape.m * t->shape.n * 4 + (kernel->group_rows + 1) * 8 + 4;
-    const uint32_t tile = (kernel->group_rows + kernel->group_items) * ROW_BYTES;
+    const uint32_t tile = (kernel->group_rows + kernel->group_items) * PM__TILE_ROW_BYTES;
     return 2 * tile + rest <= (has < most ? has : most) ? 2 : 1;
 }
 

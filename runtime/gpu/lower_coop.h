@@ -4,6 +4,13 @@
 
 #include "draft.h"
 
+/* Columns of a tile of products, and bytes of its rows of halves, as in matmul_coop.glsl. */
+enum { PM__TILE_C = 32, PM__TILE_ROW_BYTES = 2 * PM__TILE_C + 16 };
+
+static inline bool pm__divides(uint32_t part, uint32_t whole) {
+    return part > 0 && whole % part == 0;
+}
+
 /* pm__lower_matmul and pm__lower_experts_matmul for kernels of the coop tiers. */
 pm_status pm__lower_matmul_coop(pm__draft *d);
 pm_status pm__lower_experts_coop(pm__draft *d);

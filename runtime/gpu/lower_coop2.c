@@ -1,8 +1,6 @@
 /* lower_coop2.c: products with matrix units, through matrices of any size: what one of them is. */
 #include "lower_coop.h"
 
-enum { TILE_C = 32, ROW_BYTES = 2 * TILE_C + 16 }; /* as in matmul_coop.glsl */
-
 /* As GLSL's gl_ScopeWorkgroup and gl_ScopeSubgroup. */
 typedef enum scope { WORKGROUP = 2, SUBGROUP = 3 } scope;
 
@@ -11,10 +9,6 @@ typedef struct tiling {
     uint32_t k;
     uint32_t subs_r, subs_o; /* matrices along rows and outputs */
 } tiling;
-
-static bool divides(uint32_t part, uint32_t whole) {
-    return part > 0 && whole % part == 0;
-}
 
 /* Rows and columns that are read for a column of a matrix. */
 static uint32_t reads_of(const pm__kernel *kernel, const tiling *t) {
@@ -26,15 +20,16 @@ static bool has_room(const pm__draft *d, scope of, uint32_t n_buffer) {
     const pm__kernel *kernel = d->kernel;
     const uint32_t has = d->in->gpu->properties.limits.maxComputeSharedMemorySize;
     const uint32_t taken = of == WORKGROUP ? d->in->gpu->caps.units.coop2_shared : 0;
-    const uint32_t tile = (kernel->group_rows + kernel->group_items) * ROW_BYTES;
+    const uint32_t tile = (kernel->group_rows + kernel->group_items) * PM__TILE_ROW_BYTES;
     return n_buffer * tile + (kernel->group_rows + 1) * 8 + 4 + taken <= has;
 }
 
 static bool has_size(const pm__draft *d, const tiling *t, const pm__shape *grain) {
     const uint32_t most = d->in->gpu->caps.units.coop2_most;
     const uint32_t m = d->kernel->group_rows / t->subs_r, n = d->kernel->group_items / t->subs_o;
-    return divides(grain->m, m) && divides(grain->n, n) && divides(grain->k, TILE_C) &&
-           t->k % 8 == 0 && m <= most && n <= most && has_room(d, t->scope, 1);
+    return pm__divides(grain->m, m) && pm__divides(grain->n, n) &&
+           pm__divides(grain->k, PM__TILE_C) && t->k % 8 == 0 && m <= most && n <= most &&
+           has_room(d, t->scope, 1);
 }
 
 /* One of the workgroup where it can share one, as deep as its tile; those of subgroups are less deep,
@@ -43,7 +38,7 @@ static bool choose_tiling(const pm__draft *d, tiling *out) {
     const pm__caps *caps = &d->in->gpu->caps;
     const uint32_t n_sub = d->kernel->workgroup / caps->subgroup_min;
     const pm__shape *grain = &caps->units.coop2_grain;
-    *out = (tiling){.scope = WORKGROUP, .k = TILE_C, .subs_r = 1, .subs_o = 1};
+    *out = (tiling){.scope = WORKGROUP, .k = PM__TILE_C, .subs_r = 1, .subs_o = 1};
     if (caps->units.coop2_workgroup == d->kernel->workgroup &&
         has_size(d, out, &caps->units.coop2_workgroup_grain))
         return true;

@@ -13,10 +13,6 @@ typedef struct layout {
     uint32_t each_q, each_d; /* matrices of results of a subgroup */
 } layout;
 
-static bool divides(uint32_t part, uint32_t whole) {
-    return part > 0 && whole % part == 0;
-}
-
 static uint32_t odd(uint32_t n) {
     return n | 1u;
 }
@@ -50,7 +46,7 @@ static bool lay_out(const pm__draft *d, layout *l) {
     const uint32_t n_sub = WORKGROUP / d->in->gpu->caps.subgroup_min;
     const uint32_t blocks = l->n_query / l->shape.m;
     layout best = {.subs_q = 0};
-    for (uint32_t subs_q = 1; subs_q <= n_sub && divides(l->shape.m * subs_q, l->n_query);
+    for (uint32_t subs_q = 1; subs_q <= n_sub && pm__divides(l->shape.m * subs_q, l->n_query);
          subs_q *= 2) {
         layout t = *l;
         t.subs_q = subs_q;
@@ -71,7 +67,7 @@ static bool lay_out(const pm__draft *d, layout *l) {
 static bool try_shape(const pm__draft *d, const pm__shape *shape, layout *out) {
     const uint32_t has = d->in->gpu->properties.limits.maxComputeSharedMemorySize;
     const uint32_t head_dim_v = d->node->params.attention.head_dim_v;
-    if (!divides(shape->n, PM_PAGE) || !divides(shape->k, PM_PAGE) || shape->k % 8 != 0 ||
+    if (!pm__divides(shape->n, PM_PAGE) || !pm__divides(shape->k, PM_PAGE) || shape->k % 8 != 0 ||
         shape->n % 8 != 0)
         return false;
     uint32_t n_query = MOST;
@@ -79,8 +75,9 @@ static bool try_shape(const pm__draft *d, const pm__shape *shape, layout *out) {
         n_query /= 2;
     for (; n_query >= LEAST; n_query /= 2) {
         layout l = {.shape = *shape, .n_query = n_query};
-        if (divides(shape->m, n_query) && n_query * d->in->gpu->caps.subgroup_min >= WORKGROUP &&
-            lay_out(d, &l) && shared_bytes(d, &l) <= pm__least_u32(has, MOST_SHARED)) {
+        if (pm__divides(shape->m, n_query) &&
+            n_query * d->in->gpu->caps.subgroup_min >= WORKGROUP && lay_out(d, &l) &&
+            shared_bytes(d, &l) <= pm__least_u32(has, MOST_SHARED)) {
             *out = l;
             return true;
         }
