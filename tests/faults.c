@@ -5,18 +5,13 @@
 
 #include "devices.h"
 #include "gpu/newer.h"
+#include "live_objects.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 /* ---- orders ---------------------------------------------------------------------------------- */
 
@@ -37,13 +32,6 @@ const char *pm__fault_call_name(pm__fault_call call) {
     static const char *const names[] = {PM__FAULT_CALLS(NAME)};
 #undef NAME
     return names[call];
-}
-
-const char *pm__fault_object_name(pm__fault_object object) {
-#define NAME(name) "Vk" #name,
-    static const char *const names[] = {PM__FAULT_OBJECTS(NAME)};
-#undef NAME
-    return names[object];
 }
 
 uint32_t pm__faults_count(pm__fault_call call) {
@@ -77,6 +65,15 @@ void pm__faults_set_memory(const pm__fake_memory *memory) {
     fake = memory != NULL ? *memory : (pm__fake_memory){0};
 }
 
+void pm__faults_reset(void) {
+    for (int i = 0; i < PM__CALL_COUNT; i++)
+        orders[i] = (order){.nth = 0};
+    killed_job = hanging_job = 0;
+    n_injected = 0;
+    fake = (pm__fake_memory){0};
+    pm__live_reset();
+}
+
 /* VK_SUCCESS: the call is to be made. */
 static VkResult take_order(pm__fault_call call) {
     order *o = &orders[call];
@@ -85,152 +82,6 @@ static VkResult take_order(pm__fault_call call) {
         return VK_SUCCESS;
     atomic_fetch_add(&n_injected, 1);
     return o->result;
-}
-
-/* ---- objects --------------------------------------------------------------------------------- */
-
-typedef struct object {
-    pm__fault_object kind;
-    uint64_t handle, parent; /* parent: a command buffer's pool, else 0 */
-    const void *key;         /* of its device; NULL: it has none */
-    VkDeviceSize bytes;      /* of memory */
-    uint32_t type, heap;     /* of memory, as shown */
-    bool forgotten;          /* somebody complained of it already */
-} object;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below in this part */
-static object *objects;
-static uint32_t n_object, room;
-static char misuse[256]; /* the first, or "" */
-static uint32_t n_allocation;
-static uint64_t allocated_bytes;
-
-static void note_misuse(const char *what, const char *whose) {
-    if (misuse[0] == '\0')
-        snprintf(misuse, sizeof misuse, "%s: %s", whose, what);
-}
-
-static void note_misuse_locked(const char *what, const char *whose) {
-    pthread_mutex_lock(&lock);
-    note_misuse(what, whose);
-    pthread_mutex_unlock(&lock);
-}
-
-static void add_object(const object *added) {
-    pthread_mutex_lock(&lock);
-    if (n_object == room) {
-        room = 2 * room + 64;
-        object *more = realloc(objects, room * sizeof *objects);
-        if (more == NULL)
-            abort();
-        objects = more;
-    }
-    objects[n_object++] = *added;
-    if (added->kind == PM__OBJECT_DeviceMemory) {
-        n_allocation++;
-        allocated_bytes += added->bytes;
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static object *find_object(pm__fault_object kind, const void *key, uint64_t handle) {
-    for (uint32_t i = n_object; i-- > 0;)
-        if (objects[i].handle == handle && objects[i].kind == kind && objects[i].key == key)
-            return &objects[i];
-    return NULL;
-}
-
-/* False: it is not there, and the driver must not see it. */
-static bool remove_object(pm__fault_object kind, const void *key, uint64_t handle) {
-    if (handle == 0)
-        return true;
-    pthread_mutex_lock(&lock);
-    object *found = find_object(kind, key, handle);
-    if (found != NULL)
-        *found = objects[--n_object];
-    else
-        note_misuse("what was destroyed does not exist", pm__fault_object_name(kind));
-    pthread_mutex_unlock(&lock);
-    return found != NULL;
-}
-
-static void remove_children(uint64_t pool, const void *key) {
-    pthread_mutex_lock(&lock);
-    for (uint32_t i = n_object; i-- > 0;)
-        if (pool != 0 && objects[i].parent == pool && objects[i].key == key)
-            objects[i] = objects[--n_object];
-    pthread_mutex_unlock(&lock);
-}
-
-static void remove_orphans(const void *key) {
-    pthread_mutex_lock(&lock);
-    for (uint32_t i = n_object; i-- > 0;)
-        if (objects[i].key == key) {
-            if (!objects[i].forgotten)
-                note_misuse("it outlives its device", pm__fault_object_name(objects[i].kind));
-            objects[i] = objects[--n_object];
-        }
-    pthread_mutex_unlock(&lock);
-}
-
-uint32_t pm__faults_live(pm__fault_object kind) {
-    uint32_t n = 0;
-    pthread_mutex_lock(&lock);
-    for (uint32_t i = 0; i < n_object; i++)
-        n += objects[i].kind == kind && !objects[i].forgotten;
-    pthread_mutex_unlock(&lock);
-    return n;
-}
-
-pm__fault_memory pm__faults_memory(void) {
-    pthread_mutex_lock(&lock);
-    pm__fault_memory memory = {.n_allocation = n_allocation, .allocated_bytes = allocated_bytes};
-    for (uint32_t i = 0; i < n_object; i++) {
-        if (objects[i].kind != PM__OBJECT_DeviceMemory || objects[i].forgotten)
-            continue;
-        memory.n_live++;
-        memory.live_bytes += objects[i].bytes;
-        memory.live_heap_bytes[objects[i].heap] += objects[i].bytes;
-    }
-    pthread_mutex_unlock(&lock);
-    return memory;
-}
-
-void pm__faults_reset(void) {
-    for (int i = 0; i < PM__CALL_COUNT; i++)
-        orders[i] = (order){.nth = 0};
-    killed_job = hanging_job = 0;
-    n_injected = 0;
-    fake = (pm__fake_memory){0};
-    pthread_mutex_lock(&lock);
-    n_allocation = 0;
-    allocated_bytes = 0;
-    pthread_mutex_unlock(&lock);
-}
-
-const char *pm__faults_complaint(void) {
-    static char complaint[sizeof misuse + 64];
-    uint32_t n_alive = 0;
-    pthread_mutex_lock(&lock);
-    for (uint32_t i = 0; i < n_object; i++) {
-        if (objects[i].forgotten)
-            continue;
-        note_misuse("it is still alive", pm__fault_object_name(objects[i].kind));
-        objects[i].forgotten = true;
-        n_alive++;
-    }
-    complaint[0] = '\0';
-    if (misuse[0] != '\0')
-        snprintf(complaint, sizeof complaint, "%s (%u objects alive)", misuse, n_alive);
-    misuse[0] = '\0';
-    pthread_mutex_unlock(&lock);
-    return complaint;
-}
-
-void pm__faults_check_clean(void) {
-    const char *complaint = pm__faults_complaint();
-    if (complaint[0] != '\0')
-        fail_msg("%s", complaint);
 }
 
 /* Handles are pointers or numbers, as the machine wants. */
@@ -339,8 +190,8 @@ static VkResult take_lost(pm__fault_call call, device *d) {
         if (result == VK_SUCCESS)                                                                  \
             result = d->real.Create##Name(handle, info, callbacks, out);                           \
         if (result == VK_SUCCESS)                                                                  \
-            add_object(                                                                            \
-                &(object){.kind = PM__OBJECT_##Name, .handle = NUMBER(*out), .key = d->key});      \
+            pm__live_add(&(pm__live_object){                                                       \
+                .kind = PM__OBJECT_##Name, .handle = NUMBER(*out), .key = d->key});                \
         else                                                                                       \
             spoil(out, sizeof *out);                                                               \
         return result;                                                                             \
@@ -350,10 +201,10 @@ static VkResult take_lost(pm__fault_call call, device *d) {
     static VKAPI_ATTR void VKAPI_CALL Destroy##Name(VkDevice handle, Vk##Name gone,                \
                                                     const VkAllocationCallbacks *callbacks) {      \
         device *d = device_of(handle);                                                             \
-        if (!remove_object(PM__OBJECT_##Name, d->key, NUMBER(gone)))                               \
+        if (!pm__live_remove(PM__OBJECT_##Name, d->key, NUMBER(gone)))                             \
             return;                                                                                \
         if (PM__OBJECT_##Name == PM__OBJECT_CommandPool)                                           \
-            remove_children(NUMBER(gone), d->key);                                                 \
+            pm__live_remove_children(NUMBER(gone), d->key);                                        \
         d->real.Destroy##Name(handle, gone, callbacks);                                            \
     }
 
@@ -371,8 +222,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateComputePipelines(
         result = d->real.CreateComputePipelines(handle, cache, n, infos, callbacks, out);
     for (uint32_t i = 0; i < n; i++)
         if (out[i] != VK_NULL_HANDLE)
-            add_object(
-                &(object){.kind = PM__OBJECT_Pipeline, .handle = NUMBER(out[i]), .key = d->key});
+            pm__live_add(&(pm__live_object){
+                .kind = PM__OBJECT_Pipeline, .handle = NUMBER(out[i]), .key = d->key});
     return result;
 }
 
@@ -385,10 +236,10 @@ static VKAPI_ATTR VkResult VKAPI_CALL AllocateCommandBuffers(
     if (result != VK_SUCCESS)
         memset(out, 0, info->commandBufferCount * sizeof *out);
     for (uint32_t i = 0; result == VK_SUCCESS && i < info->commandBufferCount; i++)
-        add_object(&(object){.kind = PM__OBJECT_CommandBuffer,
-                             .handle = NUMBER(out[i]),
-                             .parent = NUMBER(info->commandPool),
-                             .key = d->key});
+        pm__live_add(&(pm__live_object){.kind = PM__OBJECT_CommandBuffer,
+                                        .handle = NUMBER(out[i]),
+                                        .parent = NUMBER(info->commandPool),
+                                        .key = d->key});
     return result;
 }
 
@@ -396,7 +247,7 @@ static VKAPI_ATTR void VKAPI_CALL FreeCommandBuffers(VkDevice handle, VkCommandP
                                                      uint32_t n, const VkCommandBuffer *commands) {
     device *d = device_of(handle);
     for (uint32_t i = 0; i < n; i++)
-        if (remove_object(PM__OBJECT_CommandBuffer, d->key, NUMBER(commands[i])))
+        if (pm__live_remove(PM__OBJECT_CommandBuffer, d->key, NUMBER(commands[i])))
             d->real.FreeCommandBuffers(handle, pool, 1, &commands[i]);
 }
 
@@ -468,7 +319,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL WaitSemaphores(VkDevice handle,
     if (!d->hangs)
         return d->real.WaitSemaphores(handle, info, timeout);
     if (timeout == UINT64_MAX)
-        note_misuse_locked("it waits without a bound", "vkWaitSemaphores");
+        pm__live_note("it waits without a bound", "vkWaitSemaphores");
     /* What was submitted before is finished in time. */
     const VkResult waited = d->real.WaitSemaphores(handle, info, 10000000);
     return waited == VK_TIMEOUT ? time_out() : waited;
@@ -491,7 +342,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL DeviceWaitIdle(VkDevice handle) {
         return result;
     if (!d->hangs)
         return d->real.DeviceWaitIdle(handle);
-    note_misuse_locked("it waits without a bound", "vkDeviceWaitIdle");
+    pm__live_note("it waits without a bound", "vkDeviceWaitIdle");
     return VK_ERROR_DEVICE_LOST;
 }
 
@@ -531,7 +382,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL GetQueryPoolResults(VkDevice handle, VkQue
         d->real.GetQueryPoolResults(handle, pool, first, n, size, data, stride, flags);
     if (got != VK_NOT_READY || !waits)
         return got;
-    note_misuse_locked("it waits without a bound", "vkGetQueryPoolResults");
+    pm__live_note("it waits without a bound", "vkGetQueryPoolResults");
     return VK_ERROR_DEVICE_LOST;
 }
 
@@ -576,15 +427,9 @@ static void serve_types(device *d) {
         d->served_by[i] = type_that_serves(&d->memory, d->fake.types[i].flags);
 }
 
-/* Room in a shown heap; objects are not locked. */
+/* Room in a shown heap. */
 static bool has_room(const device *d, uint32_t heap, VkDeviceSize bytes) {
-    VkDeviceSize used = d->fake.heaps[heap].others_bytes;
-    pthread_mutex_lock(&lock);
-    for (uint32_t i = 0; i < n_object; i++)
-        if (objects[i].kind == PM__OBJECT_DeviceMemory && objects[i].key == d->key &&
-            objects[i].heap == heap)
-            used += objects[i].bytes;
-    pthread_mutex_unlock(&lock);
+    const VkDeviceSize used = d->fake.heaps[heap].others_bytes + pm__live_heap_bytes(d->key, heap);
     return used <= d->fake.heaps[heap].bytes && bytes <= d->fake.heaps[heap].bytes - used;
 }
 
@@ -606,12 +451,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL AllocateMemory(VkDevice handle,
     if (result == VK_SUCCESS)
         result = d->real.AllocateMemory(handle, &real, callbacks, out);
     if (result == VK_SUCCESS)
-        add_object(&(object){.kind = PM__OBJECT_DeviceMemory,
-                             .handle = NUMBER(*out),
-                             .key = d->key,
-                             .bytes = info->allocationSize,
-                             .type = type,
-                             .heap = heap});
+        pm__live_add(&(pm__live_object){.kind = PM__OBJECT_DeviceMemory,
+                                        .handle = NUMBER(*out),
+                                        .key = d->key,
+                                        .bytes = info->allocationSize,
+                                        .type = type,
+                                        .heap = heap});
     else
         spoil(out, sizeof *out);
     return result;
@@ -620,7 +465,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL AllocateMemory(VkDevice handle,
 static VKAPI_ATTR void VKAPI_CALL FreeMemory(VkDevice handle, VkDeviceMemory memory,
                                              const VkAllocationCallbacks *callbacks) {
     device *d = device_of(handle);
-    if (remove_object(PM__OBJECT_DeviceMemory, d->key, NUMBER(memory)))
+    if (pm__live_remove(PM__OBJECT_DeviceMemory, d->key, NUMBER(memory)))
         d->real.FreeMemory(handle, memory, callbacks);
 }
 
@@ -649,13 +494,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL MapMemory(VkDevice handle, VkDeviceMemory 
                                                 VkMemoryMapFlags flags, void **data) {
     device *d = device_of(handle);
     VkResult result = take(PM__CALL_MapMemory, d);
-    pthread_mutex_lock(&lock);
-    const object *found = find_object(PM__OBJECT_DeviceMemory, d->key, NUMBER(memory));
-    const bool hidden = found != NULL && d->fake.n_type > 0 &&
-                        !(d->fake.types[found->type].flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
+    pm__live_object found;
+    const bool hidden = pm__live_find(PM__OBJECT_DeviceMemory, d->key, NUMBER(memory), &found) &&
+                        d->fake.n_type > 0 &&
+                        !(d->fake.types[found.type].flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
     if (hidden)
-        note_misuse("memory the host cannot see", "vkMapMemory");
-    pthread_mutex_unlock(&lock);
+        pm__live_note("memory the host cannot see", "vkMapMemory");
     if (result == VK_SUCCESS && hidden)
         result = VK_ERROR_MEMORY_MAP_FAILED;
     if (result == VK_SUCCESS)
@@ -721,7 +565,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateInstance(const VkInstanceCreateInfo 
     if (result == VK_SUCCESS)
         result = loader.CreateInstance(info, callbacks, out);
     if (result == VK_SUCCESS)
-        add_object(&(object){.kind = PM__OBJECT_Instance, .handle = NUMBER(*out)});
+        pm__live_add(&(pm__live_object){.kind = PM__OBJECT_Instance, .handle = NUMBER(*out)});
     else
         spoil(out, sizeof *out);
     return result;
@@ -729,7 +573,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateInstance(const VkInstanceCreateInfo 
 
 static VKAPI_ATTR void VKAPI_CALL DestroyInstance(VkInstance instance,
                                                   const VkAllocationCallbacks *callbacks) {
-    if (remove_object(PM__OBJECT_Instance, NULL, NUMBER(instance)))
+    if (pm__live_remove(PM__OBJECT_Instance, NULL, NUMBER(instance)))
         loader.DestroyInstance(instance, callbacks);
 }
 
@@ -909,17 +753,17 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateDevice(VkPhysicalDevice physical,
         spoil(out, sizeof *out);
         return result;
     }
-    add_object(&(object){.kind = PM__OBJECT_Device, .handle = NUMBER(*out)});
+    pm__live_add(&(pm__live_object){.kind = PM__OBJECT_Device, .handle = NUMBER(*out)});
     add_device(physical, *out);
     return VK_SUCCESS;
 }
 
 static VKAPI_ATTR void VKAPI_CALL DestroyDevice(VkDevice handle,
                                                 const VkAllocationCallbacks *callbacks) {
-    if (handle == VK_NULL_HANDLE || !remove_object(PM__OBJECT_Device, NULL, NUMBER(handle)))
+    if (handle == VK_NULL_HANDLE || !pm__live_remove(PM__OBJECT_Device, NULL, NUMBER(handle)))
         return;
     device *d = device_of(handle);
-    remove_orphans(d->key);
+    pm__live_remove_orphans(d->key);
     d->real.DestroyDevice(handle, callbacks);
     d->key = NULL;
 }

@@ -123,7 +123,7 @@ pm__faults_injected(void); /* calls since the reset that failed, or were not don
 /* ---- what is alive --------------------------------------------------------------------------- */
 
 const char *pm__fault_object_name(pm__fault_object object); /* "VkBuffer" */
-uint32_t pm__faults_live(pm__fault_object object);
+uint32_t pm__faults_alive(pm__fault_object object);
 
 /* Since the reset; live ones are those that are not freed yet, from before it too. */
 typedef struct pm__fault_memory {

@@ -165,8 +165,8 @@ static void check_calls(uint32_t index) {
     assert_int_equal(pm__faults_injected(), 1);
     assert_int_equal(make(gpu, &b, PM__MEMORY_DEVICE), PM_OK);
     assert_int_equal(pm__faults_count(PM__CALL_CreateBuffer), 3);
-    assert_int_equal(pm__faults_live(PM__OBJECT_Buffer), 2);
-    assert_int_equal(pm__faults_live(PM__OBJECT_DeviceMemory), 2);
+    assert_int_equal(pm__faults_alive(PM__OBJECT_Buffer), 2);
+    assert_int_equal(pm__faults_alive(PM__OBJECT_DeviceMemory), 2);
     const pm__fault_memory memory = pm__faults_memory();
     assert_int_equal(memory.n_allocation, 2);
     assert_int_equal(memory.n_live, 2);
@@ -200,11 +200,11 @@ static void check_complaints(uint32_t index) {
     assert_string_equal(pm__faults_complaint(), "");
     gpu = open_gpu(index);
     pm__gpu *other = open_gpu(index);
-    assert_int_equal(pm__faults_live(PM__OBJECT_Device), 2);
+    assert_int_equal(pm__faults_alive(PM__OBJECT_Device), 2);
     pm__gpu_destroy(other);
-    assert_int_equal(pm__faults_live(PM__OBJECT_Device), 1);
+    assert_int_equal(pm__faults_alive(PM__OBJECT_Device), 1);
     assert_string_equal(pm__faults_complaint(), "VkInstance: it is still alive (3 objects alive)");
-    assert_int_equal(pm__faults_live(PM__OBJECT_Device), 0);
+    assert_int_equal(pm__faults_alive(PM__OBJECT_Device), 0);
     pm__gpu_destroy(gpu);
 }
 

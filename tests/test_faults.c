@@ -429,7 +429,7 @@ typedef struct counts {
 static counts count_live(void) {
     counts all;
     for (int i = 0; i < PM__OBJECT_COUNT; i++)
-        all.live[i] = pm__faults_live((pm__fault_object)i);
+        all.live[i] = pm__faults_alive((pm__fault_object)i);
     return all;
 }
 
