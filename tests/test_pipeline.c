@@ -278,18 +278,26 @@ static void check_dot8(pm__gpu *gpu, const pm__pipeline *pipeline) {
     }
 }
 
-/* Each element is 7 and k times 3. */
-static void check_coop(pm__gpu *gpu, const pm__pipeline *pipeline) {
+/* All elements of a matrix are the same. */
+static void check_matrix(pm__gpu *gpu, const pm__pipeline *pipeline, uint32_t element) {
     const uint32_t *spec = pipeline->desc.spec;
     uint32_t y[N_SPACE];
     run(gpu, pipeline, CANARY, y);
-    for (uint32_t i = 0; i < spec[1] * spec[2] && i < N_SPACE; i++) {
-        float value;
-        memcpy(&value, &y[i], sizeof value);
-        assert_true(value == 7.0f + 3.0f * (float)spec[3]);
-    }
-    for (uint32_t i = spec[1] * spec[2]; i < N_SPACE; i++)
-        assert_int_equal(y[i], CANARY);
+    for (uint32_t i = 0; i < N_SPACE; i++)
+        assert_int_equal(y[i], i < spec[1] * spec[2] ? element : CANARY);
+}
+
+/* 7 and k times 3. */
+static void check_coop(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    const float element = 7.0f + 3.0f * (float)pipeline->desc.spec[3];
+    uint32_t bits;
+    memcpy(&bits, &element, sizeof bits);
+    check_matrix(gpu, pipeline, bits);
+}
+
+/* 7 and k times -500. */
+static void check_coop8(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    check_matrix(gpu, pipeline, 7 - 500 * pipeline->desc.spec[3]);
 }
 
 static pm__pipeline_desc make_probe(const char *file, pm__tier tier, uint32_t group) {
@@ -299,30 +307,41 @@ static pm__pipeline_desc make_probe(const char *file, pm__tier tier, uint32_t gr
     return desc;
 }
 
+static void request_shapes(pm__pipelines *set, const char *file, pm__tier tier,
+                           pm__shape_kind kind) {
+    const pm__caps *caps = &set->gpu->caps;
+    const pm__shapes *shapes = &caps->units.shapes[kind];
+    for (uint32_t i = 0; i < shapes->n && caps->tiers[tier]; i++) {
+        pm__pipeline_desc desc = make_probe(file, tier, caps->subgroup_min);
+        desc.spec[1] = shapes->items[i].m;
+        desc.spec[2] = shapes->items[i].n;
+        desc.spec[3] = shapes->items[i].k;
+        desc.n_spec = 4;
+        request(set, &desc);
+    }
+}
+
+static void check_probe(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    if (pipeline->desc.tier == PM__TIER_DOT8)
+        check_dot8(gpu, pipeline);
+    else if (pipeline->desc.tier == PM__TIER_COOP)
+        check_coop(gpu, pipeline);
+    else
+        check_coop8(gpu, pipeline);
+}
+
 static void check_probes(pm__gpu *gpu) {
-    const pm__caps *caps = &gpu->caps;
     pm__pipelines set;
     assert_int_equal(pm__pipelines_init(&set, gpu), PM_OK);
-    if (caps->tiers[PM__TIER_DOT8]) {
+    if (gpu->caps.tiers[PM__TIER_DOT8]) {
         pm__pipeline_desc desc = make_probe("probe/dot8.comp", PM__TIER_DOT8, 64);
         request(&set, &desc);
     }
-    for (uint32_t i = 0; i < caps->units.shapes[PM__SHAPES_F16_F32].n; i++) {
-        const pm__shape *shape = &caps->units.shapes[PM__SHAPES_F16_F32].items[i];
-        pm__pipeline_desc desc = make_probe("probe/coop.comp", PM__TIER_COOP, caps->subgroup_min);
-        desc.spec[1] = shape->m;
-        desc.spec[2] = shape->n;
-        desc.spec[3] = shape->k;
-        desc.n_spec = 4;
-        if (caps->tiers[PM__TIER_COOP])
-            request(&set, &desc);
-    }
+    request_shapes(&set, "probe/coop.comp", PM__TIER_COOP, PM__SHAPES_F16_F32);
+    request_shapes(&set, "probe/coop8.comp", PM__TIER_COOP8, PM__SHAPES_S8_S32);
     build(&set);
     for (uint32_t i = 0; i < set.n; i++)
-        if (set.items[i].desc.tier == PM__TIER_DOT8)
-            check_dot8(gpu, &set.items[i]);
-        else
-            check_coop(gpu, &set.items[i]);
+        check_probe(gpu, &set.items[i]);
     print_message("  %u probes\n", set.n);
     pm__pipelines_finish(&set);
 }
