@@ -1,6 +1,6 @@
 /* test_stack.c: layers as one launch (--one-dispatch) against the launches that it stands for: the
  * same bits, whether workgroups meet, are found not to, or fail to in the midst of an answer.
-
+ *
  * ctest: model */
 #include "engine/internal.h"
 #include "gpu/weights.h"
@@ -34,6 +34,7 @@ typedef struct setting {
     bool one_dispatch;
     uint32_t most_meeting; /* as pm__gpu has it */
     bool believes;
+    uint32_t most_shared; /* bytes of shared memory that the device says it has; 0: the truth */
 } setting;
 
 typedef struct outcome {
@@ -57,6 +58,8 @@ static pm_device *open_device(const setting *s) {
     pm__gpu *gpu = ((pm__gpu_device *)device->handle.device)->gpu;
     gpu->most_meeting = s->most_meeting;
     gpu->believes = s->believes;
+    if (s->most_shared > 0)
+        gpu->properties.limits.maxComputeSharedMemorySize = s->most_shared;
     return device;
 }
 
@@ -187,6 +190,21 @@ static void more_than_can_meet_are_not_taken(void **state) {
     assert_null(strstr(said, "of 512 workgroups"));
 }
 
+/* What its kernels share adds up in one launch. */
+static void too_much_shared_memory_is_said(void **state) {
+    (void)state;
+    const setting s = {.one_dispatch = true, .most_shared = 64};
+    outcome with;
+    if (!on_software())
+        skip();
+    compare(pm__source_path(PEBBLE), &s, true, &with);
+    const char *line = strstr(said, "one dispatch: pipeline: kernel 'stack': ");
+    assert_non_null(line);
+    assert_non_null(strstr(line, " bytes of shared memory, "));
+    assert_non_null(strstr(line, " has 64; layers are launched kernel by kernel\n"));
+    assert_true(with.n_dispatch > 7);
+}
+
 static void what_has_no_stack_says_so(void **state) {
     (void)state;
     const setting s = {.one_dispatch = true};
@@ -210,6 +228,7 @@ int main(void) {
         cmocka_unit_test(one_launch_gives_what_many_give),
         cmocka_unit_test(a_wait_in_vain_ends),
         cmocka_unit_test(more_than_can_meet_are_not_taken),
+        cmocka_unit_test(too_much_shared_memory_is_said),
         cmocka_unit_test(what_has_no_stack_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

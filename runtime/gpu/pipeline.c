@@ -5,7 +5,9 @@
 #include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/threads.h"
+#include "spirv.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -315,6 +317,19 @@ static VkResult create_from_words(const pm__pipelines *set, pm__pipeline *pipeli
     return result;
 }
 
+/* A kernel alone takes what every device has, or was made to fit this one. Many in one text add up. */
+static pm_status check_shared(const pm__gpu *gpu, const pm__pipeline_desc *desc,
+                              const uint32_t *words, size_t n_word) {
+    const uint32_t most = gpu->properties.limits.maxComputeSharedMemorySize;
+    uint64_t bytes;
+    PM_TRY(pm__spirv_shared_bytes(words, n_word, &bytes));
+    if (bytes <= most)
+        return PM_OK;
+    return pm__fail(PM_UNSUPPORTED,
+                    "pipeline: kernel '%s': %" PRIu64 " bytes of shared memory, %s has %u",
+                    desc->name, bytes, gpu->info.name, most);
+}
+
 static pm_status compile(pm__gpu *gpu, const pm__pipeline_desc *desc, uint32_t **words,
                          size_t *n_word) {
     const char *defines[PM__MOST_DEFINES];
@@ -327,7 +342,8 @@ static pm_status compile(pm__gpu *gpu, const pm__pipeline_desc *desc, uint32_t *
         .tier = desc->tier,
         .instead = desc->instead,
     };
-    return pm__shader_compile(gpu, &shader, words, n_word);
+    PM_TRY(pm__shader_compile(gpu, &shader, words, n_word));
+    return desc->instead != NULL ? check_shared(gpu, desc, *words, *n_word) : PM_OK;
 }
 
 /* Sentences of failures belong to a thread, so they are carried to the caller's. */
@@ -340,6 +356,7 @@ static void build_one(build *b, pm__pipeline *pipeline) {
     pipeline->shader_seconds = pm__clock_seconds() - start;
     if (status != PM_OK) {
         keep_failure(b, status, VK_SUCCESS, pm_last_error());
+        free(words);
         return;
     }
     const VkResult result = create_from_words(b->set, pipeline, words, n_word);
