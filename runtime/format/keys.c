@@ -76,10 +76,6 @@ void pm__keys_f32(pm__keys *keys, const char *name, float value) {
     add_words(keys, name, PM__GGUF_F32, false, &bits, 1);
 }
 
-void pm__keys_u32s(pm__keys *keys, const char *name, const uint32_t *values, size_t n) {
-    add_words(keys, name, PM__GGUF_U32, true, values, n);
-}
-
 void pm__keys_i32s(pm__keys *keys, const char *name, const int32_t *values, size_t n) {
     uint8_t *to = add(keys, name, PM__GGUF_I32, true, n, 4 * n);
     for (size_t i = 0; to != NULL && i < n; i++)
@@ -90,18 +86,6 @@ void pm__keys_f32s(pm__keys *keys, const char *name, const float *values, size_t
     uint8_t *to = add(keys, name, PM__GGUF_F32, true, n, 4 * n);
     for (size_t i = 0; to != NULL && i < n; i++)
         to = put_u32(to, bits_of(values[i]));
-}
-
-void pm__keys_u8s(pm__keys *keys, const char *name, const uint8_t *values, size_t n) {
-    uint8_t *to = add(keys, name, PM__GGUF_U8, true, n, n);
-    if (to != NULL && n > 0)
-        memcpy(to, values, n);
-}
-
-void pm__keys_bools(pm__keys *keys, const char *name, const bool *values, size_t n) {
-    uint8_t *to = add(keys, name, PM__GGUF_BOOL, true, n, n);
-    for (size_t i = 0; to != NULL && i < n; i++)
-        to[i] = values[i];
 }
 
 void pm__keys_bool(pm__keys *keys, const char *name, bool value) {

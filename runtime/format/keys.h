@@ -21,11 +21,8 @@ void pm__keys_bool(pm__keys *keys, const char *name, bool value);
 void pm__keys_text(pm__keys *keys, const char *name, const char *value);
 void pm__keys_span(pm__keys *keys, const char *name, pm__span value);
 void pm__keys_spans(pm__keys *keys, const char *name, const pm__span *values, size_t n);
-void pm__keys_u32s(pm__keys *keys, const char *name, const uint32_t *values, size_t n);
 void pm__keys_i32s(pm__keys *keys, const char *name, const int32_t *values, size_t n);
 void pm__keys_f32s(pm__keys *keys, const char *name, const float *values, size_t n);
-void pm__keys_u8s(pm__keys *keys, const char *name, const uint8_t *values, size_t n);
-void pm__keys_bools(pm__keys *keys, const char *name, const bool *values, size_t n);
 /* Another file's key as it is; its bytes must outlive the arena. */
 void pm__keys_copy(pm__keys *keys, const pm__gguf_key *key);
 

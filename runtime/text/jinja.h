@@ -69,7 +69,6 @@ pm_status pm__jinja_set_bool(pm__j_env *env, const char *name, bool value);
  * sentence of a failure.
  * errors  BAD_FILE: no JSON object */
 pm_status pm__jinja_set_json(pm__j_env *env, const char *what, const char *text, size_t n);
-bool pm__jinja_has(const pm__j_env *env, const char *name);
 
 /* Once for each begin.
  * errors  FAILURE: the template refuses, or something in it cannot be done, or a limit is reached

@@ -512,10 +512,6 @@ pm_status pm__jinja_set_json(pm__j_env *env, const char *what, const char *text,
     return PM_OK;
 }
 
-bool pm__jinja_has(const pm__j_env *env, const char *name) {
-    return pm__j_get_name(env, &env->variables, name) != NULL;
-}
-
 void pm__jinja_text_finish(pm__jinja_text *text) {
     free(text->text);
     free(text->data);
