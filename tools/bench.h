@@ -84,14 +84,14 @@ typedef enum pm__bench_format {
 
 typedef struct pm__bench_printer {
     pm__bench_format format;
-    bool threads, batches, types_k, types_v,
-        cliffs; /* columns of the table that are not always there */
+    /* Columns of the table that are not always there. */
+    bool threads, batches, types_k, types_v, cliffs;
     bool begun;
     cJSON *all; /* of one document */
 } pm__bench_printer;
 
-/* False: there is no such format. */
-bool pm__bench_format_find(const char *name, pm__bench_format *out);
+/* name  as it was asked for; NULL leaves *out as it is. Gives an exit code. */
+int pm__bench_format_read(const char *name, pm__bench_format *out);
 int pm__bench_print(pm__bench_printer *printer, const pm__bench_row *row);
 /* What stands at the end; to be called once, also where nothing was measured. */
 int pm__bench_print_end(pm__bench_printer *printer);

@@ -55,10 +55,7 @@ static int measure(const pm__cli *cli, kernels *k) {
 int pm__bench_kernels(const pm__options *options) {
     pm__cli cli = {0};
     kernels k = {0};
-    if (options->bench.format && !pm__bench_format_find(options->bench.format, &k.format))
-        return pm__cli_error(PM__EXIT_ARGUMENT,
-                             "bench: -o: '%.40s' is none of md, csv, json, jsonl",
-                             options->bench.format);
+    PM__CHECK(pm__bench_format_read(options->bench.format, &k.format));
     pm__options open = *options;
     open.model = options->bench.models.n ? options->bench.models.items[0] : NULL;
     open.synthetic = options->bench.synthetics.n ? options->bench.synthetics.items[0] : NULL;

@@ -6,19 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool pm__bench_format_find(const char *name, pm__bench_format *out) {
+int pm__bench_format_read(const char *name, pm__bench_format *out) {
     static const char *const names[] = {"md", "csv", "json", "jsonl"};
+    if (!name)
+        return 0;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(names[i], name) == 0) {
             *out = (pm__bench_format)i;
-            return true;
+            return 0;
         }
     }
-    return false;
+    return pm__cli_error(PM__EXIT_ARGUMENT, "bench: -o: '%.40s' is none of md, csv, json, jsonl",
+                         name);
 }
 
 /* 0 stands for what is not known. */
-static double pm__bench_known(double x) {
+static double known(double x) {
     return x > 0 ? x : (double)NAN;
 }
 

@@ -85,13 +85,6 @@ static int read_lists(const pm__bench_options *b, lists *out) {
     return read_pairs(&b->pairs, out);
 }
 
-static int read_format(const char *name, pm__bench_format *out) {
-    if (!name || pm__bench_format_find(name, out))
-        return 0;
-    return pm__cli_error(PM__EXIT_ARGUMENT, "bench: -o: '%.40s' is none of md, csv, json, jsonl",
-                         name);
-}
-
 static uint32_t count_threads(uint32_t asked) {
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
     return asked ? asked : n > 0 ? (uint32_t)n : 1;
@@ -450,7 +443,7 @@ static int bench_run(pm__options *options) {
     if (asked->kernels)
         return pm__bench_kernels(options);
     pm__interrupt_catch();
-    PM__CHECK(read_format(asked->format, &b.printer.format));
+    PM__CHECK(pm__bench_format_read(asked->format, &b.printer.format));
     b.options = options;
     b.lists = &l;
     b.printer.batches = asked->batches.n + asked->ubatches.n > 0;
