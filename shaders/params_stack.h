@@ -5,9 +5,10 @@
 
 /* The table has PM_STACK_WORDS words a step: a pm_stack_step, from PM_STACK_AT on two words a binding,
  * from PM_STACK_PUSH on push constants. */
-#define PM_STACK_WORDS 64u
-#define PM_STACK_AT    8u
-#define PM_STACK_PUSH  32u
+#define PM_STACK_WORDS    64u
+#define PM_STACK_AT       8u
+#define PM_STACK_BINDINGS 9u
+#define PM_STACK_PUSH     32u
 
 struct pm_stack_step {
     PM_UINT part;          /* PM_NONE: a step of the check */

@@ -54,7 +54,7 @@ HOMES(uint)
 HOMES(uvec4)
 
 uint stack_step, stack_n, stack_me, patience;
-uvec2 stack_at[9];
+uvec2 stack_at[PM_STACK_BINDINGS];
 uvec3 stack_group, stack_groups;
 
 void stack_take(uint i) {
@@ -137,8 +137,9 @@ void main() {
         stack_n = stack_groups.x * stack_groups.y * stack_groups.z;
         if (outs != 0u)
             stack_n *= stack_head.n_out;
-        [[unroll]] for (uint b = 0u; b < 9u; b++)
-            stack_at[b] = uvec2(table[first + PM_STACK_AT + 2u * b], table[first + PM_STACK_AT + 2u * b + 1u]);
+        [[unroll]] for (uint b = 0u; b < PM_STACK_BINDINGS; b++)
+            stack_at[b] = uvec2(table[first + PM_STACK_AT + 2u * b],
+                                table[first + PM_STACK_AT + 2u * b + 1u]);
         if (part == PM_NONE)
             leave_note(i);
         else

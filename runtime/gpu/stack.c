@@ -16,6 +16,11 @@ enum {
     MOST_UPDATE = 65536,
 };
 
+_Static_assert(PM_STACK_BINDINGS == PM__MOST_BINDINGS &&
+                   PM_STACK_AT + 2 * PM_STACK_BINDINGS <= PM_STACK_PUSH &&
+                   PM_STACK_PUSH + PM__MOST_PUSH_WORDS <= PM_STACK_WORDS,
+               "a step of the table holds what any launch has");
+
 VkDeviceSize pm__stack_table_bytes(uint32_t n_step) {
     return 4ull * PM_STACK_WORDS * (n_step + CHECK_STEPS) + PM__GRID_STRIDE * (MOST_SHIFT + 1);
 }
@@ -110,9 +115,9 @@ static pm__home home_of(const pm__stack *stack, uint32_t part, uint32_t binding)
     return arena ? PM__HOME_ARENA : written ? PM__HOME_HELD : PM__HOME_KEPT;
 }
 
-/* As wide as the widest part that works together, so that its sums have the same bits; where none does,
- * a subgroup. On llvmpipe always that: with more (Mesa 22.3) loops of such a shader were seen to end
- * before their time. */
+/* As wide as the widest part that works together, so that its sums have the same bits; where none
+ * does, a subgroup. On llvmpipe always that: with more (Mesa 22.3) loops of such a shader were seen
+ * to end before their time. */
 static void choose_width(pm__stack *stack) {
     const pm__gpu *gpu = gpu_of(stack);
     const bool one_subgroup = gpu->driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
