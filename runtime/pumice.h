@@ -299,11 +299,12 @@ typedef struct pm_session_desc {
      * all between queries and attention within other kernels. Slower; for comparing. The CPU path
      * always does. */
     bool no_fuse;
-    /* Whether products may read x as eight-bit integers in blocks of 32, each with a
-     * scale: "on" where the device has integer dot products and the weights have levels (Q4_0,
-     * Q4_K, Q8_0 and the like), "off", or "auto" (NULL): where such dot products are accelerated,
-     * and not for a token alone nor with deterministic. Faster there, and less exact: logits come to an NMSE of 2e-5 to 7e-5 against those of f32,
-     * perplexity to within 0.5 %. On the CPU path, and with no_fuse, it is always off. */
+    /* Whether products may read x as eight-bit integers in blocks of 32, each with a scale: "on" where
+     * the device has integer dot products and the weights have levels (Q4_0, Q4_K, Q8_0 and the
+     * like), "off", or "auto" (NULL): where such dot products are accelerated, and not for a token
+     * alone nor with deterministic. Faster there, and less exact: logits come to an NMSE of 2e-5 to
+     * 7e-5 against those of f32, perplexity to within 0.5 %. On the CPU path, and with no_fuse, it is
+     * always off. */
     const char *int8;
     /* What keys and values are kept as: "f32", "f16", "q8_0" or "q4_0"; NULL: "f16". The last two
      * need heads of a multiple of 32 values. */

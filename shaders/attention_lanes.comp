@@ -7,8 +7,8 @@
  * defines those of attention.glsl
  *         spec 0 to 12 as there, 13 HEADS, 14 QUERIES of an invocation, 1 where SPLIT is defined;
  *         HEADS * ROWS * N_SLICE is at most WG_SIZE * QUERIES   accum f32
- * checked tests rows attention, attention_split against cpu_attention, cpu_attention_split,
- *         NMSE 1e-9
+ * checked tests rows attention_lanes, attention_split_lanes against cpu_attention,
+ *         cpu_attention_split, NMSE 1e-9
  * source  arXiv:2205.14135 algorithm 1, with the running maximum of arXiv:1805.02867 */
 #version 450
 #extension GL_GOOGLE_include_directive : require

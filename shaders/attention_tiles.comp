@@ -9,8 +9,8 @@
  *         spec 0 to 12 as there, 13 HEADS, 14 QUERIES: 4, 8, 16 or 32   accum f32
  * memory  at most 14.5 KiB shared: 32 columns of the page, 32 columns of the queries and then the
  *         weights, scores
- * checked tests rows attention, attention_split against cpu_attention, cpu_attention_split,
- *         NMSE 1e-9
+ * checked tests rows attention_tiles, attention_split_tiles against cpu_attention,
+ *         cpu_attention_split, NMSE 1e-9
  * source  arXiv:2205.14135 algorithm 1, with the running maximum of arXiv:1805.02867 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -46,7 +46,8 @@ void see(uint first_r, uint end_r, uint first_h, uint n_h, uint from, uint to) {
     if (i < QUERIES) {
         bool here = r >= from && r < to && h < n_h && i < ROWS * HEADS;
         r = min(r, end_r - 1);
-        seen[i] = uvec4(here ? slice_of(r, gl_WorkGroupID.z) : uvec2(0), position_of(r), first_h + min(h, n_h - 1));
+        seen[i] = uvec4(here ? slice_of(r, gl_WorkGroupID.z) : uvec2(0), position_of(r),
+                        first_h + min(h, n_h - 1));
     }
 }
 

@@ -1,4 +1,4 @@
-/* epilogue.glsl: what matvec and matmul do with a finished sum: * scale of the weight + bias[o] +
+/* epilogue.glsl: what becomes of a finished sum of a product: * scale of the weight + bias[o] +
  * residual[r, o], each if its define is set.
  * before  N_OUT; HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, defines */
 #ifdef HAS_SCALE

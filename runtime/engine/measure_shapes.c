@@ -22,7 +22,7 @@ static const double MOST_SECONDS = 0.05, MOST_SOFTWARE_SECONDS = 0.4, TRIAL_SECO
 /* ---- shapes of a model ----------------------------------------------------------------------- */
 
 static bool is_measured(const pm__node *node) {
-    return node->op != PM__OP_ADVANCE; /* it moves its rows on each time */
+    return node->op != PM__OP_ADVANCE;
 }
 
 static const uint32_t n_row_of[] = {1, FEW_ROWS, TRIAL_ROWS};

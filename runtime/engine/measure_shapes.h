@@ -13,7 +13,7 @@ typedef struct pm__model_shape {
     pm__node_shape shape;
     const pm__node *node; /* one of them */
     uint32_t n_node;      /* in a step */
-    pm__cost cost;        /* of one, at a row more than the class has at least */
+    pm__cost cost;        /* of one, with as many rows as stand for the class */
 } pm__model_shape;
 
 typedef struct pm__model_shapes {
@@ -25,7 +25,7 @@ typedef struct pm__model_shapes {
     size_t capacity;
 } pm__model_shapes;
 
-/* ops that are no kernels of weight, such as ADVANCE, are left out. */
+/* ADVANCE is left out, which moves its rows on each time. */
 pm_status pm__model_shapes_init(pm__model_shapes *set, const pm_model *model);
 void pm__model_shapes_finish(pm__model_shapes *set);
 

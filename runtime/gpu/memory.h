@@ -56,8 +56,8 @@ pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, p
  * errors  OUT_OF_MEMORY: names the buffer, needed and free bytes of the heap */
 pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
                           pm__memory_use use);
-/* The same where it was placed before (NULL: placed now). A heap that turns out to be full leaves the buffer to the
- * next best type, and that is a warning. */
+/* The same where it was placed before (NULL: placed now). A heap that turns out to be full leaves the
+ * buffer to the next best type, and that is a warning. */
 pm_status pm__buffer_init_at(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
                              pm__memory_use use, const pm__placement *at);
 void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer); /* idempotent */

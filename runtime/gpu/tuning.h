@@ -4,8 +4,8 @@
  *     pumice tuning 1
  *     device NVIDIA H200, NVIDIA 570.86
  *     for 10de:2335:4
- *     take matvec_subgroup_128 for matmul Q4_0 4096x4096x4096 inputs 3 rows 1
- *         shader 0123456789abcdef ns 4100 instead matvec_subgroup 5200
+ *     take matvec_rows_64 for matmul Q4_0 4096x4096x4096 inputs 3 rows 1
+ *         shader 0123456789abcdef ns 4100 instead matvec_rows 5200
  *     end
  *
  * (a take is one line in truth). A choice holds as long as the text of its shader is the one that was
@@ -34,11 +34,10 @@ const char *pm__rows_class_name(pm__rows_class rows);
 /* What nodes that one kernel suits best have in common. */
 typedef struct pm__node_shape {
     pm__op op;
-    uint32_t type; /* of the matrix or cache; PM__TYPE_COUNT: neither */
-    uint32_t n_out, n_in,
-        n_other;     /* columns of out and of input 0; rows of the matrix, or columns of
-                                      input 1 */
-    uint32_t inputs; /* bit i: it has input i */
+    uint32_t type;        /* of the matrix or cache; PM__TYPE_COUNT: neither */
+    uint32_t n_out, n_in; /* columns of out and of input 0 */
+    uint32_t n_other;     /* rows of the matrix, else columns of input 1 */
+    uint32_t inputs;      /* bit i: it has input i */
     pm__rows_class rows;
 } pm__node_shape;
 

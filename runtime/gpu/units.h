@@ -14,9 +14,9 @@ typedef struct pm__units {
     VkPhysicalDeviceBufferDeviceAddressFeatures addresses;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV coop2;
-    VkPhysicalDeviceMaintenance4Features
-        sized; /* groups of a size that is a constant, in the SPIR-V
-                                                   of coop2; every driver of Vulkan 1.3 has it */
+    /* Groups of a size that is a constant, in the SPIR-V of coop2; every driver of Vulkan 1.3 has
+     * it. */
+    VkPhysicalDeviceMaintenance4Features sized;
     VkPhysicalDeviceCooperativeMatrix2PropertiesNV coop2_sizes; /* of what the driver has */
 } pm__units;
 
@@ -31,7 +31,7 @@ void pm__chain(void **next, void *structure);
 /* Chains the structures of what is known before *next. */
 void pm__units_ask(pm__units *units, const pm__units_known *known, void **next);
 
-/* Lists shapes and decides on tiers, in adapter->caps; fill_subgroup_caps has been there.
+/* Lists shapes and decides on tiers, in caps that know of subgroups already.
  * errors  OUT_OF_MEMORY. A driver that cannot list its shapes has none */
 pm_status pm__units_fill(VkInstance instance, VkPhysicalDevice physical, const pm__units *units,
                          bool dot8_accelerated, pm__caps *caps);

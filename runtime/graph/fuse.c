@@ -393,23 +393,6 @@ static void add_attention(fusion *f, const pm__node *node) {
     pm__build_add(f->out, &merge);
 }
 
-/* ---- the pass -------------------------------------------------------------------------------- */
-
-/* Tables of its own, which may grow, over the same tensors. */
-static pm_status copy_list(void *to, const void *from, uint32_t n, size_t *capacity) {
-    const size_t bytes = n * sizeof(void *);
-    void *copy = NULL;
-    if (n > 0) {
-        copy = malloc(bytes);
-        if (copy == NULL)
-            return pm__fail_memory("fuse", bytes);
-        memcpy(copy, from, bytes);
-    }
-    *capacity = n;
-    memcpy(to, &copy, sizeof copy);
-    return PM_OK;
-}
-
 /* ---- blocks of integers ---------------------------------------------------------------------- */
 
 /* Those of x that a product before slot i has made already, or NULL. */
@@ -441,6 +424,23 @@ static void use_blocks(fusion *f, uint32_t i) {
     product.in[0] = quantize.out;
     if (quantize.out != NULL)
         s->node = product;
+}
+
+/* ---- the pass -------------------------------------------------------------------------------- */
+
+/* Tables of its own, which may grow, over the same tensors. */
+static pm_status copy_list(void *to, const void *from, uint32_t n, size_t *capacity) {
+    const size_t bytes = n * sizeof(void *);
+    void *copy = NULL;
+    if (n > 0) {
+        copy = malloc(bytes);
+        if (copy == NULL)
+            return pm__fail_memory("fuse", bytes);
+        memcpy(copy, from, bytes);
+    }
+    *capacity = n;
+    memcpy(to, &copy, sizeof copy);
+    return PM_OK;
 }
 
 static pm_status copy_graph(const pm__graph *in, pm__graph *out) {

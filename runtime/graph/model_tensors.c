@@ -123,8 +123,8 @@ static pm__t claim_part(pm__model_def *def, const pm__gguf_tensor *t, const clai
     return def->status == PM_OK ? &w->tensor : NULL;
 }
 
-/* blk.0.ffn_up.scale of blk.0.ffn_up.weight, where it has a number for each matrix. What quantised activations were
- * scaled by is no part of the weight. */
+/* blk.0.ffn_up.scale of blk.0.ffn_up.weight, where it has a number for each matrix. What quantised
+ * activations were scaled by is no part of the weight. */
 static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix, uint32_t n_matrix) {
     const claim whole = {.n_all = n_matrix, .n_row = 1, .n_col = n_matrix, .vector = true};
     static const char suffix[] = ".weight";
