@@ -11,6 +11,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* The system reads no more of what one call asks for than the read-ahead of the disk, which is this
+ * much unless somebody has set it. */
+enum { READ_AHEAD_BYTES = 128 << 10 };
+
 const char pm__system_heap[] = "system memory";
 
 bool pm__system_read(const char *path, const char *key, char *out, size_t size) {
@@ -67,11 +71,21 @@ uint64_t pm__system_addresses_free(void) {
     return limit.rlim_cur - pm__least_u64(limit.rlim_cur, pages * (uint64_t)page);
 }
 
-void pm__system_read_ahead(const void *data, size_t n) {
+static void advise(const void *data, size_t n, int advice) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
     const uintptr_t begin = at & ~(page - 1);
     const int held = errno;
     if (n > 0)
-        (void)madvise((void *)begin, at + n - begin, MADV_WILLNEED);
+        (void)madvise((void *)begin, at + n - begin, advice);
     errno = held;
+}
+
+void pm__system_read_ahead(const void *data, size_t n) {
+    const char *at = data;
+    for (size_t i = 0; i < n; i += READ_AHEAD_BYTES)
+        advise(at + i, n - i < READ_AHEAD_BYTES ? n - i : READ_AHEAD_BYTES, MADV_WILLNEED);
+}
+
+void pm__system_large_pages(void *data, size_t n) {
+    advise(data, n, MADV_HUGEPAGE);
 }

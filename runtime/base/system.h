@@ -22,4 +22,7 @@ uint64_t pm__system_addresses_free(void);
 /* Part of a mapped file that is read soon: comes from the disk meanwhile, if the system likes. */
 void pm__system_read_ahead(const void *data, size_t n);
 
+/* Memory of the process that is about to be filled: in large pages, if the system likes. */
+void pm__system_large_pages(void *data, size_t n);
+
 #endif

@@ -89,13 +89,6 @@ void pm__pack_plain(const uint8_t *bytes, size_t n_byte, uint32_t *words) {
         words[i++] = 0;
 }
 
-void pm__pack_bytes(const uint8_t *first, uint32_t n_block, size_t stride, uint32_t n_byte,
-                    uint32_t *words) {
-    for (uint32_t b = 0; b < n_block; b++, first += stride)
-        for (uint32_t i = 0; i < n_byte; i += 4)
-            *words++ = pm__load_u32(first + i);
-}
-
 void pm__pack_halves(const uint8_t *first, uint32_t n_block, size_t stride, uint32_t *words) {
     for (uint32_t b = 0; b < n_block; b += 2) {
         const uint32_t odd = b + 1 < n_block ? pm__load_u16(first + (b + 1) * stride) : 0;

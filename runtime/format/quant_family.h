@@ -40,9 +40,14 @@ extern const int8_t pm__levels_nl[16], pm__levels_fp4[16];
 
 /* n_byte bytes (even) in their order, zeros up to a multiple of 16. */
 void pm__pack_plain(const uint8_t *bytes, size_t n_byte, uint32_t *words);
-/* n_byte bytes (a multiple of 4) of each of n_block blocks, which are `stride` apart. */
-void pm__pack_bytes(const uint8_t *first, uint32_t n_block, size_t stride, uint32_t n_byte,
-                    uint32_t *words);
+/* n_byte bytes (a multiple of 4, best a constant) of each of n_block blocks, which are `stride`
+ * apart. */
+static inline void pm__pack_bytes(const uint8_t *first, uint32_t n_block, size_t stride,
+                                  uint32_t n_byte, uint32_t *words) {
+    for (uint32_t b = 0; b < n_block; b++, first += stride)
+        for (uint32_t i = 0; i < n_byte; i += 4)
+            *words++ = pm__load_u32(first + i);
+}
 /* A binary16 of each of n_block blocks, which are `stride` apart: that of block b is the low (even
  * b) or high (odd b) half of word b / 2. */
 void pm__pack_halves(const uint8_t *first, uint32_t n_block, size_t stride, uint32_t *words);

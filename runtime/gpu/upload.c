@@ -58,10 +58,14 @@ static pm_status begin_slot(pm__uploader *uploader) {
     return PM_OK;
 }
 
+bool pm__uploader_fits(const pm__uploader *uploader, VkDeviceSize bytes) {
+    return uploader->slot_bytes == 0 || uploader->used + bytes <= uploader->slot_bytes;
+}
+
 pm_status pm__uploader_room(pm__uploader *uploader, VkDeviceSize bytes) {
     if (uploader->slot_bytes == 0)
         return PM_OK;
-    if (uploader->used + bytes > uploader->slot_bytes)
+    if (!pm__uploader_fits(uploader, bytes))
         PM_TRY(submit_slot(uploader));
     return uploader->open ? PM_OK : begin_slot(uploader);
 }

@@ -27,6 +27,8 @@ VkDeviceSize pm__uploader_bytes(VkDeviceSize slot_bytes);
 pm_status pm__uploader_init(pm__uploader *uploader, pm__queue *queue, VkDeviceSize slot_bytes);
 void pm__uploader_finish(pm__uploader *uploader);
 
+/* Whether there is such room without sending anything off. */
+bool pm__uploader_fits(const pm__uploader *uploader, VkDeviceSize bytes);
 /* Makes sure that pieces of `bytes` together can be placed, which may send off what was placed
  * before.
  * errors  DEVICE_LOST and the like of the slots before */

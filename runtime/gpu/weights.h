@@ -13,16 +13,30 @@ typedef struct pm__gpu_device {
     struct pm__ahead *ahead; /* NULL: no session is expected */
 } pm__gpu_device;
 
+/* Where the planes of a part go, in words of needs until there are buffers. */
+typedef struct pm__part_spots {
+    pm__spot quants, scales;
+} pm__part_spots;
+
 typedef struct pm__gpu_weights {
     pm__gpu_device *device;
     const pm__model_def *def;
     pm__needs needs;
-    pm__needs staging;            /* while they are loaded; none where all of them are mapped */
-    pm__buffer *buffers;          /* [needs.n] */
-    pm__weight_place *places;     /* [def->n_weight] */
-    struct pm__part_spots *spots; /* of all parts, weight after weight */
+    pm__needs staging;        /* while they are loaded; none where all of them are mapped */
+    pm__buffer *buffers;      /* [needs.n] */
+    pm__weight_place *places; /* [def->n_weight] */
+    pm__part_spots *spots;    /* of all parts, weight after weight */
     uint32_t n_part;
 } pm__gpu_weights;
+
+typedef struct pm__row_shape {
+    VkDeviceSize quants, scales; /* bytes of one packed row */
+    VkDeviceSize table;          /* bytes before the rows of the scales plane of each part */
+} pm__row_shape;
+
+pm__row_shape pm__weight_shape(const pm__weight *weight);
+/* Of the parts of weight i. */
+pm__part_spots *pm__weight_spots(const pm__gpu_weights *weights, uint32_t i);
 
 /* Lays the weights out: places, parts and needs, no memory. */
 pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
