@@ -1,5 +1,5 @@
-/* experts.glsl: what experts_matvec and experts_matmul share: which outputs of an expert a part of
- * the weight has, and what is done with a finished sum.
+/* experts.glsl: what products with experts share: which outputs of an expert a part of the weight
+ * has, and what is done with a finished sum.
  * before  N_OUT, push (pm_push_part); HAS_BIAS, HAS_SCALE, defines */
 #ifdef HAS_BIAS
 layout(std430, binding = 4) readonly buffer Bias { float bias[]; };

@@ -35,19 +35,9 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #define W_SCALES_BINDING 3
 #include "types.glsl"
 #include "experts.glsl"
-#ifdef HAS_ROUTE
-layout(std430, binding = 6) readonly buffer Route { float route[]; };
-#endif
+#include "slots.glsl"
 #define REDUCE_VEC4
 #include "subgroup.glsl"
-
-uint expert_of(uint r, uint slot) {
-#ifdef HAS_ROUTE
-    return min(uint(route[r * 2 * N_SLOT + slot]), N_EXPERT - 1);
-#else
-    return slot;
-#endif
-}
 
 /* Four elements of a row of x from element c on; zeros past its end. */
 vec4 x_four(uint r, uint c) {

@@ -34,21 +34,12 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "types.glsl"
 #include "experts.glsl"
 #include "product.glsl"
-#ifdef HAS_ROUTE
-layout(std430, binding = 6) readonly buffer Route { float route[]; };
-#endif
+#include "slots.glsl"
 
 const uint ITEMS = 8, OUTS = 2;
 const uint N_WEIGHT = OUTS;
+#define N_PASS 1
 #include "subgroup_rows.glsl"
-
-uint expert_of(uint r, uint slot) {
-#ifdef HAS_ROUTE
-    return min(uint(route[r * 2 * N_SLOT + slot]), N_EXPERT - 1);
-#else
-    return slot;
-#endif
-}
 
 void main() {
     uint r = gl_WorkGroupID.y, slot = gl_WorkGroupID.z, place = r * N_SLOT + slot;

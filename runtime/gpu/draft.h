@@ -48,7 +48,7 @@ void pm__define_name(pm__draft *d, const char *prefix, const char *name);
 void pm__spec(pm__draft *d, uint32_t value);
 /* What w_load() needs to know of the planes of a row. */
 void pm__spec_planes(pm__draft *d, const pm__tensor *w);
-/* Products that an invocation may have in hand (subgroup_rows.glsl). */
+/* Products that an invocation may have in hand (own_rows.glsl). */
 void pm__spec_at_once(pm__draft *d);
 /* Makes the workgroup no wider than n items keep busy, but not narrower than a subgroup. */
 void pm__narrow(pm__draft *d, uint32_t n);
