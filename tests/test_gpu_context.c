@@ -226,10 +226,40 @@ static void each_device(void (*check)(uint32_t index)) {
 /* ---- the same bits however it is done
  * ------------------------------------------------------------- */
 
+static const double tight = 1e-9, ample = 100; /* seconds of a submission */
+
+static pm__context_info info_of(const rig *r) {
+    pm__context_info info;
+    r->backend->context_get_info(r->context, &info);
+    return info;
+}
+
+/* What a walk has taught, and the submissions of one more step: its load, its segments, its read. */
+static void check_budget(rig *r, double submit_seconds) {
+    static float logits[PM__TINY_VOCAB];
+    const pm__context_info info = info_of(r);
+    const uint32_t before = submissions.n;
+    must(eval(r, 0, N_PROMPT + N_SINGLE, 1, 1, logits));
+    const uint32_t n_submission = submissions.n - before;
+    if (submit_seconds <= tight) {
+        assert_int_equal(info.n_submit, info.n_dispatch);
+        assert_int_equal(n_submission, info.n_dispatch + 2);
+        assert_int_equal(info.most_rows, 1);
+    } else {
+        assert_int_equal(info.n_submit, 1);
+        assert_int_equal(n_submission, 3);
+        assert_int_equal(info.most_rows, N_BATCH);
+        assert_true(info.n_barrier < info.n_dispatch);
+    }
+}
+
 static void walk_in_way(uint32_t index, const way *how, float *logits) {
     rig r;
     open_rig(&r, index, how);
+    assert_int_equal(info_of(&r).most_rows, N_BATCH); /* nothing is measured yet */
     must(walk(&r, logits));
+    if (how->submit_seconds > 0)
+        check_budget(&r, how->submit_seconds);
     close_rig(&r);
 }
 
@@ -244,16 +274,15 @@ static uint32_t n_part_of(uint32_t index, const way *how, uint32_t *n_need) {
     return n;
 }
 
+/* Memory whole, in parts, in small buffers, mapped or not, meets submissions short and long, by the
+ * device's clock and the host's: each way once, as a device compiles for seconds. */
 static void check_ways(uint32_t index) {
-    static const way ways[] = {
+    const way ways[] = {
         {.n_seq = 0},
-        {.unmapped = true},
-        {.most_range = 12288},
-        {.most_range = 12288, .unmapped = true},
-        {.most_allocation = 65536},
-        {.submit_seconds = 1e-6},
-        {.submit_seconds = 1e-6, .untimed = true},
-        {.submit_seconds = 10},
+        {.unmapped = true, .submit_seconds = ample},
+        {.most_range = 12288, .submit_seconds = tight},
+        {.most_range = 12288, .unmapped = true, .submit_seconds = ample, .untimed = true},
+        {.most_allocation = 65536, .submit_seconds = tight, .untimed = true},
     };
     float *logits[2] = {calloc(N_LOGIT, sizeof(float)), calloc(N_LOGIT, sizeof(float))};
     assert_true(logits[0] != NULL && logits[1] != NULL);
@@ -299,54 +328,6 @@ static void test_too_small(void **state) {
     each_device(check_too_small);
 }
 
-/* ---- the time budget
- * ------------------------------------------------------------------------------ */
-
-static pm__context_info info_of(const rig *r) {
-    pm__context_info info;
-    r->backend->context_get_info(r->context, &info);
-    return info;
-}
-
-/* What a walk teaches, and the submissions of one more step: its load, its segments, its read. */
-static pm__context_info learn(uint32_t index, const way *how, uint32_t *n_submission) {
-    float *logits = calloc(N_LOGIT, sizeof *logits);
-    assert_non_null(logits);
-    rig r;
-    open_rig(&r, index, how);
-    assert_int_equal(info_of(&r).most_rows, N_BATCH); /* nothing is measured yet */
-    must(walk(&r, logits));
-    const pm__context_info info = info_of(&r);
-    const uint32_t before = submissions.n;
-    must(eval(&r, 0, N_PROMPT + N_SINGLE, 1, 1, logits));
-    *n_submission = submissions.n - before;
-    close_rig(&r);
-    free(logits);
-    return info;
-}
-
-static void check_budget(uint32_t index) {
-    for (int untimed = 0; untimed < 2; untimed++) {
-        const way tight = {.submit_seconds = 1e-9, .untimed = untimed},
-                  ample = {.submit_seconds = 100, .untimed = untimed};
-        uint32_t n_submission;
-        pm__context_info info = learn(index, &tight, &n_submission);
-        assert_int_equal(info.n_submit, info.n_dispatch);
-        assert_int_equal(n_submission, info.n_dispatch + 2);
-        assert_int_equal(info.most_rows, 1);
-        info = learn(index, &ample, &n_submission);
-        assert_int_equal(info.n_submit, 1);
-        assert_int_equal(n_submission, 3);
-        assert_int_equal(info.most_rows, N_BATCH);
-        assert_true(info.n_barrier < info.n_dispatch);
-    }
-}
-
-static void test_budget(void **state) {
-    (void)state;
-    each_device(check_budget);
-}
-
 /* ---- the plan
  * ------------------------------------------------------------------------------------- */
 
@@ -362,36 +343,41 @@ static pm_status see_heap(void *user, const pm_plan_heap *heap) {
     return PM_OK;
 }
 
-static void check_plan(uint32_t index) {
-    static const way ways[] = {
-        {.n_seq = 0}, {.n_seq = 3, .most_allocation = 65536}, {.n_seq = 2, .unmapped = true}};
+/* What is taken is what was planned, and nothing more while it is used. */
+static void check_plan(uint32_t index, const way *how, void (*use)(rig *r)) {
+    rig r;
+    reset_counts();
+    open_device(&r, index, how);
+    uint64_t planned = 0;
+    const pm__plan_sink sink = {.buffer = add_buffer, .heap = see_heap, .user = &planned};
+    const pm__plan_desc desc = {.def = &tiny.def, .graph = &tiny.graph, .limits = &r.limits};
+    must(r.backend->plan(r.handle.device, &desc, &sink));
+    assert_int_equal(allocations.n, 0);
+    must(open_model(&r));
+    assert_int_equal(taken, planned);
+    const uint32_t n = allocations.n;
+    use(&r);
+    assert_int_equal(allocations.n, n);
+    close_rig(&r);
+    assert_int_equal(allocations.n, n);
+    assert_int_equal(n_live, 0);
+}
+
+static void walk_and_copy(rig *r) {
     float *logits = calloc(N_LOGIT, sizeof *logits);
     assert_non_null(logits);
-    for (size_t i = 0; i < PM__COUNT(ways); i++) {
-        rig r;
-        reset_counts();
-        open_device(&r, index, &ways[i]);
-        uint64_t planned = 0;
-        const pm__plan_sink sink = {.buffer = add_buffer, .heap = see_heap, .user = &planned};
-        const pm__plan_desc desc = {.def = &tiny.def, .graph = &tiny.graph, .limits = &r.limits};
-        must(r.backend->plan(r.handle.device, &desc, &sink));
-        assert_int_equal(allocations.n, 0);
-        must(open_model(&r));
-        assert_int_equal(taken, planned);
-        const uint32_t n = allocations.n;
-        must(walk(&r, logits));
-        must(r.backend->copy_page(r.context, 0, 1));
-        assert_int_equal(allocations.n, n);
-        close_rig(&r);
-        assert_int_equal(allocations.n, n);
-        assert_int_equal(n_live, 0);
-    }
+    must(walk(r, logits));
+    must(r->backend->copy_page(r->context, 0, 1));
     free(logits);
+}
+
+static void check_unmapped_plan(uint32_t index) {
+    check_plan(index, &(way){.unmapped = true}, walk_and_copy);
 }
 
 static void test_plan(void **state) {
     (void)state;
-    each_device(check_plan);
+    each_device(check_unmapped_plan);
 }
 
 /* ---- pages and sequences
@@ -432,53 +418,37 @@ static void eval_together(rig *r, uint32_t first, float *logits) {
     must(r->backend->read_logits(r->context, 0, MOST_SEQ, logits));
 }
 
-static void check_sequences(uint32_t index) {
+static void check_sequences(rig *r) {
     enum { N_STEP = 9 }; /* past the first page */
     static float alone[MOST_SEQ][N_STEP][PM__TINY_VOCAB], together[MOST_SEQ][PM__TINY_VOCAB];
-    rig r;
-    open_rig(&r, index, &(way){.n_seq = MOST_SEQ});
     for (uint32_t seq = 0; seq < MOST_SEQ; seq++) {
-        set_pages(&r, seq, 0, 1);
+        set_pages(r, seq, 0, 1);
         for (uint32_t i = 0; i < N_STEP; i++)
-            must(eval(&r, seq, i * N_ROW, N_ROW, 1, alone[seq][i]));
+            must(eval(r, seq, i * N_ROW, N_ROW, 1, alone[seq][i]));
     }
-    set_pages(&r, 0, 4, 1);
-    set_pages(&r, 1, 0, 5);
-    set_pages(&r, 2, 3, 2);
+    set_pages(r, 0, 4, 1);
+    set_pages(r, 1, 0, 5);
+    set_pages(r, 2, 3, 2);
     for (uint32_t i = 0; i < N_STEP; i++) {
-        eval_together(&r, i * N_ROW, together[0]);
+        eval_together(r, i * N_ROW, together[0]);
         for (uint32_t seq = 0; seq < MOST_SEQ; seq++)
             assert_near(together[seq], alone[seq][i]);
     }
-    close_rig(&r);
-}
-
-static void test_sequences(void **state) {
-    (void)state;
-    each_device(check_sequences);
 }
 
 /* A copied page holds what its original held, and goes its own way from there. */
-static void check_copy(uint32_t index) {
+static void check_copy(rig *r) {
     static float first[PM__TINY_VOCAB], second[PM__TINY_VOCAB];
-    rig r;
-    open_rig(&r, index, &(way){.n_seq = MOST_SEQ});
-    set_pages(&r, 0, 5, 0);
-    must(eval(&r, 0, 0, N_BATCH, 0, NULL));
-    must(r.backend->copy_page(r.context, 5, 2));
-    must(eval(&r, 0, N_BATCH, N_ROW, 1, first));
-    set_pages(&r, 0, 3, 0); /* never written */
-    must(eval(&r, 0, N_BATCH, N_ROW, 1, second));
+    set_pages(r, 0, 5, 0);
+    must(eval(r, 0, 0, N_BATCH, 0, NULL));
+    must(r->backend->copy_page(r->context, 5, 2));
+    must(eval(r, 0, N_BATCH, N_ROW, 1, first));
+    set_pages(r, 0, 3, 0); /* never written */
+    must(eval(r, 0, N_BATCH, N_ROW, 1, second));
     assert_memory_not_equal(second, first, sizeof first);
-    set_pages(&r, 0, 2, 0);
-    must(eval(&r, 0, N_BATCH, N_ROW, 1, second));
+    set_pages(r, 0, 2, 0);
+    must(eval(r, 0, N_BATCH, N_ROW, 1, second));
     assert_memory_equal(second, first, sizeof first);
-    close_rig(&r);
-}
-
-static void test_copy(void **state) {
-    (void)state;
-    each_device(check_copy);
 }
 
 /* ---- run-ahead
@@ -519,37 +489,52 @@ static void draw(rig *r, uint32_t n_seq, uint32_t ahead, struct pm_step_drawn *o
     }
 }
 
-static void check_ahead(uint32_t index) {
+/* Gives the number of its first step. */
+static uint32_t check_ahead(rig *r, uint32_t n_seq) {
     static struct pm_step_drawn by_step[MOST_SEQ * N_TOKEN], ahead[MOST_SEQ * N_TOKEN];
     static const uint32_t n_aheads[] = {1, 3, N_AHEAD};
-    for (uint32_t n_seq = 1; n_seq <= MOST_SEQ; n_seq += 2) {
-        rig r;
-        open_rig(&r, index, &(way){.n_seq = MOST_SEQ});
-        set_pages(&r, 0, 4, 1);
-        set_pages(&r, 1, 0, 5);
-        set_pages(&r, 2, 3, 2);
-        draw(&r, n_seq, 0, by_step);
-        for (uint32_t i = 0; i < n_seq * N_TOKEN; i++) {
-            assert_int_equal(by_step[i].step, i / n_seq);
-            assert_true(by_step[i].token < PM__TINY_VOCAB);
-        }
-        assert_int_not_equal(by_step[0].logits_hash, by_step[n_seq].logits_hash);
-        for (uint32_t a = 0; a < PM__COUNT(n_aheads); a++) {
-            draw(&r, n_seq, n_aheads[a], ahead);
-            for (uint32_t i = 0; i < n_seq * N_TOKEN; i++) {
-                assert_int_equal(ahead[i].step, (a + 1) * N_TOKEN + i / n_seq);
-                assert_int_equal(ahead[i].row, by_step[i].row);
-                assert_int_equal(ahead[i].token, by_step[i].token);
-                assert_int_equal(ahead[i].logits_hash, by_step[i].logits_hash);
-            }
-        }
-        close_rig(&r);
+    draw(r, n_seq, 0, by_step);
+    const uint32_t before = by_step[0].step;
+    for (uint32_t i = 0; i < n_seq * N_TOKEN; i++) {
+        assert_int_equal(by_step[i].step, before + i / n_seq);
+        assert_true(by_step[i].token < PM__TINY_VOCAB);
     }
+    assert_int_not_equal(by_step[0].logits_hash, by_step[n_seq].logits_hash);
+    for (uint32_t a = 0; a < PM__COUNT(n_aheads); a++) {
+        draw(r, n_seq, n_aheads[a], ahead);
+        for (uint32_t i = 0; i < n_seq * N_TOKEN; i++) {
+            assert_int_equal(ahead[i].step, before + (a + 1) * N_TOKEN + i / n_seq);
+            assert_int_equal(ahead[i].row, by_step[i].row);
+            assert_int_equal(ahead[i].token, by_step[i].token);
+            assert_int_equal(ahead[i].logits_hash, by_step[i].logits_hash);
+        }
+    }
+    return before;
 }
 
-static void test_ahead(void **state) {
+static void check_all_ahead(rig *r) {
+    set_pages(r, 0, 4, 1);
+    set_pages(r, 1, 0, 5);
+    set_pages(r, 2, 3, 2);
+    const uint32_t first = check_ahead(r, 1);
+    assert_int_equal(check_ahead(r, MOST_SEQ), first + 4 * N_TOKEN);
+}
+
+/* Copies come first, while there are pages that nobody has written. */
+static void use_together(rig *r) {
+    check_copy(r);
+    check_sequences(r);
+    check_all_ahead(r);
+}
+
+/* All of one context, as the kernels for several sequences take long to compile. */
+static void check_together(uint32_t index) {
+    check_plan(index, &(way){.n_seq = MOST_SEQ, .most_allocation = 65536}, use_together);
+}
+
+static void test_together(void **state) {
     (void)state;
-    each_device(check_ahead);
+    each_device(check_together);
 }
 
 /* ---- failures
@@ -573,11 +558,12 @@ static pm_status run_failing(uint32_t index, counter *which, uint32_t fail_at) {
     return status;
 }
 
-/* Among the first calls, in the middle, and the last. */
+/* Among the first calls, the last, and of submissions in the middle: in a prompt. */
 static void fail_each(uint32_t index, counter *which, uint32_t n, pm_status expected) {
-    const uint32_t places[] = {2, n / 2, n};
+    const uint32_t places[] = {2, n, n / 2};
+    const size_t n_place = which == &submissions ? 3 : 2;
     assert_true(n >= 6);
-    for (size_t i = 0; i < PM__COUNT(places); i++) {
+    for (size_t i = 0; i < n_place; i++) {
         assert_int_equal(run_failing(index, which, places[i]), expected);
         assert_true(strlen(pm_last_error()) > 20);
     }
@@ -599,10 +585,9 @@ static void test_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ways),      cmocka_unit_test(test_too_small),
-        cmocka_unit_test(test_budget),    cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_sequences), cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_ahead),     cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_ways),     cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_plan),     cmocka_unit_test(test_together),
+        cmocka_unit_test(test_failures),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -6,8 +6,8 @@
  *   PUMICE_TEST_SEED  another seed for all data (default 1)
  *   PUMICE_TEST_LIST  names each case on stdout before it runs
  *
- * What is tried where, on top of test_quant_gpu, which has all kernels for products read all types
- * on every driver:
+ * What is tried where, on top of test_quant_gpu, which has kernels for products read all types on
+ * every driver, those that read by the same lines once:
  *   kernels for such a device                all cases and types
  *   kernels for devices of another kind      all cases over telling types (pm__case_is_telling)
  *   variants                                 cases of a quick check over telling types
