@@ -100,3 +100,10 @@ void pm__utf8_make_plain(char *text) {
         at += bytes;
     }
 }
+
+bool pm__is_plain_ascii(const char *text) {
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            return false;
+    return true;
+}

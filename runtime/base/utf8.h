@@ -21,5 +21,7 @@ bool pm__utf8_is_control(uint32_t code);
 /* Makes text fit for a terminal, in place: '?' for each byte of a control character or of a broken
  * sequence. For sentences and log lines, which quote what files say. */
 void pm__utf8_make_plain(char *text);
+/* Printable characters of ASCII, and no others. */
+bool pm__is_plain_ascii(const char *text);
 
 #endif

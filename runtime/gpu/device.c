@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include "../base/hash.h"
 #include "../base/log.h"
 #include "../base/threads.h"
 #include "adapter.h"
@@ -64,6 +65,17 @@ pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what) {
     default:
         return pm__fail(PM_FAILURE, "%s: %s (VkResult %d)", what, result_text(result), (int)result);
     }
+}
+
+uint64_t pm__gpu_key(const pm__gpu *gpu) {
+    const VkPhysicalDeviceProperties *p = &gpu->properties;
+    const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
+                                (uint32_t)gpu->driver.driverID};
+    uint64_t key = pm__hash_string(PM__HASH_START, PM_VERSION);
+    key = pm__hash(key, numbers, sizeof numbers);
+    key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
+    key = pm__hash(key, gpu->id.driverUUID, VK_UUID_SIZE);
+    return pm__hash_string(key, gpu->driver.driverInfo);
 }
 
 /* Drivers with a watchdog give up after some ten seconds; what takes longer than this is no work. */

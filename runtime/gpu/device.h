@@ -124,6 +124,9 @@ enum { PM__DRIVER_ADDRESSES = 512 << 20 };
  * after a reset. */
 pm_status pm__gpu_check(pm__gpu *gpu, VkResult result, const char *what);
 
+/* Of the device, its driver, their versions and ours: for names of files about them. */
+uint64_t pm__gpu_key(const pm__gpu *gpu);
+
 /* Opens and closes the device itself; gpu.c wraps it into a pm__device_handle. */
 pm_status pm__gpu_create(uint32_t index, const pm_device_desc *desc, pm__gpu **out);
 /* Closes a lost device and opens the same one anew, by the same driver and with the same caps;

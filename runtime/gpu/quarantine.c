@@ -2,6 +2,7 @@
 
 #include "../base/hash.h"
 #include "../base/log.h"
+#include "../base/utf8.h"
 #include "kernels.h"
 #include "shader.h"
 #include "weights.h"
@@ -49,30 +50,12 @@ static pm_status hash_shaders(uint64_t *all) {
     return PM_OK;
 }
 
-uint64_t pm__quarantine_key(const pm__gpu *gpu) {
-    const VkPhysicalDeviceProperties *p = &gpu->properties;
-    const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
-                                (uint32_t)gpu->driver.driverID};
-    uint64_t key = pm__hash_string(PM__HASH_START, PM_VERSION);
-    key = pm__hash(key, numbers, sizeof numbers);
-    key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
-    key = pm__hash(key, gpu->id.driverUUID, VK_UUID_SIZE);
-    return pm__hash_string(key, gpu->driver.driverInfo);
-}
-
 static pm_status name_file(const pm__gpu *gpu, char name[40]) {
     uint64_t shaders;
     PM_TRY(hash_shaders(&shaders));
-    const uint64_t key = pm__hash(pm__quarantine_key(gpu), &shaders, sizeof shaders);
+    const uint64_t key = pm__hash(pm__gpu_key(gpu), &shaders, sizeof shaders);
     snprintf(name, 40, "check-%016" PRIx64 ".txt", key);
     return PM_OK;
-}
-
-static bool is_plain_text(const char *text) {
-    for (; *text; text++)
-        if (*text < ' ' || *text > '~')
-            return false;
-    return true;
 }
 
 static bool parse_quarantined(state *out, char *rest) {
@@ -97,7 +80,7 @@ static bool parse_checked(state *out, const char *rest) {
 
 static bool parse_line(state *out, char *line) {
     char *space = strchr(line, ' ');
-    if (!is_plain_text(line) || space == NULL)
+    if (!pm__is_plain_ascii(line) || space == NULL)
         return false;
     *space = '\0';
     if (strcmp(line, "quarantined") == 0)

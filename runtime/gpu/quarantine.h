@@ -14,9 +14,6 @@ struct pm__quarantine;
 pm_status pm__quarantine_create(struct pm__gpu *gpu);
 void pm__quarantine_destroy(struct pm__quarantine *quarantine);
 
-/* Names the device and its driver, with their versions. */
-uint64_t pm__quarantine_key(const struct pm__gpu *gpu);
-
 /* False: there is no cache directory, so what is added lasts as long as the device is open. */
 bool pm__quarantine_is_kept(const pm__device_handle *handle);
 /* kernel  row of kernels.def; it is not chosen any more */

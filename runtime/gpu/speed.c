@@ -1,7 +1,6 @@
 /* speed.c: one line of text a device and driver, "pumice speed 1 copy 2.41e+11 fma 9.1e+12". */
 #include "measure.h"
 
-#include "../base/hash.h"
 #include "shader.h"
 #include "weights.h"
 
@@ -17,14 +16,7 @@ static const pm__gpu *gpu_of(const pm__device_handle *handle) {
 }
 
 static void name_file(const pm__gpu *gpu, char name[NAME_SIZE]) {
-    const VkPhysicalDeviceProperties *p = &gpu->properties;
-    const uint32_t numbers[] = {p->vendorID, p->deviceID, p->driverVersion, p->apiVersion,
-                                (uint32_t)gpu->driver.driverID};
-    uint64_t key = pm__hash(PM__HASH_START, numbers, sizeof numbers);
-    key = pm__hash(key, gpu->id.deviceUUID, VK_UUID_SIZE);
-    key = pm__hash(key, gpu->id.driverUUID, VK_UUID_SIZE);
-    key = pm__hash_string(key, gpu->driver.driverInfo);
-    snprintf(name, NAME_SIZE, "speed-%016" PRIx64 ".txt", key);
+    snprintf(name, NAME_SIZE, "speed-%016" PRIx64 ".txt", pm__gpu_key(gpu));
 }
 
 void pm__gpu_keep_speed(const pm__device_handle *handle, const pm_device_speed *speed) {

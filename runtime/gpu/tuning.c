@@ -3,8 +3,8 @@
 #include "../base/grow.h"
 #include "../base/hash.h"
 #include "../base/log.h"
+#include "../base/utf8.h"
 #include "kernels.h"
-#include "quarantine.h"
 #include "shader.h"
 #include "weights.h"
 
@@ -210,13 +210,6 @@ static pm_status read_take(char *line, pm__choice *out, const char **why) {
     return PM_OK;
 }
 
-static bool is_plain_text(const char *text) {
-    for (; *text; text++)
-        if (*text < ' ' || *text > '~')
-            return false;
-    return true;
-}
-
 /* Whole or not at all: the last line is "end", with the hash of all before it or without. */
 static bool is_whole(const char *text) {
     const size_t n = strlen(text), n_first = sizeof first_line - 1;
@@ -233,7 +226,7 @@ static bool is_whole(const char *text) {
 static pm_status read_line(pm__tuning *tuning, char *line, char made_for[48], const char **why) {
     pm__choice choice = {.kernel = -1};
     *why = NULL;
-    if (!is_plain_text(line)) {
+    if (!pm__is_plain_ascii(line)) {
         *why = "it has other than printable characters";
     } else if (strncmp(line, "take ", 5) == 0) {
         PM_TRY(read_take(line, &choice, why));
@@ -333,7 +326,7 @@ static pm__gpu *gpu_of(const pm__device_handle *handle) {
 }
 
 static void name_file(const pm__gpu *gpu, char name[40]) {
-    snprintf(name, 40, "tune-%016" PRIx64 ".txt", pm__quarantine_key(gpu));
+    snprintf(name, 40, "tune-%016" PRIx64 ".txt", pm__gpu_key(gpu));
 }
 
 /* Of the same model of device with the same driver, whatever its version. */
