@@ -53,8 +53,6 @@ void pm__spec_at_once(pm__draft *d);
 /* Makes the workgroup no wider than n items keep busy, but not narrower than a subgroup. */
 void pm__narrow(pm__draft *d, uint32_t n);
 
-/* Most rows of a group of a kernel that is for few rows, and reads the weight once for them. */
-enum { PM__MOST_PASS = 8 };
 /* Makes a group of such a kernel of as many rows as a step can bring; N_PASS. */
 void pm__pass(pm__draft *d);
 

@@ -41,15 +41,17 @@ static pm_status check_ranges(const pm__draft *d) {
     return PM_OK;
 }
 
+/* Rows of groups of a node in pieces, closed by 0. */
+static const uint32_t pieces[PM__MOST_PIECES + 1] = {PM__PIECE, 6, 4, 2, 1};
+
 uint32_t pm__grid_groups(const pm__grid *grid, uint32_t n) {
-    const uint32_t left = (n + 1) % PM__PIECE == 0 ? 0 : n % PM__PIECE;
-    const uint32_t rows = left == 3 ? 4 : left;
+    const uint32_t left = n % PM__PIECE;
     if (grid->one)
         return n > 0;
     if (grid->rows == PM__GRID_MOST)
         return (n + 1) / PM__PIECE;
     if (grid->rows == PM__GRID_REST)
-        return (rows & grid->rows_per_group) != 0;
+        return grid->rows_per_group == (left > 1 ? left + left % 2 : left);
     return pm__ceil_div(n, grid->rows_per_group);
 }
 
@@ -138,8 +140,8 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
                             const pm__weight_part *part, pm__program *out) {
     if (!has_pieces(in, node, kernel))
         return lower_piece(in, node, kernel, part, 0, out);
-    for (uint32_t piece = PM__PIECE; piece > 0; piece /= 2)
-        PM_TRY(lower_piece(in, node, kernel, part, piece, out));
+    for (const uint32_t *piece = pieces; *piece > 0; piece++)
+        PM_TRY(lower_piece(in, node, kernel, part, *piece, out));
     return PM_OK;
 }
 

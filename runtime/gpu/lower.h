@@ -36,15 +36,19 @@ typedef enum pm__grid_count {
     PM__GRID_SAMPLES /* n_out where the step draws tokens, else 0 */
 } pm__grid_count;
 
-/* Which of the rows a launch takes. Of a node in pieces one launch takes groups of PM__PIECE rows, and
- * further ones, each of fewer rows, what is left: a group costs the same however many rows it has. */
+/* Which of the rows a launch takes. Of a node in pieces one launch takes groups of PM__PIECE rows,
+ * and one of others, each of a group of fewer rows, what is left: a group costs the same however
+ * many rows it has. */
 typedef enum pm__grid_rows {
     PM__GRID_ALL,
     PM__GRID_MOST, /* groups of PM__PIECE rows, the last of which may lack one */
-    PM__GRID_REST  /* one group of 4, 2 or 1, where what is left has it; for three a group of 4 */
+    PM__GRID_REST  /* one group, where what is left is as many or one less than an even number */
 } pm__grid_rows;
 
-enum { PM__PIECE = 8, PM__MOST_PIECES = 4 };
+enum { PM__PIECE = 8, PM__MOST_PIECES = 5 };
+
+/* Most rows of a group of a kernel that is for few rows, and reads the weight once for them. */
+enum { PM__MOST_PASS = 8 };
 
 typedef struct pm__grid {
     pm__grid_count count;
