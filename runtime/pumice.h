@@ -291,9 +291,10 @@ typedef struct pm_session_desc {
     uint32_t n_batch; /* rows of one prompt step; 0: 512 (at most n_ctx) */
     uint32_t n_seq;   /* sequences; 0: 1 */
     /* The bits of a token's logits depend on the tokens before it alone. By default they also depend
-     * on whether it is evaluated alone or among others (in a call with several tokens, or for one of
-     * several answers): kernels for many rows add up in another order. Costs the kernels for many
-     * rows: prompts take about as long a token as answers do. On the CPU path it always holds. */
+     * on whether it is evaluated alone, in a call with several tokens, or for one of several answers
+     * (on a GPU by other kernels where n_seq is at most 8): kernels for many rows add up in another
+     * order. Costs the kernels for many rows: prompts take about as long a token as answers do. On
+     * the CPU path it always holds. */
     bool deterministic;
     /* Runs the model node by node, as it is written down, where a device else has norms, gates, and
      * all between queries and attention within other kernels. Slower; for comparing. The CPU path

@@ -4,7 +4,7 @@
  *         w [n_out, n_in] of a type with levels (types.glsl), rows [first_row, first_row + n_row)
  *         of it bound; GATED as matvec.comp has it
  * grid    x and z: ITEMS outputs a workgroup; y: N_PASS rows
- * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, GATED and GLU_<NAME>, N_PASS (1 to 4)
+ * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, GATED and GLU_<NAME>, N_PASS (1 to 8)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum i32 in a block, f32
  * checked tests row matvec_dot8 against cpu_matmul over the same integers, NMSE 1e-10 */
 #version 450

@@ -3,7 +3,7 @@
  * shape   as matvec.comp has it
  * grid    x and z: ITEMS outputs a workgroup; y: N_PASS rows
  * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, HAS_NORM, HAS_NORM_WEIGHT, GATED and
- *         GLU_<NAME>, N_PASS (1 to 4)
+ *         GLU_<NAME>, N_PASS (1 to 8)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE, 5 AT_ONCE   accum f32
  * checked tests row matvec_rows against cpu_matmul, NMSE 1e-10 */
 #version 450

@@ -168,7 +168,7 @@ static void encode(const instance *i) {
         rows[r] = (struct pm_step_row){
             .token = i->source[pos], .seq = N_SEQ - 1 - r / i->n_source, .pos = pos};
     }
-    const pm__step all = {.rows = rows, .n_row = n, .together = true, .encode = true};
+    const pm__step all = {.rows = rows, .n_row = n, .among = PM__TOGETHER, .encode = true};
     pm__expect_ok(b->begin(i->context, &all));
     pm__expect_ok(b->submit(i->context));
     pm__expect_ok(b->collect(i->context, NULL));

@@ -13,7 +13,7 @@ fake_counts fake_seen;
 
 typedef struct slot { /* one position of a page */
     uint32_t token, pos;
-    bool together;
+    pm__among among;
 } slot;
 
 /* What a sequence carries from token to token. */
@@ -32,7 +32,8 @@ typedef struct context {
     struct pm_step_row *rows; /* of the next step */
     uint32_t *outs;
     uint32_t n_row, n_out;
-    bool begun, sample, together;
+    bool begun, sample;
+    pm__among among;
     bool repeats; /* the next submit() runs what the step before drew */
     uint32_t n_submitted, n_collected;
     struct pm_step_drawn *ring; /* [PM_RING, n_out] */
@@ -272,43 +273,42 @@ static pm_status fake_begin(void *user, const pm__step *step) {
     c->n_row = step->n_row;
     c->n_out = step->n_out;
     c->sample = step->sample;
-    c->together = step->together;
+    c->among = step->among == PM__ALONE && step->n_row > 1 ? PM__TOGETHER : step->among;
     c->begun = true;
     c->repeats = false;
     fake_seen.n_begin++;
-    fake_seen.n_alone += step->n_row == 1 && !step->together;
+    fake_seen.n_alone += step->n_row == 1 && step->among == PM__ALONE;
     if (step->n_row > fake_seen.most_rows)
         fake_seen.most_rows = step->n_row;
     return PM_OK;
 }
 
-static uint32_t mix_token(uint32_t state, uint32_t token, bool together) {
-    return mix(state, token + (together ? FAKE_VOCAB : 0));
+static uint32_t mix_token(uint32_t state, uint32_t token, pm__among among) {
+    return mix(state, token + FAKE_VOCAB * (uint32_t)among);
 }
 
 /* The state must be that of the tokens before the row. */
-static void carry(context *c, struct pm_step_row row, bool together, uint32_t expected) {
+static void carry(context *c, struct pm_step_row row, pm__among among, uint32_t expected) {
     carried *s = &c->carried[row.seq];
     if (row.pos == 0)
         *s = (carried){.hash = 1};
     assert_int_equal(s->n, row.pos);
-    *s = (carried){.n = row.pos + 1, .hash = mix_token(s->hash, row.token, together)};
+    *s = (carried){.n = row.pos + 1, .hash = mix_token(s->hash, row.token, among)};
     assert_int_equal(s->hash, expected);
 }
 
 /* Writes the row's token to its page and reads the sequence up to it. */
 static uint32_t run_row(context *c, struct pm_step_row row) {
-    const bool together = fake.shows_together && c->together;
-    *slot_of(c, row.seq, row.pos) =
-        (slot){.token = row.token, .pos = row.pos, .together = together};
+    const pm__among among = fake.shows_among ? c->among : PM__ALONE;
+    *slot_of(c, row.seq, row.pos) = (slot){.token = row.token, .pos = row.pos, .among = among};
     uint32_t state = 1;
     for (uint32_t pos = 0; pos <= row.pos; pos++) {
         const slot *s = slot_of(c, row.seq, pos);
         assert_int_equal(s->pos, pos);
-        state = mix_token(state, s->token, s->together);
+        state = mix_token(state, s->token, s->among);
     }
     if (fake.has_states)
-        carry(c, row, together, state);
+        carry(c, row, among, state);
     return state;
 }
 

@@ -234,10 +234,10 @@ static void test_choice(void **context) {
     assert_string_equal(chosen(s, 5), "matmul_lanes");
     caps->software = false;
     assert_string_equal(chosen(s, 1), "matvec_rows");
-    assert_string_equal(chosen(s, 4), "matvec_rows");
-    assert_string_equal(chosen(s, 5), "matmul");
+    assert_string_equal(chosen(s, 8), "matvec_rows");
+    assert_string_equal(chosen(s, 9), "matmul");
     set_quarantined(s, "matvec_rows", NULL, true);
-    assert_string_equal(chosen(s, 4), "matvec_subgroup");
+    assert_string_equal(chosen(s, 8), "matvec_subgroup");
     set_quarantined(s, "matvec", NULL, true);
     assert_string_equal(chosen(s, 1), "matmul");
     set_quarantined(s, "matvec", NULL, false);
@@ -257,9 +257,9 @@ static void test_choice_of_integers(void **context) {
         bool gated;
         const char *name;
     } choices[] = {
-        {PM__TIER_COOP8, 4, false, "matvec_dot8"},
-        {PM__TIER_COOP8, 8, false, "matmul_dot8"},
+        {PM__TIER_COOP8, 8, false, "matvec_dot8"},
         {PM__TIER_COOP8, 9, false, "matmul_coop8"},
+        {PM__TIER_COOP, 9, false, "matmul_dot8"},
         {PM__TIER_COOP8, 65, false, "matmul_coop8_large"},
         {PM__TIER_COOP, 65, false, "matmul_dot8"},
         {PM__TIER_COOP8, 65, true, "matvec_dot8"},
@@ -283,14 +283,14 @@ static void test_choice_of_integers(void **context) {
     assert_null(pm__kernel_default(&caps, PM__OP_MATMUL, &node, 65));
 }
 
-/* The kernel that five rows of one expert take. */
+/* The kernel that nine rows of one expert take. */
 static void expect_experts(const suite *s, const char *name) {
     pm__check_case c;
     pm__trial trial;
     pm__runner *runner;
     pm__kernel_info info;
     case_init(&c);
-    c.n_row = c.limits.n_batch = 5;
+    c.n_row = c.limits.n_batch = 9;
     c.n_expert = 1;
     const pm__t w = input(&c, "w", PM__WEIGHT, PM__TYPE_F32, 8), x = activation(&c, 8);
     c.route = activation(&c, 2);

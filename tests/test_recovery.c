@@ -35,7 +35,7 @@ static int tear_down(void **state) {
 
 static void reset(void) {
     fake = (fake_settings){
-        .most_ahead = PM_RING, .reopens = true, .has_states = with_states, .shows_together = true};
+        .most_ahead = PM_RING, .reopens = true, .has_states = with_states, .shows_among = true};
     fake_seen = (fake_counts){.n_context = fake_seen.n_context};
     n_warning = 0;
 }

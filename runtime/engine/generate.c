@@ -109,8 +109,8 @@ static pm_status end_answer(generator *gen, uint32_t i, pm_stop stop) {
 
 /* One of several answers is a row among others to its end, so that its text does not depend on when
  * the others stop. */
-static bool is_together(const generator *gen) {
-    return gen->result->n_answer > 1;
+static pm__among among_what(const generator *gen) {
+    return gen->result->n_answer > 1 ? PM__FEW : PM__ALONE;
 }
 
 /* The token that the row of answer i drew after its sequence's last token. */
@@ -119,7 +119,7 @@ static pm_status accept(generator *gen, uint32_t i, const struct pm_step_drawn *
     pm__sequence *s = &gen->session->sequences[i];
     const int32_t token = (int32_t)drawn->token;
     if (s->n_eval < s->length) { /* the step that drew it has evaluated the pending token */
-        s->together[s->n_eval] = is_together(gen);
+        s->among[s->n_eval] = (uint8_t)among_what(gen);
         s->n_eval = s->length;
     }
     if (!gen->drawn) {
@@ -168,7 +168,7 @@ static pm_status fork_sequence(generator *gen, uint32_t seq) {
     const pm__sequence *from = &session->sequences[0];
     pm__sequence *to = &session->sequences[seq];
     memcpy(to->tokens, from->tokens, from->length * sizeof *to->tokens);
-    memcpy(to->together, from->together, from->length * sizeof *to->together);
+    memcpy(to->among, from->among, from->length * sizeof *to->among);
     to->length = from->length;
     if (session->source.graph->has_encoder)
         return encode_again(gen, seq);
@@ -232,7 +232,7 @@ static pm_status begin_live(generator *gen) {
         const uint32_t left = gen->n_most - r->states[seq].n_token;
         PM_TRY(pm__pages_write(&session->pages, seq, s->n_eval, s->n_eval + left));
     }
-    return pm__step_begin(session, gen->n_row, gen->n_row, true, is_together(gen));
+    return pm__step_begin(session, gen->n_row, gen->n_row, true, among_what(gen));
 }
 
 /* Takes the tokens of one step. *ended: an answer is over. */

@@ -66,7 +66,7 @@ typedef struct pm__session_source {
  * that is not n_eval any more all is evaluated again by pm__session_ready(). */
 typedef struct pm__sequence {
     int32_t *tokens; /* [n_ctx] */
-    bool *together;  /* [n_ctx] evaluated as a row among others, not alone */
+    uint8_t *among;  /* [n_ctx] pm__among of its evaluation */
     uint32_t length;
     uint32_t n_eval;
     int32_t *encoded;   /* [n_ctx] what the encoder reads; NULL where the model has none */
@@ -185,7 +185,7 @@ pm_status pm__step_check(const pm_session *session);
 /* Begins a step of the first n_row of session->rows with the first n_out of session->outs; the last
  * two as in pm__step. */
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
-                         bool together);
+                         pm__among among);
 /* Runs the encoder over the first n_row of session->rows, all of one sequence. */
 pm_status pm__step_encode(pm_session *session, uint32_t seq, uint32_t n_row);
 pm_status pm__step_submit(pm_session *session);

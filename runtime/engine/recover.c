@@ -1,7 +1,7 @@
 /* recover.c: a lost device is opened anew, and what stood on it is brought back.
  *
  * The host knows all that matters: weights come from the mapped file, and the caches of a session
- * from its tokens, each evaluated as it was before, alone or together with others, so that the bits
+ * from its tokens, each evaluated as it was before, alone or among others, so that the bits
  * are the same. What stands on a lost device is torn down at once; models and sessions come back
  * when they are used next. */
 #include "internal.h"
@@ -109,7 +109,7 @@ pm_status pm__model_restore(pm_model *model) {
 }
 
 static bool is_as_evaluated(const pm__sequence *a, const pm__sequence *b, uint32_t pos) {
-    return a->tokens[pos] == b->tokens[pos] && a->together[pos] == b->together[pos];
+    return a->tokens[pos] == b->tokens[pos] && a->among[pos] == b->among[pos];
 }
 
 /* In a deterministic session both ways give the same bits, and together is faster. */
@@ -117,7 +117,7 @@ static void forget_alone(pm_session *session) {
     for (uint32_t seq = 0; session->limits.deterministic && seq < session->limits.n_seq; seq++) {
         pm__sequence *s = &session->sequences[seq];
         for (uint32_t pos = 0; pos < s->n_restore; pos++)
-            s->together[pos] = true;
+            s->among[pos] = PM__TOGETHER;
     }
 }
 
@@ -140,10 +140,11 @@ static pm_status share_prefix(pm_session *session, uint32_t seq) {
     return most > 0 ? pm__session_share(session, from, seq, most, PM_MOST_REPEAT) : PM_OK;
 }
 
-/* Tokens from n_eval on that were evaluated the same way; one at a time if alone. */
+/* Tokens from n_eval on that were evaluated the same way; one at a time if not together. */
 static uint32_t end_of_run(const pm__sequence *s) {
     uint32_t end = s->n_eval + 1;
-    while (s->together[s->n_eval] && end < s->n_restore && s->together[end])
+    while (s->among[s->n_eval] == PM__TOGETHER && end < s->n_restore &&
+           s->among[end] == PM__TOGETHER)
         end++;
     return end;
 }

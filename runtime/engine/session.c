@@ -61,7 +61,7 @@ pm_status pm__session_limits(const pm_session_desc *desc, uint32_t n_ctx_train, 
 uint64_t pm__session_table_bytes(const pm__limits *limits, uint32_t n_ctx, const pm__graph *g) {
     const uint32_t n_col = g->logits->n_col;
     const uint64_t of_position =
-        sizeof(int32_t) + sizeof(bool) + (g->has_encoder ? sizeof(int32_t) : 0);
+        sizeof(int32_t) + sizeof(uint8_t) + (g->has_encoder ? sizeof(int32_t) : 0);
     const uint64_t of_sequence = sizeof(pm__sequence) + n_ctx * of_position;
     const uint64_t of_row = sizeof(struct pm_step_row);
     const uint64_t of_out =
@@ -112,10 +112,10 @@ static pm_status reserve_host(pm_session *session) {
         return pm__fail_memory("session", (size_t)limits->n_out * session->source.n_col * 4);
     for (uint32_t i = 0; i < limits->n_seq; i++) {
         session->sequences[i].tokens = calloc(session->n_ctx, sizeof(int32_t));
-        session->sequences[i].together = calloc(session->n_ctx, sizeof(bool));
+        session->sequences[i].among = calloc(session->n_ctx, sizeof(uint8_t));
         if (session->source.graph->has_encoder)
             session->sequences[i].encoded = calloc(session->n_ctx, sizeof(int32_t));
-        if (session->sequences[i].tokens == NULL || session->sequences[i].together == NULL ||
+        if (session->sequences[i].tokens == NULL || session->sequences[i].among == NULL ||
             (session->source.graph->has_encoder && session->sequences[i].encoded == NULL))
             return pm__fail_memory("session: tokens", session->n_ctx * sizeof(int32_t));
     }
@@ -251,7 +251,7 @@ void pm_session_close(pm_session *session) {
         for (uint32_t i = 0; i < session->limits.n_seq; i++) {
             free(session->sequences[i].tokens);
             free(session->sequences[i].encoded);
-            free(session->sequences[i].together);
+            free(session->sequences[i].among);
         }
     free(session->sequences);
     free(session->rows);
@@ -318,7 +318,7 @@ void pm__session_append(pm_session *session, uint32_t seq, const int32_t *ids, s
     assert(n <= session->n_ctx - s->length);
     if (n > 0)
         memcpy(s->tokens + s->length, ids, n * sizeof *ids);
-    memset(s->together + s->length, 0, n * sizeof *s->together);
+    memset(s->among + s->length, PM__ALONE, n * sizeof *s->among);
     s->length += (uint32_t)n;
 }
 
@@ -347,7 +347,7 @@ static pm_status fill_history(pm_session *session, uint32_t seq, uint32_t first,
         for (uint32_t i = 0; i < n; i++)
             session->rows[i] = (struct pm_step_row){
                 .token = (uint32_t)s->tokens[first + i], .seq = seq, .pos = first + i};
-        PM_TRY(pm__step_begin(session, n, 0, false, true));
+        PM_TRY(pm__step_begin(session, n, 0, false, PM__TOGETHER));
         first += n;
     }
     return PM_OK;

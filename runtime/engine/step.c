@@ -22,7 +22,7 @@ pm_status pm__step_check(const pm_session *session) {
 }
 
 pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bool sample,
-                         bool together) {
+                         pm__among among) {
     assert(pm__step_in_flight(session) == 0);
     assert(n_row > 0 && n_row <= session->limits.n_batch && n_out <= session->limits.n_out);
     session->n_row = n_row;
@@ -36,7 +36,7 @@ pm_status pm__step_begin(pm_session *session, uint32_t n_row, uint32_t n_out, bo
                            .outs = session->outs,
                            .n_out = n_out,
                            .sample = sample,
-                           .together = together};
+                           .among = among};
     return watch(session, session->source.backend->begin(session->context, &step));
 }
 
@@ -46,7 +46,8 @@ pm_status pm__step_encode(pm_session *session, uint32_t seq, uint32_t n_row) {
     session->n_row = n_row;
     session->repeats = session->sampled = false;
     session->n_out = 0;
-    const pm__step step = {.rows = session->rows, .n_row = n_row, .together = true, .encode = true};
+    const pm__step step = {
+        .rows = session->rows, .n_row = n_row, .among = PM__TOGETHER, .encode = true};
     PM_TRY(watch(session, session->source.backend->begin(session->context, &step)));
     PM_TRY(pm__step_submit(session));
     return pm__step_collect(session);
@@ -138,10 +139,10 @@ static uint32_t rows_of_chunk(const pm_session *session, uint32_t left, uint32_t
 
 /* Tokens that come together are evaluated together, also where one is left over for a step, so that
  * no clock shows in the bits. Says how the next one is. */
-static bool mark_together(pm__sequence *s, uint32_t end) {
+static pm__among mark_together(pm__sequence *s, uint32_t end) {
     for (uint32_t pos = s->n_eval; end - s->n_eval > 1 && pos < end; pos++)
-        s->together[pos] = true;
-    return s->together[s->n_eval];
+        s->among[pos] = PM__TOGETHER;
+    return (pm__among)s->among[s->n_eval];
 }
 
 pm_status pm__step_once(pm_session *session, uint32_t seq, uint32_t end, pm__want want) {
@@ -150,13 +151,13 @@ pm_status pm__step_once(pm_session *session, uint32_t seq, uint32_t end, pm__wan
     PM_TRY(pm__step_check(session));
     PM_TRY(pm__session_encode(session, seq));
     const uint32_t most = want == PM__WANT_ALL ? session->limits.n_out : session->limits.n_batch;
-    const bool together = mark_together(s, end);
+    const pm__among among = mark_together(s, end);
     const uint32_t stop = s->n_eval + rows_of_chunk(session, end - s->n_eval, most);
     if (stop < end && want != PM__WANT_ALL)
         want = PM__WANT_NOTHING;
     PM_TRY(watch(session, pm__pages_write(&session->pages, seq, s->n_eval, stop)));
     const uint32_t n_out = fill_rows(session, seq, stop, want);
-    PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN, together));
+    PM_TRY(pm__step_begin(session, stop - s->n_eval, n_out, want == PM__WANT_DRAWN, among));
     PM_TRY(pm__step_submit(session));
     PM_TRY(pm__step_collect(session));
     if (want == PM__WANT_LOGITS || want == PM__WANT_ALL)

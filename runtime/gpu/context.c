@@ -78,6 +78,8 @@ static pm_status fuse_class(pm__gpu_context *context, pm__class_state *class) {
 
 /* Places the activations of a class; *regions are relative to the arena until there is memory. */
 static pm_status plan_class(pm__gpu_context *context, pm__class_state *class) {
+    if (class->n_row == 0)
+        return PM_OK;
     PM_TRY(fuse_class(context, class));
     const pm__graph *g = class->graph;
     const pm__gpu *gpu = context->device->gpu;
@@ -112,11 +114,14 @@ static pm_status add_step(pm__gpu_context *context) {
         PM_TRY(in_reach(gpu, "step", bytes, "-c"));
         PM_TRY(pm__needs_append(&context->needs, gpu, STEP, bytes, &context->step[part]));
     }
-    for (uint32_t c = 0; c < context->n_class; c++)
+    const pm__spot *first = &context->step[0], *last = first;
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+        if (context->classes[c].n_row == 0)
+            continue;
+        last = &context->classes[c].grids;
         PM_TRY(pm__needs_append(&context->needs, gpu, STEP, grid_bytes(context),
                                 &context->classes[c].grids));
-    const pm__spot *first = &context->step[0],
-                   *last = &context->classes[context->n_class - 1].grids;
+    }
     if (first->need != last->need)
         return pm__fail(PM_OUT_OF_MEMORY,
                         "gpu: the step buffer passes %" PRIu64 " bytes; use a smaller -c",
@@ -167,18 +172,36 @@ static pm_status add_stack(pm__gpu_context *context) {
     return pm__needs_add(&context->needs, "stack report", 16, PM__MEMORY_READBACK);
 }
 
-static pm_status lay_out(pm__gpu_context *context) {
+/* Drivers that run on the CPU do few rows in pieces (lower.c), and where a row alone must have the
+ * bits of a row among others each row is on its own. */
+static bool has_few(const pm__gpu_context *context) {
     const pm__limits *limits = &context->limits;
-    pm__class_state *one = &context->classes[PM__CLASS_ONE];
-    pm__class_state *batch = &context->classes[PM__CLASS_BATCH];
-    one->n_row = one->n_out = 1;
-    batch->n_row = limits->n_batch;
-    batch->n_out = limits->n_out;
+    return limits->n_seq > 1 && limits->n_seq <= PM__MOST_PASS && !limits->deterministic &&
+           !context->device->gpu->caps.software;
+}
+
+static void size_classes(pm__gpu_context *context) {
+    const pm__limits *limits = &context->limits;
+    const bool present[PM__CLASS_COUNT] = {
+        [PM__CLASS_ONE] = true,
+        [PM__CLASS_BATCH] = true,
+        [PM__CLASS_FEW] = has_few(context),
+        [PM__CLASS_ENCODE] = context->graph->has_encoder,
+    };
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+        const uint32_t most = c == PM__CLASS_ONE   ? 1
+                              : c == PM__CLASS_FEW ? limits->n_seq
+                                                   : limits->n_batch;
+        context->classes[c].n_row = present[c] ? most : 0;
+        context->classes[c].n_out = present[c] ? pm__least_u32(most, limits->n_out) : 0;
+    }
+}
+
+static pm_status lay_out(pm__gpu_context *context) {
+    size_classes(context);
     PM_TRY(add_caches(context));
     PM_TRY(add_states(context));
-    context->classes[PM__CLASS_ENCODE].n_row = limits->n_batch;
-    context->classes[PM__CLASS_ENCODE].n_out = limits->n_out;
-    for (uint32_t c = 0; c < context->n_class; c++)
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
         PM_TRY(plan_class(context, &context->classes[c]));
     PM_TRY(pm__needs_append(&context->needs, context->device->gpu, "activations",
                             context->activation_bytes, &context->arena));
@@ -203,16 +226,19 @@ static pm_status allocate(pm__gpu_context *context) {
         return pm__fail_memory("gpu: session", context->needs.n * sizeof *context->buffers);
     PM_TRY(pm__needs_allocate(&context->needs, gpu, context->buffers));
     const pm__region arena = pm__spot_region(&context->arena, context->buffers);
-    for (uint32_t c = 0; c < context->n_class; c++) {
-        for (uint32_t i = 0; i < context->classes[c].graph->n_activation; i++) {
-            context->classes[c].activations[i].buffer = arena.buffer;
-            context->classes[c].activations[i].offset += arena.offset;
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
+        const pm__class_state *class = &context->classes[c];
+        for (uint32_t i = 0; class->n_row > 0 && i < class->graph->n_activation; i++) {
+            class->activations[i].buffer = arena.buffer;
+            class->activations[i].offset += arena.offset;
         }
     }
     return PM_OK;
 }
 
 static pm_status lower_class(pm__gpu_context *context, pm__class_state *class) {
+    if (class->n_row == 0)
+        return PM_OK;
     pm__places places = {
         .weights = context->weights->places,
         .activations = class->activations,
@@ -240,7 +266,7 @@ static pm_status lower_all(pm__gpu_context *context) {
         context->cache_regions[i] = pm__spot_region(&context->caches[i], context->buffers);
     for (uint32_t i = 0; i < g->n_state; i++)
         context->state_regions[i] = pm__spot_region(&context->states[i], context->buffers);
-    for (uint32_t c = 0; c < context->n_class; c++)
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
         PM_TRY(lower_class(context, &context->classes[c]));
     return PM_OK;
 }
@@ -271,6 +297,8 @@ static pm_status compile_all(pm__gpu_context *context) {
 }
 
 static pm_status record_class(pm__gpu_context *context, pm__class_state *class) {
+    if (class->n_row == 0)
+        return PM_OK;
     const pm__recording_desc desc = {
         .queue = &context->device->queue,
         .program = &class->program,
@@ -328,7 +356,7 @@ static pm_status set_up(pm__gpu_context *context) {
     PM_TRY(lay_out(context));
     PM_TRY(allocate(context));
     PM_TRY(compile_all(context));
-    for (uint32_t c = 0; c < context->n_class; c++)
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++)
         PM_TRY(record_class(context, &context->classes[c]));
     PM_TRY(pm__queue_allocate(&context->device->queue, 1, &context->load));
     PM_TRY(clear_step(context));
@@ -346,7 +374,6 @@ static pm__gpu_context *create_empty(const pm__gpu_weights *weights, const pm__g
     context->weights = weights;
     context->graph = g;
     context->limits = *limits;
-    context->n_class = g->has_encoder ? PM__CLASS_COUNT : PM__CLASS_ENCODE;
     context->pages_low = UINT32_MAX;
     context->samplers_changed = true;
     return context;
@@ -374,7 +401,7 @@ void pm__gpu_context_destroy(void *self) {
     if (context->buffers != NULL)
         pm__queue_drain(&context->device->queue);
     pm__stack_finish(&context->stack);
-    for (uint32_t c = 0; c < context->n_class; c++) {
+    for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
         pm__profile_destroy(context->classes[c].profile);
         pm__recording_finish(&context->classes[c].recording);
         pm__program_finish(&context->classes[c].program);

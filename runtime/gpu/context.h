@@ -7,8 +7,9 @@
 
 /* Of steps by their rows; each has its own recorded program. */
 typedef enum pm__class {
-    PM__CLASS_ONE,    /* a row alone, one output: matrix-vector kernels */
-    PM__CLASS_BATCH,  /* up to n_batch rows, n_out outputs */
+    PM__CLASS_ONE,   /* a row alone, one output: matrix-vector kernels */
+    PM__CLASS_BATCH, /* up to n_batch rows, n_out outputs */
+    PM__CLASS_FEW,   /* one row of each of few sequences: kernels that read weights once for them */
     PM__CLASS_ENCODE, /* the same of the encoder's side, where the graph has one */
     PM__CLASS_COUNT
 } pm__class;
@@ -16,7 +17,7 @@ typedef enum pm__class {
 struct pm__profile;
 
 typedef struct pm__class_state {
-    uint32_t n_row, n_out; /* capacity */
+    uint32_t n_row, n_out; /* capacity; 0: the context has no such steps */
     pm__graph fused;
     const pm__graph *graph; /* that, or the context's own */
     pm__region *activations;
@@ -55,7 +56,6 @@ typedef struct pm__gpu_context {
     pm__pipelines pipelines;
     pm__compile_info compiled;
     pm__class_state classes[PM__CLASS_COUNT];
-    uint32_t n_class;  /* of them in use */
     pm__class present; /* of the rows begun last */
     uint32_t n_row, n_out;
     uint32_t n_pos; /* positions that the rows submitted next see at most */

@@ -104,7 +104,7 @@ pm_status pm__gpu_context_profile(const void *self, const char **why, void *user
     *why = context->device->gpu->caps.timestamp_seconds > 0
                ? NULL
                : "the driver has no time stamps for this queue";
-    for (uint32_t c = 0; c < context->n_class && *why == NULL; c++) {
+    for (uint32_t c = 0; c < PM__CLASS_COUNT && *why == NULL; c++) {
         const struct pm__profile *profile = context->classes[c].profile;
         if (profile == NULL || profile->n == 0 || profile->first[0].n == 0)
             continue;

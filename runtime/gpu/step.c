@@ -257,6 +257,15 @@ static pm_status run_singly(pm__gpu_context *context, uint32_t number) {
     return PM_OK;
 }
 
+/* What a step is says how its rows are computed, and not how many they are. */
+static pm__class class_of(const pm__gpu_context *context, const pm__step *step) {
+    if (step->encode)
+        return PM__CLASS_ENCODE;
+    if (step->among == PM__FEW && context->classes[PM__CLASS_FEW].n_row > 0)
+        return PM__CLASS_FEW;
+    return step->n_row == 1 && step->among == PM__ALONE ? PM__CLASS_ONE : PM__CLASS_BATCH;
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
 
 pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
@@ -265,9 +274,7 @@ pm_status pm__gpu_context_begin(void *self, const pm__step *step) {
     assert(step->n_row > 0 && step->n_row <= context->limits.n_batch);
     assert(step->n_out <= context->limits.n_out);
     PM_TRY(measure(context));
-    context->present = step->encode                          ? PM__CLASS_ENCODE
-                       : step->n_row == 1 && !step->together ? PM__CLASS_ONE
-                                                             : PM__CLASS_BATCH;
+    context->present = class_of(context, step);
     keep_step(context, step);
     context->n_row = step->n_row;
     context->n_out = step->n_out;

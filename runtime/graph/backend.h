@@ -13,6 +13,14 @@
 #include "model.h"
 #include "plan.h"
 
+/* What a row is computed among. It may go through other kernels then, which shows in its last bits,
+ * so it does not depend on how many rows a step happens to have. */
+typedef enum pm__among {
+    PM__ALONE,    /* nothing: its step has no other row */
+    PM__TOGETHER, /* tokens that are known together, as those of a prompt */
+    PM__FEW       /* answers: one row of each of several sequences */
+} pm__among;
+
 /* One step given by the host. */
 typedef struct pm__step {
     /* [n_row]; rows of one sequence are neighbours, at one position after the other */
@@ -23,9 +31,8 @@ typedef struct pm__step {
     /* Draw a token for each output. A submit() without begin() after this step needs it, and
      * n_out == n_row. */
     bool sample;
-    /* Computed as rows among others are, also where n_row is 1: a row alone may go through other
-     * kernels, which shows in its last bits. */
-    bool together;
+    /* TOGETHER and FEW also where n_row is 1; ALONE stands for TOGETHER where it is more. */
+    pm__among among;
     /* The encoder's side of a graph that has two; a sequence comes whole, n_out is 0. In steps of the
      * other side n_pos of each row, set by the caller, is what the encoder left of its sequence. */
     bool encode;
