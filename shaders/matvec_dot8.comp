@@ -34,7 +34,7 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "glu.glsl"
 const uint N_SIDE = 2, OUTS = 1; // gate and up
 #else
-const uint N_SIDE = 1, OUTS = 2; // at a time
+const uint N_SIDE = 1, OUTS = N_PASS > 4 ? 1 : 2; // at a time
 #endif
 layout(std430, binding = 6) readonly buffer Rows { pm_step_head head; };
 
@@ -69,7 +69,13 @@ float product(w_raw raw, uint first, span_x x) {
     return sum;
 }
 
-/* Outputs `first` and the next of the part; outputs from `last` on are another workgroup's. */
+/* Always true, which no compiler knows: where there are many rows, none fetches those from the third
+ * on before it comes to them, so that registers suffice. */
+bool goes_on(uint m) {
+    return N_PASS <= 4 || m % 2 != 0 || m == 0 || push.first_row != PM_NONE - m;
+}
+
+/* OUTS outputs of the part from `first` on; outputs from `last` on are another workgroup's. */
 void make(uint first, uint last, uint first_r, uint n_r) {
     float sums[N_WEIGHT][N_PASS];
     [[unroll]] for (uint k = 0; k < N_WEIGHT; k++)
@@ -83,6 +89,8 @@ void make(uint first, uint last, uint first_r, uint n_r) {
                              N_CHUNK, N_SCALE);
         [[unroll]] for (uint span = 0; span < W_CHUNK; span += W_SPAN)
             [[unroll]] for (uint m = 0; m < N_PASS; m++) {
+                if (!goes_on(m))
+                    break;
                 uint r = N_PASS == 1 ? first_r : min(first_r + m, n_r - 1);
                 uint at = r * 3 * N_BLOCK + chunk * W_CHUNK / 32;
                 span_x x = load_span(at, W_CHUNK == 16 ? chunk & 1 : span / 16);

@@ -32,11 +32,11 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "product.glsl"
 layout(std430, binding = 6) readonly buffer Rows { pm_step_head head; };
 
-const uint ITEMS = 8, OUTS = 2;
+const uint ITEMS = 8, OUTS = N_PASS > 4 ? 1 : 2; // at a time
 const uint N_WEIGHT = OUTS * N_SIDE; // rows of the weight a subgroup reads
 #include "subgroup_rows.glsl"
 
-/* Outputs `first` and the next of the part; outputs from `last` on are another workgroup's. */
+/* OUTS outputs of the part from `first` on; outputs from `last` on are another workgroup's. */
 void make(uint first, uint last, uint first_r, uint n_r) {
     uint x_rows[N_PASS], w_rows[N_WEIGHT];
     [[unroll]] for (uint m = 0; m < N_PASS; m++)

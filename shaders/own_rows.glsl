@@ -12,7 +12,9 @@ const uint SPAN = W_SPAN;
 #else
 const uint SPAN = W_CHUNK;
 #endif
-const uint SHARE = AT_ONCE / (N_WEIGHT * N_PASS), MOST_PIECE = SHARE < 8u ? 8u : SHARE;
+const uint LEAST_PIECE = N_PASS > 4 ? 4 : 8; // more rows, more of x and more sums to keep
+const uint SHARE = AT_ONCE / (N_WEIGHT * N_PASS) * LEAST_PIECE / 8;
+const uint MOST_PIECE = SHARE < LEAST_PIECE ? LEAST_PIECE : SHARE;
 const uint PIECE = MOST_PIECE < SPAN ? MOST_PIECE : SPAN; // elements of a chunk
 
 /* Always true, which no compiler knows: none fetches or decodes the piece before it comes to it. */
