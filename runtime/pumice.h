@@ -634,7 +634,7 @@ typedef struct pm_check_desc {
     uint32_t first_node; /* nodes of the model before it are left out */
     uint64_t seed;       /* of the inputs; 0: 1 */
     bool used_only;      /* only kernels and types that a run of the model takes, no nodes */
-    bool few_types;      /* of matrices, one for each way to read them; else all */
+    bool few_types; /* of matrices, one for each way to read them, and few of caches; else all */
     const char *cache_type_k, *cache_type_v; /* of the model's nodes, as in pm_session_desc */
     pm_check_fn on_case;                     /* may be NULL */
     void *user;

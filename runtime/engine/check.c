@@ -236,7 +236,8 @@ static bool run_kernels(check *c) {
         if (c->done[k] || !used.kernels[k] || !c->info.available || leaves_out_variant(c) ||
             is_listed(c->desc->skip, c->info.name))
             continue;
-        pm__case_filter filter = {.level = c->desc->level, .take = take_case, .user = c};
+        pm__case_filter filter = {
+            .level = c->desc->level, .few_types = c->desc->few_types, .take = take_case, .user = c};
         memcpy(filter.types, used.types, sizeof filter.types);
         c->kernel = k;
         pm__check_cases(c->info.op, &filter);

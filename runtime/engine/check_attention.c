@@ -296,7 +296,13 @@ static void cases_attention_type(pm__case_list *l, pm__type type) {
         case_attention(l, type, type, &(attention_case){32, 3, 1, 97, 96, n, 1, false, true});
 }
 
+/* All kernels read caches by the same lines (cache.glsl): of few types, one shape shows them. */
 static void cases_attention_both(pm__case_list *l, pm__type type) {
+    static const attention_case one = {96, 6, 3, 300, 299, 33, 1, false, false};
+    if (l->filter->few_types && type != PM__TYPE_F16) {
+        case_attention(l, type, type, &one);
+        return;
+    }
     cases_attention_type(l, type);
     cases_attention_extras(l, type);
 }

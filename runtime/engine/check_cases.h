@@ -41,6 +41,7 @@ typedef struct pm__check_case {
 typedef struct pm__case_filter {
     pm_check_level level;
     bool types[PM__TYPE_COUNT]; /* of matrices */
+    bool few_types;             /* of caches: most shapes with F16 alone */
     /* Owns the case's graph no longer than the call; false ends the list. */
     bool (*take)(void *user, pm__check_case *c);
     void *user;
