@@ -156,8 +156,8 @@ static float *logits_by(pm_session *session, const pm__id_list *ids, uint32_t n_
 }
 
 /* Logits do not depend on the batch: with `deterministic` never, else among tokens that are
- * evaluated with others, from 9 of them on. On the CPU path they never do. Nor on how many sequences there may be, for
- * which products of many rows are done in pieces. */
+ * evaluated with others, in batches from 9 rows on. On the CPU path they never do. Nor on how many
+ * sequences there may be, for which products of many rows are done in pieces. */
 static void check_calls(pm_model *model, const pm__id_list *ids, bool deterministic,
                         uint32_t least) {
     static const uint32_t calls[] = {1, 2, 3, 6, 9, 160}, batches[] = {9, 37};

@@ -182,18 +182,15 @@ static bool has_few(const pm__gpu_context *context) {
 
 static void size_classes(pm__gpu_context *context) {
     const pm__limits *limits = &context->limits;
-    const bool present[PM__CLASS_COUNT] = {
-        [PM__CLASS_ONE] = true,
-        [PM__CLASS_BATCH] = true,
-        [PM__CLASS_FEW] = has_few(context),
-        [PM__CLASS_ENCODE] = context->graph->has_encoder,
+    const uint32_t most[PM__CLASS_COUNT] = {
+        [PM__CLASS_ONE] = 1,
+        [PM__CLASS_BATCH] = limits->n_batch,
+        [PM__CLASS_FEW] = has_few(context) ? limits->n_seq : 0,
+        [PM__CLASS_ENCODE] = context->graph->has_encoder ? limits->n_batch : 0,
     };
     for (uint32_t c = 0; c < PM__CLASS_COUNT; c++) {
-        const uint32_t most = c == PM__CLASS_ONE   ? 1
-                              : c == PM__CLASS_FEW ? limits->n_seq
-                                                   : limits->n_batch;
-        context->classes[c].n_row = present[c] ? most : 0;
-        context->classes[c].n_out = present[c] ? pm__least_u32(most, limits->n_out) : 0;
+        context->classes[c].n_row = most[c];
+        context->classes[c].n_out = pm__least_u32(most[c], limits->n_out);
     }
 }
 
