@@ -4,19 +4,50 @@
 #include "curves.h"
 
 enum { WIDTH = 960, HEIGHT = 540, LEFT = 84, RIGHT = 28, TOP = 58, BOTTOM = 64, LINE_HEIGHT = 20 };
+enum { N_COLOUR = 8 };
 
-static const char style[] =
-    "<style>\n"
-    "svg{--paper:#fff;--ink:#222;--soft:#777;--grid:#e4e4e4;--cliff:#d1242f;"
-    "--c0:#1f6feb;--c1:#bc4c00;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--c5:#9a6700;--c6:#0a7d8c;"
-    "--c7:#57606a;background:var(--paper);font:14px system-ui,sans-serif}\n"
-    "@media (prefers-color-scheme:dark){svg{--paper:#0d1117;--ink:#e6edf3;--soft:#9198a1;"
-    "--grid:#2a313c;--cliff:#ff7b72;--c0:#58a6ff;--c1:#f0883e;--c2:#56d364;--c3:#bc8cff;"
-    "--c4:#f778ba;--c5:#e3b341;--c6:#39c5cf;--c7:#8b949e}}\n"
-    "text{fill:var(--ink)}.soft{fill:var(--soft);font-size:12px}.title{font-size:17px;"
-    "font-weight:600}.grid{stroke:var(--grid)}.cliff{fill:none;stroke:var(--cliff);"
-    "stroke-width:2.5}.curve{fill:none;stroke-width:2;stroke-linejoin:round}\n"
-    "</style>\n";
+/* Plain classes: not every viewer knows variables of CSS. One that does not ask for dark colours, or
+ * does not know how, shows the light ones. */
+typedef struct palette {
+    const char *paper, *ink, *soft, *grid, *cliff;
+    const char *curves[N_COLOUR];
+} palette;
+
+static const palette light = {
+    "#ffffff",
+    "#222222",
+    "#777777",
+    "#e4e4e4",
+    "#d1242f",
+    {"#1f6feb", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7d8c", "#57606a"}};
+static const palette dark = {
+    "#0d1117",
+    "#e6edf3",
+    "#9198a1",
+    "#2a313c",
+    "#ff7b72",
+    {"#58a6ff", "#f0883e", "#56d364", "#bc8cff", "#f778ba", "#e3b341", "#39c5cf", "#8b949e"}};
+
+static void print_palette(FILE *to, const palette *p) {
+    fprintf(to, ".paper{fill:%s}.ink{fill:%s}.soft{fill:%s}.grid{stroke:%s}.cliff{stroke:%s}\n",
+            p->paper, p->ink, p->soft, p->grid, p->cliff);
+    for (int i = 0; i < N_COLOUR; i++)
+        fprintf(to, ".line%d{stroke:%s}.dot%d{fill:%s}%s", i, p->curves[i], i, p->curves[i],
+                i % 4 == 3 ? "\n" : "");
+}
+
+static void print_style(FILE *to) {
+    fputs("<style>\n"
+          "text{font-family:system-ui,sans-serif;font-size:14px}text.soft{font-size:12px}"
+          "text.title{font-size:17px;font-weight:600}\n"
+          ".cliff{fill:none;stroke-width:2.5}.curve{fill:none;stroke-width:2;"
+          "stroke-linejoin:round}\n",
+          to);
+    print_palette(to, &light);
+    fputs("@media (prefers-color-scheme:dark){\n", to);
+    print_palette(to, &dark);
+    fputs("}\n</style>\n", to);
+}
 
 /* From numbers to places. */
 typedef struct frame {
@@ -87,17 +118,18 @@ static void draw_axes(const frame *f) {
         for (double x = ceil(f->x_least / x_step) * x_step; x <= f->x_most; x += x_step)
             draw_tick_x(f, x);
     }
-    fprintf(f->to, "<text x='%d' y='%d' text-anchor='middle'>%s</text>\n",
+    fprintf(f->to, "<text class='ink' x='%d' y='%d' text-anchor='middle'>%s</text>\n",
             (LEFT + WIDTH - RIGHT) / 2, f->bottom + 40, names[f->curves->kind]);
-    fprintf(f->to,
-            "<text transform='translate(22 %d) rotate(-90)' text-anchor='middle'>tokens a "
-            "second</text>\n",
-            (TOP + f->bottom) / 2);
+    fprintf(
+        f->to,
+        "<text class='ink' transform='translate(22 %d) rotate(-90)' text-anchor='middle'>tokens a "
+        "second</text>\n",
+        (TOP + f->bottom) / 2);
 }
 
 static void draw_series(const frame *f, uint32_t series) {
     const pm__curves *c = f->curves;
-    fprintf(f->to, "<polyline class='curve' stroke='var(--c%u)' points='", (unsigned)series);
+    fprintf(f->to, "<polyline class='curve line%u' points='", (unsigned)series);
     for (size_t i = 0; i < c->n; i++)
         if (c->points[i].series == series)
             fprintf(f->to, "%.1f,%.1f ", place_x(f, c->points[i].x), place_y(f, c->points[i].y));
@@ -108,10 +140,10 @@ static void draw_series(const frame *f, uint32_t series) {
         const double low = p->y > p->deviation ? p->y - p->deviation : 0;
         if (p->series != series)
             continue;
-        fprintf(f->to, "<line stroke='var(--c%u)' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>",
+        fprintf(f->to, "<line class='line%u' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>",
                 (unsigned)series, x, place_y(f, low), x, place_y(f, p->y + p->deviation));
-        fprintf(f->to, "<circle fill='var(--c%u)' cx='%.1f' cy='%.1f' r='3.5'>", (unsigned)series,
-                x, y);
+        fprintf(f->to, "<circle class='dot%u' cx='%.1f' cy='%.1f' r='3.5'>", (unsigned)series, x,
+                y);
         fprintf(f->to, "<title>%.6g: %.2f t/s</title></circle>\n", p->x, p->y);
         if (p->cliff)
             fprintf(f->to, "<circle class='cliff' cx='%.1f' cy='%.1f' r='9'/>\n", x, y);
@@ -122,7 +154,7 @@ static void draw_legend(const frame *f) {
     for (uint32_t i = 0; i < f->curves->n_series; i++) {
         const int y = f->bottom + BOTTOM + (int)i * LINE_HEIGHT;
         fprintf(f->to,
-                "<rect fill='var(--c%u)' x='%d' y='%d' width='14' height='4'/><text x='%d' "
+                "<rect class='dot%u' x='%d' y='%d' width='14' height='4'/><text class='ink' x='%d' "
                 "y='%d'>",
                 (unsigned)i, LEFT, y - 6, LEFT + 22, y);
         print_text(f->to, f->curves->labels[i]);
@@ -155,8 +187,13 @@ bool pm__plot_write(const pm__curves *curves, FILE *to) {
     measure(&f);
     fprintf(to,
             "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' width='%d' "
-            "height='%d'>\n%s<text class='title' x='%d' y='32'>%s</text>\n",
-            WIDTH, height, WIDTH, height, style, LEFT, titles[curves->kind]);
+            "height='%d'>\n",
+            WIDTH, height, WIDTH, height);
+    print_style(to);
+    fprintf(to,
+            "<rect class='paper' width='%d' height='%d'/>\n<text class='ink title' x='%d' "
+            "y='32'>%s</text>\n",
+            WIDTH, height, LEFT, titles[curves->kind]);
     if (curves->n_cliff > 0)
         fprintf(to,
                 "<text class='soft' x='%d' y='32' text-anchor='end'>rings: more than 20 %% from "
