@@ -53,11 +53,11 @@ class Machine:
                 file.write(text.replace(*broken, 1))
             self.env["PUMICE_SHADER_DIR"] = shaders
 
-    def start(self, *args):
+    def start(self, *args, stdin=subprocess.DEVNULL):
         return subprocess.Popen(
             [PROGRAM, *args],
             env=self.env,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -271,6 +271,22 @@ def wait_for_child(process, seconds):
     return None
 
 
+def is_at_work(pid):
+    """Neither gone nor waiting for somebody to ask how it ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def is_gone(pid, seconds):
+    end = time.monotonic() + seconds
+    while is_at_work(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not is_at_work(pid)
+
+
 def test_hanging_kernels():
     machine = Machine("hanging", HANGING)
     result = machine.pumice("check", "--quick", "--kernel", "rmsnorm_subgroup", "--time-limit", "4",
@@ -295,6 +311,30 @@ def test_hanging_kernels():
     out, err = process.communicate(timeout=30)
     check(process.returncode == INTERRUPTED, "interrupted", Result(process.returncode, out, err))
     check(not os.path.exists(f"/proc/{child}"), "and no child is left")
+
+    process = machine.start("check", "--quick", "--kernel", "matvec_subgroup")
+    child = wait_for_child(process, 1)
+    check(child is not None and is_at_work(child), "a child runs the kernel")
+    process.kill()
+    process.communicate(timeout=30)
+    check(is_gone(child, 10), "who is killed leaves no child behind")
+
+
+def test_parent_gone_early():
+    """A child whose parent ended before the child ran at all."""
+    machine = Machine("orphan", HANGING)
+    ends = os.pipe()
+    os.close(ends[1])
+    child = machine.start("check", "--quick", "--kernel", "matvec_subgroup", "--child", "all:0:",
+                          stdin=ends[0])  # fmt: skip
+    os.close(ends[0])
+    try:
+        child.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise AssertionError("a child without a parent goes on") from None
+    check(child.returncode == INTERRUPTED, "it says that nobody wanted the rest")
 
 
 def main():

@@ -5,13 +5,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,14 +76,33 @@ static FILE *take_stdout(void) {
     return fdopen(fd, "w");
 }
 
+/* The parent holds the other end of standard input and never writes: its end is the parent's. */
+static void *end_with_parent(void *none) {
+    char byte;
+    ssize_t n;
+    do
+        n = read(STDIN_FILENO, &byte, 1);
+    while (n > 0 || (n < 0 && errno == EINTR));
+    if (n == 0)
+        _exit(PM__EXIT_CANCELLED); /* whatever a driver is at */
+    return none;
+}
+
+static int watch_parent(void) {
+    pthread_t thread;
+    const int error = pthread_create(&thread, NULL, end_with_parent, NULL);
+    if (error)
+        return pm__cli_error(PM__EXIT_FAILURE, "check: no thread: %s", strerror(error));
+    pthread_detach(thread);
+    return 0;
+}
+
 int pm__check_child(const pm__options *options) {
     pm__cli cli = {0};
     const char *first = strchr(options->child, ':');
     if (!first || !strchr(first + 1, ':'))
         return pm__cli_error(PM__EXIT_ARGUMENT, "check: '%s' is no job of a child", options->child);
-#ifdef __linux__
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a driver that hangs must not outlive the program */
-#endif
+    PM__CHECK(watch_parent());
     FILE *events = take_stdout();
     if (!events)
         return pm__cli_error(PM__EXIT_FAILURE, "check: no file for events: %s", strerror(errno));
@@ -110,6 +127,7 @@ typedef struct supervisor {
     uint32_t n_before; /* cases of children before */
     pid_t pid;
     int pipe; /* read end */
+    int life; /* write end of what the child has for standard input */
     pm__events events;
     bool finished;       /* the child said so */
     char sentence[1024]; /* why it stopped */
@@ -181,13 +199,13 @@ static void collect_arguments(const supervisor *s, arguments *a) {
 }
 
 /* Errors of the child are the parent's, but not the noise of a driver that dies. */
-static int spawn(const arguments *a, int out, bool verbose, pid_t *pid) {
+static int spawn(const arguments *a, int in, int out, bool verbose, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     int error = posix_spawn_file_actions_init(&actions);
     if (error)
         return error;
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
     if (!verbose)
         posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     error = posix_spawn(pid, a->program, &actions, NULL, a->items, environ);
@@ -195,22 +213,39 @@ static int spawn(const arguments *a, int out, bool verbose, pid_t *pid) {
     return error;
 }
 
+/* Two pipes of the parent alone: the child gets copies of one end of each. */
+static int open_pipes(int in[2], int out[2]) {
+    if (pipe(in) != 0)
+        return pm__cli_error(PM__EXIT_FAILURE, "check: no pipe: %s", strerror(errno));
+    if (pipe(out) != 0) {
+        const int error = errno;
+        close(in[0]);
+        close(in[1]);
+        return pm__cli_error(PM__EXIT_FAILURE, "check: no pipe: %s", strerror(error));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        fcntl(in[i], F_SETFD, FD_CLOEXEC);
+        fcntl(out[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+}
+
 static int start(supervisor *s) {
     arguments a = {.n = 0};
-    int ends[2];
-    if (pipe(ends) != 0)
-        return pm__cli_error(PM__EXIT_FAILURE, "check: no pipe: %s", strerror(errno));
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    int in[2], out[2];
+    PM__CHECK(open_pipes(in, out));
     collect_arguments(s, &a);
-    const int error = spawn(&a, ends[1], s->job->options->verbose, &s->pid);
-    close(ends[1]);
+    const int error = spawn(&a, in[0], out[1], s->job->options->verbose, &s->pid);
+    close(in[0]);
+    close(out[1]);
     if (error) {
-        close(ends[0]);
+        close(in[1]);
+        close(out[0]);
         return pm__cli_error(PM__EXIT_FAILURE, "check: %s cannot be started: %s", a.program,
                              strerror(error));
     }
-    s->pipe = ends[0];
+    s->pipe = out[0];
+    s->life = in[1];
     s->events = (pm__events){.n = 0};
     s->finished = s->running = false;
     s->sentence[0] = '\0';
@@ -331,6 +366,7 @@ static void end_child(supervisor *s, bool silent, int *code, char *how, size_t s
     while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
         continue;
     close(s->pipe);
+    close(s->life);
     if (silent) {
         snprintf(
             how, size, "no answer for %u s: the driver hangs",

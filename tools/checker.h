@@ -1,6 +1,7 @@
 /* checker.h: checks in a process of their own, so that a driver that crashes or hangs costs one
  * kernel and not the program. The child is `pumice check --child ...`; its standard output is a
- * line an event, read by the parent. */
+ * line an event, read by the parent; its standard input ends when the parent does, and the child
+ * with it. */
 #ifndef PM_TOOLS_CHECKER_H
 #define PM_TOOLS_CHECKER_H
 
