@@ -202,7 +202,9 @@ static pm_status fake_context_create(void *weights, const pm__graph *g, const pm
 static void fake_context_get_info(const void *user, pm__context_info *out) {
     const context *c = user;
     *out = (pm__context_info){.most_rows = fake.most_rows != 0 ? fake.most_rows : c->limits.n_batch,
-                              .most_ahead = fake.most_ahead};
+                              .most_ahead = fake.most_ahead,
+                              .alone_differs = fake.shows_among,
+                              .few_differ = fake.shows_among && !fake.few_as_together};
 }
 
 static pm_status fake_set_sampler(void *user, uint32_t seq, const struct pm_step_sampler *sampler) {
@@ -299,7 +301,8 @@ static void carry(context *c, struct pm_step_row row, pm__among among, uint32_t 
 
 /* Writes the row's token to its page and reads the sequence up to it. */
 static uint32_t run_row(context *c, struct pm_step_row row) {
-    const pm__among among = fake.shows_among ? c->among : PM__ALONE;
+    const pm__among way = fake.few_as_together && c->among == PM__FEW ? PM__TOGETHER : c->among;
+    const pm__among among = fake.shows_among ? way : PM__ALONE;
     *slot_of(c, row.seq, row.pos) = (slot){.token = row.token, .pos = row.pos, .among = among};
     uint32_t state = 1;
     for (uint32_t pos = 0; pos <= row.pos; pos++) {

@@ -23,8 +23,10 @@ typedef struct fake_settings {
     bool reopens;  /* the device can be opened again after it was lost */
     uint32_t lose_at[2]; /* operations (from 1) at which the device is lost; 0: none */
     bool fail_reopen;
-    bool has_states;  /* the hash is carried from token to token, and cannot go back */
-    bool shows_among; /* in every hash, so that a row evaluated among others is noticed */
+    bool has_states; /* the hash is carried from token to token, and cannot go back */
+    /* In every hash, so that a row evaluated among others is noticed. */
+    bool shows_among;
+    bool few_as_together; /* of those, what is computed among few is not told from the rest */
 } fake_settings;
 
 /* What it saw. */

@@ -217,6 +217,48 @@ static void test_stale(void **state) {
     }
 }
 
+/* ---- what comes back in one step ------------------------------------------------------------- */
+
+typedef struct way {
+    bool shows_among, few_as_together;
+    uint32_t n_step; /* that bring back a prompt of 12, an answer of 19, 5 tokens one by one */
+} way;
+
+/* A long answer beside two others, tokens one by one, and then perhaps a loss. Steps after that. */
+static uint32_t answer_and_lose(const way *way, bool lose, transcript *t) {
+    play p = {.t = t, .ahead = 4};
+    reset();
+    t->n = 0;
+    fake.shows_among = way->shows_among;
+    fake.few_as_together = way->few_as_together;
+    p.first = fake_session_open(tokenizer, 170, 64, 3);
+    assert_int_equal(generate(&p, p.first, 12, 3, 0, NULL), PM_OK);
+    assert_int_equal(pm_session_length(p.first, 0), 12 + 19);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(pm_session_eval(p.first, 0, some_tokens(5, 2) + i, 1, NULL), PM_OK);
+    const uint32_t n_before = fake_seen.n_submit;
+    fake.lose_at[0] = lose ? fake_seen.n_operation + 1 : 0;
+    assert_int_equal(eval(&p, p.first, 0, 1), PM_OK);
+    assert_int_equal(fake_seen.n_reopen, lose);
+    close_play(&p);
+    return fake_seen.n_submit - n_before;
+}
+
+/* Rows that have the bits of rows among others anyway come back in one step, the others as they
+ * were, and all have the bits they had. */
+static void test_as_together(void **state) {
+    (void)state;
+    /* The first row of an answer is the last token of the prompt; its last token waits. */
+    static const way ways[] = {
+        {true, false, 1 + 19 + 1 + 4}, {true, true, 1 + 4}, {false, false, 1}};
+    static transcript quiet, t;
+    for (uint32_t i = 0; i < PM__COUNT(ways); i++) {
+        const uint32_t n_step = answer_and_lose(&ways[i], false, &quiet);
+        assert_int_equal(answer_and_lose(&ways[i], true, &t) - n_step, ways[i].n_step);
+        expect_same(&quiet, &t, i);
+    }
+}
+
 /* ---- two losses ------------------------------------------------------------------------------ */
 
 /* After the end: the session says so, and another one of the same model works. */
@@ -388,6 +430,7 @@ static int run_all(void) {
         cmocka_unit_test(test_every_operation),    cmocka_unit_test(test_stale),
         cmocka_unit_test(test_two_losses),         cmocka_unit_test(test_reopen_fails),
         cmocka_unit_test(test_lost_in_a_callback), cmocka_unit_test(test_cancelled_recovery),
+        cmocka_unit_test(test_as_together),
     };
     return cmocka_run_group_tests_name(with_states ? "states" : "caches", tests, set_up, tear_down);
 }

@@ -112,12 +112,19 @@ static bool is_as_evaluated(const pm__sequence *a, const pm__sequence *b, uint32
     return a->tokens[pos] == b->tokens[pos] && a->among[pos] == b->among[pos];
 }
 
-/* In a deterministic session both ways give the same bits, and together is faster. */
-static void forget_alone(pm_session *session) {
-    for (uint32_t seq = 0; session->limits.deterministic && seq < session->limits.n_seq; seq++) {
+static bool is_as_together(const pm__context_info *info, uint8_t among) {
+    return among == PM__ALONE ? !info->alone_differs : among == PM__FEW && !info->few_differ;
+}
+
+/* Where two ways give the same bits, together is faster. */
+static void forget_ways(pm_session *session) {
+    pm__context_info info;
+    session->source.backend->context_get_info(session->context, &info);
+    for (uint32_t seq = 0; seq < session->limits.n_seq; seq++) {
         pm__sequence *s = &session->sequences[seq];
         for (uint32_t pos = 0; pos < s->n_restore; pos++)
-            s->among[pos] = PM__TOGETHER;
+            if (is_as_together(&info, s->among[pos]))
+                s->among[pos] = PM__TOGETHER;
     }
 }
 
@@ -183,7 +190,7 @@ static pm_status restore_session(pm_session *session) {
         PM_TRY(restore_context(session));
     if (pm__session_has_states(session))
         drop_states(session);
-    forget_alone(session);
+    forget_ways(session);
     for (uint32_t seq = 0; seq < session->limits.n_seq; seq++)
         PM_TRY(restore_sequence(session, seq, &t));
     return PM_OK;

@@ -461,6 +461,8 @@ void pm__gpu_context_get_info(const void *self, pm__context_info *out) {
         .n_submit = one->n_segment,
         .most_rows = pm__recording_most_rows(&context->classes[PM__CLASS_BATCH].recording),
         .most_ahead = context->limits.profile ? 1 : PM_RING,
+        .alone_differs = !context->limits.deterministic,
+        .few_differ = context->classes[PM__CLASS_FEW].n_row > 0,
         .compiled = context->compiled,
     };
 }

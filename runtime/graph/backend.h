@@ -80,7 +80,8 @@ typedef struct pm__context_info {
     /* Rows of a step that keep it within the time budget, 1 to n_batch; changes as steps are
      * measured. */
     uint32_t most_rows;
-    pm__compile_info compiled; /* zeros: not a GPU */
+    bool alone_differs, few_differ; /* such rows may have other bits than TOGETHER gives them */
+    pm__compile_info compiled;      /* zeros: not a GPU */
 } pm__context_info;
 
 /* What the launches of one node by one kernel came to, in steps of one kind. */
