@@ -4,8 +4,8 @@
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
  * grid    x and z: 64 outputs a workgroup; y: N_PASS rows. WG_SIZE is 8, each makes N_PASS x 8
  *         of y
- * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, N_PASS (1 to 8); REST: the rows behind the
- *         last whole eight, where they are N_PASS or one less (lower.h)
+ * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, N_PASS (1 to 16); REST: the rows behind
+ *         the last whole eight, or with it where N_PASS is more than that (lower.h)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matmul_lanes against cpu_matmul, NMSE 1e-10 */
 #version 450
@@ -38,7 +38,7 @@ const uint LANE_R = N_PASS;
 void main() {
     uint n_r = push.outs == 0 ? head.n_row : head.n_out;
 #ifdef REST
-    uint first_r = n_r / 8 * 8;
+    uint first_r = (n_r / 8 - uint(N_PASS > 8)) * 8;
 #else
     uint first_r = gl_WorkGroupID.y * LANE_R;
 #endif

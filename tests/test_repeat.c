@@ -163,7 +163,7 @@ static void check_calls(pm_model *model, const pm__id_list *ids, bool determinis
     static const uint32_t calls[] = {1, 2, 3, 6, 9, 160}, batches[] = {9, 37};
     float *expected = NULL;
     for (uint32_t b = 0; b < PM__COUNT(batches); b++) {
-        pm_session *session = open_session(model, batches[b], 1 + 2 * b, deterministic);
+        pm_session *session = open_session(model, batches[b], 1 + 8 * b, deterministic);
         for (uint32_t i = 0; i < PM__COUNT(calls); i++) {
             if (calls[i] < least || (least > 1 && ids->n % calls[i] == 1))
                 continue;

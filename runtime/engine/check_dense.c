@@ -114,7 +114,7 @@ static void case_matmul(pm__case_list *l, pm__type type, const matmul_shape *m, 
     pm__case_init(&c, m->outs ? n_row + 3 : n_row, m->outs ? n_row : 1);
     c.part_rows = m->part_rows;
     c.most_group_x = m->most_group_x;
-    c.limits.n_seq = m->quick && pm__case_is_thorough(type) ? 3 : 1; /* in pieces, or not */
+    c.limits.n_seq = m->quick && pm__case_is_thorough(type) ? 9 : 1; /* in pieces, or not */
     c.quick = m->quick && (n_row == 1 || n_row == 33);
     c.deep = m->deep || (!pm__case_is_thorough(type) && !(m->quick && (n_row == 3 || n_row == 33)));
     const uint32_t n_in = pm__case_fit(type, m->n_in);

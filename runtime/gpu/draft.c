@@ -102,7 +102,7 @@ void pm__pass(pm__draft *d) {
     uint32_t n = d->piece > 0 ? d->piece : 1;
     if (d->piece > 0) {
         d->grid.rows = n == PM__PIECE ? PM__GRID_MOST : PM__GRID_REST;
-        if (n < PM__PIECE)
+        if (n != PM__PIECE)
             pm__define(d, "REST");
     }
     while (d->piece == 0 && n < n_row && n < d->kernel->group_rows && !in->limits->deterministic)

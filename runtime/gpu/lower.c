@@ -42,22 +42,29 @@ static pm_status check_ranges(const pm__draft *d) {
 }
 
 /* Rows of groups of a node in pieces, closed by 0. */
-static const uint32_t pieces[PM__MOST_PIECES + 1] = {PM__PIECE, 6, 4, 2, 1};
+static const uint32_t pieces[PM__MOST_PIECES + 1] = {PM__JOINED_PIECE, PM__PIECE, 6, 4, 2, 1};
+
+/* Of a node in pieces, where there are n rows. */
+static uint32_t piece_groups(const pm__grid *grid, uint32_t n) {
+    const uint32_t left = n % PM__PIECE;
+    const bool joined =
+        grid->joins && n > PM__PIECE && left > 0 && left + PM__PIECE <= PM__JOINED_PIECE;
+    const uint32_t rest = joined ? left + PM__PIECE : left;
+    if (grid->rows == PM__GRID_MOST)
+        return (n + 1) / PM__PIECE - joined;
+    return grid->rows_per_group == (rest > 1 ? rest + rest % 2 : rest);
+}
 
 uint32_t pm__grid_groups(const pm__grid *grid, uint32_t n) {
-    const uint32_t left = n % PM__PIECE;
     if (grid->one)
         return n > 0;
-    if (grid->rows == PM__GRID_MOST)
-        return (n + 1) / PM__PIECE;
-    if (grid->rows == PM__GRID_REST)
-        return grid->rows_per_group == (left > 1 ? left + left % 2 : left);
-    return pm__ceil_div(n, grid->rows_per_group);
+    return grid->rows == PM__GRID_ALL ? pm__ceil_div(n, grid->rows_per_group)
+                                      : piece_groups(grid, n);
 }
 
 static bool same_grid(const pm__grid *a, const pm__grid *b) {
     return a->count == b->count && a->rows_per_group == b->rows_per_group && a->axis == b->axis &&
-           a->one == b->one && a->rows == b->rows &&
+           a->one == b->one && a->rows == b->rows && a->joins == b->joins &&
            memcmp(a->others, b->others, sizeof a->others) == 0;
 }
 
@@ -95,6 +102,11 @@ static pm__cost part_cost(const pm__lowering *in, const pm__draft *d) {
     return cost;
 }
 
+/* Where more answers go on at once than fit a piece; for prompts alone it is not worth a pipeline. */
+static bool joins_pieces(const pm__lowering *in) {
+    return in->limits->n_seq > PM__PIECE;
+}
+
 /* piece  rows of one of the node's pieces; 0: it has none */
 static pm_status lower_piece(const pm__lowering *in, const pm__node *node, const pm__kernel *kernel,
                              const pm__weight_part *part, uint32_t piece, pm__program *out) {
@@ -109,6 +121,7 @@ static pm_status lower_piece(const pm__lowering *in, const pm__node *node, const
         .dispatch = {.node = node, .kernel = kernel},
         .grid = {.count = rows->rows == PM__ROWS_OUT ? PM__GRID_OUTS : PM__GRID_ROWS,
                  .rows_per_group = kernel->group_rows,
+                 .joins = piece > 0 && joins_pieces(in),
                  .axis = 1},
         .n_item = 1,
     };
@@ -140,7 +153,7 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
                             const pm__weight_part *part, pm__program *out) {
     if (!has_pieces(in, node, kernel))
         return lower_piece(in, node, kernel, part, 0, out);
-    for (const uint32_t *piece = pieces; *piece > 0; piece++)
+    for (const uint32_t *piece = pieces + !joins_pieces(in); *piece > 0; piece++)
         PM_TRY(lower_piece(in, node, kernel, part, *piece, out));
     return PM_OK;
 }
