@@ -78,7 +78,7 @@ static pm__pipeline_desc make_desc(const char *file, uint32_t group, uint32_t ad
 
 /* ---- run ------------------------------------------------------------------------------------- */
 
-enum { N = 1009, CANARY = 0x5a5a5a5a, N_SPACE = 1200 };
+enum { N = 1009, CANARY = 0x5a5a5a5a, N_SPACE = 3200 };
 
 typedef struct launch {
     const pm__pipeline *pipeline;
@@ -300,6 +300,19 @@ static void check_coop8(pm__gpu *gpu, const pm__pipeline *pipeline) {
     check_matrix(gpu, pipeline, 7 - 500 * pipeline->desc.spec[3]);
 }
 
+/* 7 and k times 3 and the place of the element. */
+static void check_coop2(pm__gpu *gpu, const pm__pipeline *pipeline) {
+    const uint32_t *spec = pipeline->desc.spec;
+    uint32_t y[N_SPACE];
+    run(gpu, pipeline, CANARY, y);
+    for (uint32_t i = 0; i < N_SPACE; i++) {
+        const float element = 7.0f + 3.0f * (float)spec[3] + (float)i;
+        uint32_t bits;
+        memcpy(&bits, &element, sizeof bits);
+        assert_int_equal(y[i], i < spec[1] * spec[2] ? bits : CANARY);
+    }
+}
+
 static pm__pipeline_desc make_probe(const char *file, pm__tier tier, uint32_t group) {
     pm__pipeline_desc desc = make_desc(file, group, 0);
     desc.tier = tier;
@@ -321,13 +334,40 @@ static void request_shapes(pm__pipelines *set, const char *file, pm__tier tier,
     }
 }
 
+/* Sizes that are no listed shape, of grains that fit. */
+static void request_any_size(pm__pipelines *set, uint32_t group, uint32_t scope,
+                             const pm__shape *grain) {
+    const uint32_t times = 3 * grain->m * grain->n <= N_SPACE ? 3 : 1;
+    pm__pipeline_desc desc = make_probe("probe/coop2.comp", PM__TIER_COOP2, group);
+    desc.spec[1] = times * grain->m;
+    desc.spec[2] = grain->n;
+    desc.spec[3] = times * grain->k;
+    desc.spec[4] = scope;
+    desc.n_spec = 5;
+    if (grain->m > 0 && grain->m * grain->n <= N_SPACE)
+        request(set, &desc);
+}
+
+static void request_coop2(pm__pipelines *set) {
+    const pm__caps *caps = &set->gpu->caps;
+    const uint32_t of_workgroup = 2, of_subgroup = 3; /* as GLSL's gl_Scope... */
+    if (!caps->tiers[PM__TIER_COOP2])
+        return;
+    request_any_size(set, caps->subgroup_min, of_subgroup, &caps->units.coop2_grain);
+    if (caps->units.coop2_workgroup > 0)
+        request_any_size(set, caps->units.coop2_workgroup, of_workgroup,
+                         &caps->units.coop2_workgroup_grain);
+}
+
 static void check_probe(pm__gpu *gpu, const pm__pipeline *pipeline) {
     if (pipeline->desc.tier == PM__TIER_DOT8)
         check_dot8(gpu, pipeline);
     else if (pipeline->desc.tier == PM__TIER_COOP)
         check_coop(gpu, pipeline);
-    else
+    else if (pipeline->desc.tier == PM__TIER_COOP8)
         check_coop8(gpu, pipeline);
+    else
+        check_coop2(gpu, pipeline);
 }
 
 static void check_probes(pm__gpu *gpu) {
@@ -339,6 +379,7 @@ static void check_probes(pm__gpu *gpu) {
     }
     request_shapes(&set, "probe/coop.comp", PM__TIER_COOP, PM__SHAPES_F16_F32);
     request_shapes(&set, "probe/coop8.comp", PM__TIER_COOP8, PM__SHAPES_S8_S32);
+    request_coop2(&set);
     build(&set);
     for (uint32_t i = 0; i < set.n; i++)
         check_probe(gpu, &set.items[i]);
