@@ -34,24 +34,11 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "types.glsl"
 #include "experts.glsl"
 #include "product.glsl"
-#ifdef HAS_ROUTE
-layout(std430, binding = 6) readonly buffer Groups { float groups[]; };
-#endif
 layout(std430, binding = 7) readonly buffer Rows { pm_step_head head; };
+#include "groups.glsl"
 
 #define TILE_R 32
 shared uint places[TILE_R]; // row of y of each row of the tile; PM_NONE past the expert's last
-
-uint place_of(uint i, uint expert) {
-    if (i >= head.n_row)
-        return PM_NONE;
-#ifdef HAS_ROUTE
-    float place = groups[i * N_EXPERT + expert];
-    return place < 0.0 ? PM_NONE : uint(place);
-#else
-    return i * N_SLOT + expert;
-#endif
-}
 
 uint tile_x_row(uint i) {
     uint place = places[i];

@@ -36,24 +36,10 @@ layout(std430, binding = 1) writeonly buffer Y { float y[]; };
 #include "product.glsl"
 const uint LANE_R = 8;
 #include "lanes_tile.glsl"
-#ifdef HAS_ROUTE
-layout(std430, binding = 6) readonly buffer Groups { float groups[]; };
-#endif
 layout(std430, binding = 7) readonly buffer Rows { pm_step_head head; };
+#include "groups.glsl"
 
 const uint GROUP_R = 32;
-
-/* Row of y of the ith row of an expert; PM_NONE past its last. */
-uint place_of(uint i, uint expert) {
-    if (i >= head.n_row)
-        return PM_NONE;
-#ifdef HAS_ROUTE
-    float place = groups[i * N_EXPERT + expert];
-    return place < 0.0 ? PM_NONE : uint(place);
-#else
-    return i * N_SLOT + expert;
-#endif
-}
 
 void main() {
     uint expert = gl_WorkGroupID.z, first_o = gl_WorkGroupID.x * WG_SIZE * LANE_O;
