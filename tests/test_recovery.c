@@ -219,18 +219,18 @@ static void test_stale(void **state) {
 
 /* ---- what comes back in one step ------------------------------------------------------------- */
 
-typedef struct way {
+typedef struct backend_kind {
     bool shows_among, few_as_together;
     uint32_t n_step; /* that bring back a prompt of 12, an answer of 19, 5 tokens one by one */
-} way;
+} backend_kind;
 
 /* A long answer beside two others, tokens one by one, and then perhaps a loss. Steps after that. */
-static uint32_t answer_and_lose(const way *way, bool lose, transcript *t) {
+static uint32_t answer_and_lose(const backend_kind *kind, bool lose, transcript *t) {
     play p = {.t = t, .ahead = 4};
     reset();
     t->n = 0;
-    fake.shows_among = way->shows_among;
-    fake.few_as_together = way->few_as_together;
+    fake.shows_among = kind->shows_among;
+    fake.few_as_together = kind->few_as_together;
     p.first = fake_session_open(tokenizer, 170, 64, 3);
     assert_int_equal(generate(&p, p.first, 12, 3, 0, NULL), PM_OK);
     assert_int_equal(pm_session_length(p.first, 0), 12 + 19);
@@ -249,12 +249,12 @@ static uint32_t answer_and_lose(const way *way, bool lose, transcript *t) {
 static void test_as_together(void **state) {
     (void)state;
     /* The first row of an answer is the last token of the prompt; its last token waits. */
-    static const way ways[] = {
+    static const backend_kind kinds[] = {
         {true, false, 1 + 19 + 1 + 4}, {true, true, 1 + 4}, {false, false, 1}};
     static transcript quiet, t;
-    for (uint32_t i = 0; i < PM__COUNT(ways); i++) {
-        const uint32_t n_step = answer_and_lose(&ways[i], false, &quiet);
-        assert_int_equal(answer_and_lose(&ways[i], true, &t) - n_step, ways[i].n_step);
+    for (uint32_t i = 0; i < PM__COUNT(kinds); i++) {
+        const uint32_t n_step = answer_and_lose(&kinds[i], false, &quiet);
+        assert_int_equal(answer_and_lose(&kinds[i], true, &t) - n_step, kinds[i].n_step);
         expect_same(&quiet, &t, i);
     }
 }
