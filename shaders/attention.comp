@@ -5,8 +5,8 @@
  *         extra: sinks [n_head] or biases [buckets, n_head] f32
  *         sizes of heads even; query head h reads key head h / (n_head / n_head_kv)
  * grid    x: heads; y: rows; z: slices
- * defines those of attention.glsl, TIER_SUBGROUP   spec those of attention.glsl; WG_SIZE is at least
- *         64, and at least the chunks of a head's values   accum f32
+ * defines those of attention.glsl, TIER_SUBGROUP   spec those of attention.glsl; WG_SIZE is at
+ *         least 64, and at least the chunks of a head's values   accum f32
  * checked tests rows attention, attention_split against cpu_attention, cpu_attention_split,
  *         NMSE 1e-9
  * source  arXiv:1706.03762 eq. 1; running maximum arXiv:1805.02867 */

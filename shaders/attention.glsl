@@ -2,12 +2,13 @@
  * and what becomes of a score.
  * before  params_attention.h, the extensions of the kernel; FOURS, a define: q and y are read and
  *         written by four floats; CONSTANT_OPTIONS, a define: options are bits of a constant
- * defines K_<TYPE>, V_<TYPE>, options SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL, CHUNKED; SPLIT:
- *         each row's positions in N_SLICE slices, of which y gets parts (op attention_split)
+ * defines K_<TYPE>, V_<TYPE>, options SOFTCAP, ALIBI, SINKS, REL_BIAS, BIDIRECTIONAL, CHUNKED;
+ *         SPLIT: each row's positions in N_SLICE slices, of which y gets parts (op attention_split)
  * spec    0 WG_SIZE, 1 HEAD_DIM, 2 N_HEAD, 3 N_HEAD_KV, 4 N_CTX, 5 K_N_CHUNK, 6 K_N_SCALE,
  *         7 V_N_CHUNK, 8 V_N_SCALE, 9 HEAD_DIM_V, 10 WINDOW (0: none), 11 N_BUCKET, 12 N_SLICE;
  *         13 OPTIONS, with CONSTANT_OPTIONS
- * source  ALiBi arXiv:2108.12409; biases arXiv:1910.10683 section 2.1; block table arXiv:2309.06180 */
+ * source  ALiBi arXiv:2108.12409; biases arXiv:1910.10683 section 2.1; block table
+ *         arXiv:2309.06180 */
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint WG_SIZE = 64;
 layout(constant_id = 1) const uint HEAD_DIM = 8;
@@ -123,8 +124,8 @@ uvec2 slice_of(uint r, uint slice) {
     return seen;
 }
 
-/* Rows [from, to) are those of one sequence, from the row `from` on; of a slice, all of them together
- * see positions [x, y). */
+/* Rows [from, to) are those of one sequence, from the row `from` on; of a slice, all of them
+ * together see positions [x, y). */
 uvec2 range_of(uint from, uint end, uint slice, out uint to) {
     uint seq = rows[from].seq;
     uvec2 range = slice_of(from, slice);

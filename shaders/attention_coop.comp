@@ -1,6 +1,6 @@
 /* attention_coop.comp: attention of many rows with matrix units through matrices of a subgroup: a
- *         workgroup takes QUERIES queries that share a key head (ROWS rows, HEADS heads of each) over
- *         pages of positions
+ *         workgroup takes QUERIES queries that share a key head (ROWS rows, HEADS heads of each)
+ *         over pages of positions
  * shape   as attention.comp; sizes of heads multiples of 8 and of chunks of the caches, at most 256
  * grid    x: key heads times blocks of HEADS of their query heads; y: ROWS rows. WG_SIZE is 128
  * defines K_<TYPE>, V_<TYPE>; all else is a constant or pushed
@@ -152,7 +152,8 @@ void put_values() {
     }
 }
 
-/* The scores that a subgroup makes begin at this query and position; past the last there are none. */
+/* The scores that a subgroup makes begin at this query and position; past the last there are
+ * none. */
 uint score_row() {
     return gl_SubgroupID * EACH / ALONG * M;
 }
@@ -264,7 +265,8 @@ void add_values(uint row, uint d) {
     }
 }
 
-/* A matrix of results, of query `row` and column d on, from `stored`, where its subgroup has put it. */
+/* A matrix of results, of query `row` and column d on, from `stored`, where its subgroup has put
+ * it. */
 void write(uint from, uint row, uint d, uint first_r, uint end_r, uint first_h, uint n_h) {
     [[unroll]] for (uint t = 0; t < PUT / 128; t++) {
         uint i = t * (128 / SUBS) + gl_SubgroupInvocationID;

@@ -1,6 +1,6 @@
 /* attention_tiles.comp: attention for real GPUs: a workgroup takes QUERIES queries that share a key
- *         head (ROWS rows, HEADS heads of each) over pages of positions, so that what it reads of the
- *         caches serves them all
+ *         head (ROWS rows, HEADS heads of each) over pages of positions, so that what it reads of
+ *         the caches serves them all
  * shape   as attention.comp; sizes of heads multiples of 8 and of chunks of the caches, that of
  *         values at most 512
  * grid    x: key heads times blocks of HEADS of their query heads; y: ROWS rows; z: slices. WG_SIZE
@@ -26,7 +26,8 @@ const uint ROWS = QUERIES / HEADS;
 const uint BLOCKS = (GROUP + HEADS - 1) / HEADS;
 const uint TILE = PM_PAGE, WIDE = 32, STRIDE = WIDE / 4 + 1; // in vec4, odd: spread over banks
 const uint K_N = HEAD_DIM / K_CHUNK, V_N = HEAD_DIM_V / V_CHUNK;
-/* An invocation computes SHARE scores of one position, and weighs as many positions of one query. */
+/* An invocation computes SHARE scores of one position, and weighs as many positions of one
+ * query. */
 const uint SHARE = QUERIES / 4, TEAM = 128 / QUERIES;
 /* It adds four columns of each 32 for OWN queries, over one part in PARTS of the positions. */
 const uint ADDERS = QUERIES < 16 ? QUERIES : 16, PARTS = 16 / ADDERS, OWN = QUERIES / ADDERS;

@@ -1,5 +1,5 @@
-/* cache.glsl: readers of the two caches of attention, as types.glsl has them: k_load(), k_four() and
- * K_CHUNK by the define K_<TYPE>, v_load(), v_four() and V_CHUNK by V_<TYPE>.
+/* cache.glsl: readers of the two caches of attention, as types.glsl has them: k_load(), k_four()
+ * and K_CHUNK by the define K_<TYPE>, v_load(), v_four() and V_CHUNK by V_<TYPE>.
  * before  K_QUANTS_BINDING, K_SCALES_BINDING, V_QUANTS_BINDING, V_SCALES_BINDING, defines */
 #if defined(K_F32)
 #define W_F32

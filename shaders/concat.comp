@@ -1,6 +1,6 @@
 /* concat.comp: y[r, g*(n_a + n_b) + i] = a[r, g*n_a + i], then columns of b
- * shape   a [rows, n_group * n_a]   b [rows, n_group * n_b or n_b]   y [rows, n_group * (n_a + n_b)],
- *         words moved unread
+ * shape   a [rows, n_group * n_a]   b [rows, n_group * n_b or n_b]
+ *         y [rows, n_group * (n_a + n_b)], words moved unread
  * grid    x: WG_SIZE columns of y; y: rows
  * defines none   spec 0 WG_SIZE, 1 N_COL (of y), 2 A_COLS, 3 B_COLS (columns of a and b), 4 N_A,
  *         5 N_B, 6 B_STRIDE (N_B, or 0: one group of b for all)   accum none

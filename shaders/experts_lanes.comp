@@ -1,8 +1,9 @@
 /* experts_lanes.comp: y[r,u,o] = (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e the u-th
- *         expert of row r, for few rows, on drivers that run on the CPU (matvec_lanes.comp says why)
+ *         expert of row r, for few rows, on drivers that run on the CPU (matvec_lanes.comp says
+ *         why)
  * shape   as experts_matvec.comp has it
- * grid    x: OUTS * WG_SIZE outputs a workgroup; y: rows; z: slots. What is not in the bound part is
- *         left alone
+ * grid    x: OUTS * WG_SIZE outputs a workgroup; y: rows; z: slots. What is not in the bound part
+ *         is left alone
  * defines W_<TYPE>, HAS_ROUTE, HAS_BIAS, HAS_SCALE
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE, 5 N_EXPERT, 6 N_SLOT, 7 X_SLOTS
  *         (slots of x: 1 or N_SLOT)   accum f32

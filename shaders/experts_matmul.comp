@@ -1,10 +1,10 @@
 /* experts_matmul.comp: y[r,u,o] = (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e the
  *         u-th expert of row r, for many rows: the rows of an expert together
- * shape   as experts_matvec.comp has it; groups [rows, n_expert] f32 as group.comp makes it, without
- *         which slot u is expert u
- * grid    x: 64 outputs a workgroup; y: 32 rows of an expert; z: experts. WG_SIZE is 128, each makes
- *         4 x 4 of y. Workgroups past the rows of their expert, or whose outputs are not in the
- *         bound part, end at once
+ * shape   as experts_matvec.comp has it; groups [rows, n_expert] f32 as group.comp makes it,
+ *         without which slot u is expert u
+ * grid    x: 64 outputs a workgroup; y: 32 rows of an expert; z: experts. WG_SIZE is 128, each
+ *         makes 4 x 4 of y. Workgroups past the rows of their expert, or whose outputs are not in
+ *         the bound part, end at once
  * defines W_<TYPE>, HAS_ROUTE, HAS_BIAS, HAS_SCALE
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE, 5 N_EXPERT, 6 N_SLOT, 7 X_SLOTS
  *         (slots of x: 1 or N_SLOT)   accum f32

@@ -1,5 +1,5 @@
-/* experts_matmul_lanes.comp: y[r,u,o] = (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e the u-th
- *         expert of row r, for many rows on drivers that run on the CPU: the rows of
+/* experts_matmul_lanes.comp: y[r,u,o] = (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e
+ *         the u-th expert of row r, for many rows on drivers that run on the CPU: the rows of
  *         an expert together
  * shape   as experts_matmul.comp has it
  * grid    x: 64 outputs a workgroup; y: 32 rows of an expert; z: experts. WG_SIZE is 8, each makes

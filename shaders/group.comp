@@ -1,5 +1,5 @@
-/* group.comp: y[i,e] = r * n_used + u, the place in which the i-th row that chose expert e chose it;
- *         -1 where fewer rows did
+/* group.comp: y[i,e] = r * n_used + u, the place in which the i-th row that chose expert e chose
+ *         it; -1 where fewer rows did
  * shape   route [rows, 2 * n_used] f32   y [rows, n_expert] f32
  * grid    x: one workgroup an expert; all rows
  * defines none   spec 0 WG_SIZE, 1 N_EXPERT, 2 N_USED   accum none

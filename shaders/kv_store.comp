@@ -1,7 +1,7 @@
 /* kv_store.comp: cache[page(seq, pos), :] = x[r,:], in the type of the cache
  * shape   x [rows, n_col] f32   cache [pages * PM_PAGE, n_col]
- * grid    x: WG_SIZE words of a row (F32, F16) or fours of columns (Q8_0, Q4_0); y: rows. A position
- *         past the context is dropped
+ * grid    x: WG_SIZE words of a row (F32, F16) or fours of columns (Q8_0, Q4_0); y: rows. A
+ *         position past the context is dropped
  * defines C_<TYPE>   spec 0 WG_SIZE (at least 16), 1 N_COL, 2 N_CTX, 3 N_CHUNK, 4 N_SCALE
  *         accum none
  * checked tests row kv_store against cpu_kv_store, exact

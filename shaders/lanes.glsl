@@ -5,8 +5,8 @@
 const uint AT_ONCE = W_CHUNK * N_WEIGHT * N_PASS; // no pieces
 const float LEVEL_UNIT = 5.9604644775390625e-8;   // 2^-24
 
-/* Four weights; with W_SPAN their levels in LEVEL_UNIT, bytes being left where a conversion sees their
- * signs. */
+/* Four weights; with W_SPAN their levels in LEVEL_UNIT, bytes being left where a conversion sees
+ * their signs. */
 vec4 levels(w_raw raw, uint e) {
 #ifdef W_SPAN
     uint b = w_bytes(raw, e);

@@ -1,8 +1,8 @@
 /* matmul.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for many rows
  * shape   x [rows, n_in] f32   y [rows, n_out] f32
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
- * grid    x and z: 64 outputs a workgroup; y: TILE_R rows. WG_SIZE is 128, each makes TILE_R / 8 x 4
- *         of y
+ * grid    x and z: 64 outputs a workgroup; y: TILE_R rows. WG_SIZE is 128, each makes TILE_R / 8 x
+ *         4 of y
  * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, TILE_R (32 or 64)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matmul against cpu_matmul, NMSE 1e-10 */

@@ -1,11 +1,11 @@
-/* matmul_coop.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many rows,
- *         with matrix units through matrices of a subgroup; or, with EXPERTS, y[r,u,o] =
+/* matmul_coop.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many
+ *         rows, with matrix units through matrices of a subgroup; or, with EXPERTS, y[r,u,o] =
  *         (sum_c w[e,o,c] * x[r,u,c]) * scale[e] + bias[e,o] with e the u-th expert of row r
  * shape   x [rows, n_in] f32   y [rows, n_out] f32
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound; any type but F32
  *         EXPERTS: as experts_matmul.comp has it
- * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows. EXPERTS: y: TILE_R rows of an expert;
- *         z: experts; those past the rows of their expert, or of another part, end at once
+ * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows. EXPERTS: y: TILE_R rows of an
+ *         expert; z: experts; those past the rows of their expert, or of another part, end at once
  * defines those of matmul_coop.glsl   spec 9 EXPERTS
  * accum   f32 sums of products of f16; in a second pass where some overflow or vanish
  * checked tests rows matmul_coop against cpu_matmul, experts_coop against cpu_experts_matmul, NMSE

@@ -1,6 +1,7 @@
-/* matmul_coop.glsl: what products with matrix units share, all but how sums are written: invocations
- * bring tiles of x and of the weight to shared memory as halves, 32 columns at a time, the next of
- * which are fetched meanwhile; each of SUBS_R x SUBS_O parties makes MR x MO matrices M x N of y
+/* matmul_coop.glsl: what products with matrix units share, all but how sums are written:
+ * invocations bring tiles of x and of the weight to shared memory as halves, 32 columns at a time,
+ * the next of which are fetched meanwhile; each of SUBS_R x SUBS_O parties makes MR x MO matrices M
+ * x N of y
  * before  the extensions of the kernel; SCOPE, of matrices; EXPERTS
  * after   write_sums()
  * defines W_<TYPE>; all else is a constant or pushed, so that there is one SPIR-V file a type

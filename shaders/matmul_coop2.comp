@@ -1,6 +1,6 @@
-/* matmul_coop2.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many rows,
- *         with matrix units through matrices of any size, of which the workgroup shares one where the
- *         driver has such, and each of its subgroups has one where it has not
+/* matmul_coop2.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many
+ *         rows, with matrix units through matrices of any size, of which the workgroup shares one
+ *         where the driver has such, and each of its subgroups has one where it has not
  * shape   x [rows, n_in] f32   y [rows, n_out] f32
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound; any type but F32
  * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows

@@ -1,11 +1,11 @@
-/* matmul_coop8.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many rows,
- *         with x in blocks of eight-bit integers, and matrix units that multiply such
+/* matmul_coop8.comp: y[r,o] = sum_c w[o,c] * x[r,c] * scale + bias[o] + residual[r,o], for many
+ *         rows, with x in blocks of eight-bit integers, and matrix units that multiply such
  * shape   as matvec_dot8.comp has it, without gates; any number of blocks
  * grid    x and z: TILE_O outputs a workgroup; y: TILE_R rows. A subgroup makes MR x MO matrices
  *         M x N of y; two blocks at a time are in shared memory, the next are fetched meanwhile
- * spans   columns that share a scale, SIGNED_SPAN of them: their dots become floats at once. Where K is
- *         larger, or to try that, SPREAD has zeros between the halves of a block of x: then a matrix
- *         of all columns of a block multiplies one half alone
+ * spans   columns that share a scale, SIGNED_SPAN of them: their dots become floats at once. Where
+ *         K is larger, or to try that, SPREAD has zeros between the halves of a block of x: then a
+ *         matrix of all columns of a block multiplies one half alone
  * defines W_<TYPE>; all else is a constant or pushed, so that there is one SPIR-V file a type
  *         spec 0 WG_SIZE, 1 TILE_R, 2 TILE_O, 3 M, 4 N, 5 K (8, 16 or 32), 6 SUBS_R, 7 SUBS_O
  *         (subgroups along rows and outputs), 8 SPREAD
@@ -78,7 +78,8 @@ uint w_part(uint turn) {
     return turn * WG_SIZE + gl_LocalInvocationIndex;
 }
 
-/* Past the last row, output or block the last is taken: its scales are zero, or nothing is written. */
+/* Past the last row, output or block the last is taken: its scales are zero, or nothing is
+ * written. */
 uint x_at(uint row, uint block) {
     return min(first_r + row, n_r - 1) * 3 * n_block + min(block, n_block - 1);
 }

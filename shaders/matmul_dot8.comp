@@ -1,11 +1,11 @@
-/* matmul_dot8.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for many rows, with x in
- *         blocks of eight-bit integers
+/* matmul_dot8.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for many rows, with x
+ *         in blocks of eight-bit integers
  * shape   as matvec_dot8.comp has it, without gates
- * grid    x and z: 64 outputs a workgroup; y: TILE_R rows. WG_SIZE is 128, each makes TILE_R / 8 x 4
- *         of y
- * tile    a turn takes a block of each row of x and as much of the weight through shared memory, word
- *         after word, as tile.glsl does column after column; what the next turn needs is on its way
- *         while this one is multiplied
+ * grid    x and z: 64 outputs a workgroup; y: TILE_R rows. WG_SIZE is 128, each makes TILE_R / 8 x
+ *         4 of y
+ * tile    a turn takes a block of each row of x and as much of the weight through shared memory,
+ *         word after word, as tile.glsl does column after column; what the next turn needs is on
+ *         its way while this one is multiplied
  * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, TILE_R (32 or 64)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum i32 in a block, f32
  * checked tests row matmul_dot8 against cpu_matmul over the same integers, NMSE 1e-10 */
@@ -65,7 +65,8 @@ void store(turn t) {
         uint word = 4 * half_n + k;
         if (row < TILE_R)
             x_tile[word * (TILE_R / 4) + (row / 4 ^ word)][row % 4] = int(t.xs[k]);
-        w_tile[word * (TILE_O / 4) + (row / 4 ^ word)][row % 4] = int(w_signed(t.raw, first + 4 * k));
+        w_tile[word * (TILE_O / 4) + (row / 4 ^ word)][row % 4] =
+            int(w_signed(t.raw, first + 4 * k));
     }
     if (row < TILE_R) {
         x_scale[row / 4][row % 4] = t.tail.x;

@@ -4,8 +4,8 @@
  *         HAS_NORM: of x * rsqrt(mean(x^2) + eps) * norm_weight instead of x
  *         GATED: of f(gate, up); the n_row rows of the gate are bound and as many of up
  * grid    x and z: four outputs a workgroup; y: rows
- * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, HAS_NORM, HAS_NORM_WEIGHT, GATED and GLU_<NAME>,
- *         TIER_SUBGROUP
+ * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, HAS_NORM, HAS_NORM_WEIGHT, GATED and
+ *         GLU_<NAME>, TIER_SUBGROUP
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matvec against cpu_matmul, NMSE 1e-10 */
 #version 450

@@ -1,5 +1,5 @@
-/* matvec_dot8.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for few rows, with x in
- *         blocks of eight-bit integers: each subgroup has outputs of its own
+/* matvec_dot8.comp: y[r,o] = sum_c w[o,c] * x[r,c] + bias[o] + residual[r,o], for few rows, with x
+ *         in blocks of eight-bit integers: each subgroup has outputs of its own
  * shape   x [rows, N_IN / 32 * 12] words (graph/blocks.h)   y [rows, n_out] f32
  *         w [n_out, n_in] of a type with levels (types.glsl), rows [first_row, first_row + n_row)
  *         of it bound; GATED as matvec.comp has it
@@ -69,8 +69,8 @@ float product(w_raw raw, uint first, span_x x) {
     return sum;
 }
 
-/* Always true, which no compiler knows: where there are many rows, none fetches those from the third
- * on before it comes to them, so that registers suffice. */
+/* Always true, which no compiler knows: where there are many rows, none fetches those from the
+ * third on before it comes to them, so that registers suffice. */
 bool goes_on(uint m) {
     return N_PASS <= 4 || m % 2 != 0 || m == 0 || push.first_row != PM_NONE - m;
 }

@@ -1,4 +1,5 @@
-/* merge.comp: y[r,h] = the slices of attention together, and a sink: sum_s w_s sums_s / sum_s w_s n_s
+/* merge.comp: y[r,h] = the slices of attention together, and a sink:
+ *         sum_s w_s sums_s / sum_s w_s n_s
  * shape   x [rows, n_head, n_slice, head_dim_v + 4] f32, as attention_split leaves it: sums, the
  *         largest score, the sum of the weights (0: no positions)   sinks [n_head]
  *         y [rows, n_head, head_dim_v] f32

@@ -1,9 +1,9 @@
-/* own_rows.glsl: sums of products in which each lane, or each subgroup, has rows of the weight of its
- * own. lanes.glsl and subgroup_rows.glsl say how four levels are taken and added, which chunks an
- * invocation takes, and how its sums become whole; they include this.
- * before  N_CHUNK, N_SCALE, N_WEIGHT, types.glsl, product.glsl; N_PASS, a define: rows of x at once;
- *         AT_ONCE, a power of two: products an invocation may have in hand; where a chunk has more,
- *         it is taken in pieces, so that registers suffice
+/* own_rows.glsl: sums of products in which each lane, or each subgroup, has rows of the weight of
+ * its own. lanes.glsl and subgroup_rows.glsl say how four levels are taken and added, which chunks
+ * an invocation takes, and how its sums become whole; they include this.
+ * before  N_CHUNK, N_SCALE, N_WEIGHT, types.glsl, product.glsl; N_PASS, a define: rows of x at
+ *         once; AT_ONCE, a power of two: products an invocation may have in hand; where a chunk has
+ *         more, it is taken in pieces, so that registers suffice
  * calls   multiply(rows of x; rows of the weight; out: sums; out: what each row's sums are to be
  *         multiplied with)
  * order   fixed, and the same for any N_PASS */

@@ -1,5 +1,5 @@
-/* params_attention.h: what of params.h the kernels of attention need. A file of its own, because all
- * text that a kernel for matrix units includes is in the key of its prebuilt SPIR-V. */
+/* params_attention.h: what of params.h the kernels of attention need. A file of its own, because
+ * all text that a kernel for matrix units includes is in the key of its prebuilt SPIR-V. */
 #ifndef PM_SHADERS_PARAMS_ATTENTION_H
 #define PM_SHADERS_PARAMS_ATTENTION_H
 

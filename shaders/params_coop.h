@@ -1,5 +1,5 @@
-/* params_coop.h: push constants of kernels for matrix units. A file of its own, because all text that
- * such a shader includes is in the key of its prebuilt SPIR-V. */
+/* params_coop.h: push constants of kernels for matrix units. A file of its own, because all text
+ * that such a shader includes is in the key of its prebuilt SPIR-V. */
 #ifndef PM_SHADERS_PARAMS_COOP_H
 #define PM_SHADERS_PARAMS_COOP_H
 

@@ -3,8 +3,8 @@
 #ifndef PM_SHADERS_PARAMS_STACK_H
 #define PM_SHADERS_PARAMS_STACK_H
 
-/* The table has PM_STACK_WORDS words a step: a pm_stack_step, from PM_STACK_AT on two words a binding,
- * from PM_STACK_PUSH on push constants. */
+/* The table has PM_STACK_WORDS words a step: a pm_stack_step, from PM_STACK_AT on two words a
+ * binding, from PM_STACK_PUSH on push constants. */
 #define PM_STACK_WORDS    64u
 #define PM_STACK_AT       8u
 #define PM_STACK_BINDINGS 9u

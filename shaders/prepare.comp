@@ -3,8 +3,8 @@
  *         kv_store.comp), all to the bit as these do
  * shape   x [rows, (N_HEAD + 2 N_KV) * HEAD_DIM] f32   y [rows, N_HEAD * HEAD_DIM] f32
  *         caches [pages * PM_PAGE, N_KV * HEAD_DIM]   weights of norms [HEAD_DIM] f32
- * grid    x: one workgroup a head, of queries, then keys, then values; y: rows. Keys and values at a
- *         position past the context are dropped
+ * grid    x: one workgroup a head, of queries, then keys, then values; y: rows. Keys and values at
+ *         a position past the context are dropped
  * defines HAS_NORM, HAS_Q_WEIGHT, HAS_K_WEIGHT, HAS_ROPE, HAS_FACTORS, K_F32 or K_F16, V_F32 or
  *         V_F16, TIER_SUBGROUP   spec 0 WG_SIZE, 1 HEAD_DIM (even), 2 N_HEAD, 3 N_KV, 4 N_ROT,
  *         5 HALVES, 6 N_CTX, 7 and 8 N_K_WORD and N_V_WORD: words of a row of a cache   accum f32

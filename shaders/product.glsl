@@ -1,7 +1,7 @@
 /* product.glsl: what kernels of products that can be normed or gated share.
  * before  N_IN, W_CHUNK, buffers x and x4; HAS_NORM, HAS_NORM_WEIGHT, GATED and GLU_<NAME>, defines
- * calls   x_four(r, c): four elements of row r of x from element c on, c a multiple of 4; zeros past
- *         its end
+ * calls   x_four(r, c): four elements of row r of x from element c on, c a multiple of 4; zeros
+ *         past its end
  *         norm_four(c): the weights of the norm for them, with HAS_NORM_WEIGHT
  *         N_SIDE: 2 where there is a gate, else 1 */
 #ifdef GATED

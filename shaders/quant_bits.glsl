@@ -1,5 +1,5 @@
-/* quant_bits.glsl: takes four small numbers, from the eth on, out of what a chunk of 32 holds; e is a
- * multiple of 4
+/* quant_bits.glsl: takes four small numbers, from the eth on, out of what a chunk of 32 holds; e is
+ * a multiple of 4
  * w_nibbles  of four bits: number 4k + i in bits 8i to 8i + 3 of component k, number 16 + 4k + i in
  *            the four bits above
  * w_pairs    of two bits: number e in bits 2 (e % 16) of component e / 16

@@ -1,9 +1,10 @@
 /* quant_iq1_m.glsl: reads rows of IQ1_M weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
  * chunk   uint of 32 elements: bytes are the low 8 bits of the grid entries of 8 elements each
- * scales  six words a block: 16 bits for each chunk: for each entry 3 more bits of it and the sign of the
- *         shift; then two words of four times 16 bits, each with four 3-bit scales of 16 elements
- *         from bit 0 on, and a quarter of the binary16 scale, the lowest first, in bits 12 to 15
+ * scales  six words a block: 16 bits for each chunk: for each entry 3 more bits of it and the sign
+ *         of the shift; then two words of four times 16 bits, each with four 3-bit scales of 16
+ *         elements from bit 0 on, and a quarter of the binary16 scale, the lowest first, in bits 12
+ *         to 15
  * exact   as grid.glsl */
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES

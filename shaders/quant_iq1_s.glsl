@@ -1,8 +1,8 @@
 /* quant_iq1_s.glsl: reads rows of IQ1_S weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
  * chunk   uint of 32 elements: bytes are the low 8 bits of the grid entries of 8 elements each
- * scales  groups of grid.glsl: 16 bits for each chunk of the block: four times 3 more bits of an entry
- *         from bit 0 on, a 3-bit scale, and in bit 15 the sign of the shift
+ * scales  groups of grid.glsl: 16 bits for each chunk of the block: four times 3 more bits of an
+ *         entry from bit 0 on, a 3-bit scale, and in bit 15 the sign of the shift
  * exact   as grid.glsl */
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES

@@ -1,7 +1,7 @@
 /* quant_iq2_s.glsl: reads rows of IQ2_S weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
- * chunk   uvec2 of 32 elements: bytes of x are the low 8 bits of the grid entries of 8 elements each; y
- *         has a sign an element
+ * chunk   uvec2 of 32 elements: bytes of x are the low 8 bits of the grid entries of 8 elements
+ *         each; y has a sign an element
  * scales  groups of grid.glsl: a byte for each chunk of the block with 2 more bits for each of its
  *         entries; then a byte for each with a 4-bit scale for its first 16 elements below that
  *         for the others

@@ -1,7 +1,7 @@
 /* quant_iq2_xs.glsl: reads rows of IQ2_XS weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
- * chunk   uvec2 of 32 elements: four times 16 bits, from the low ones of x on, for 8 elements each: 9
- *         bits of grid entry, 7 signs
+ * chunk   uvec2 of 32 elements: four times 16 bits, from the low ones of x on, for 8 elements each:
+ *         9 bits of grid entry, 7 signs
  * scales  groups of grid.glsl: a byte for each chunk of the block, a 4-bit scale for its first 16
  *         elements below that for the others
  * exact   as grid.glsl */

@@ -1,7 +1,7 @@
 /* quant_iq2_xxs.glsl: reads rows of IQ2_XXS weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
- * chunk   uvec2 of 32 elements: bytes of x are the grid entries of 8 elements each; y has four times 7
- *         signs from bit 0 on, and a 4-bit scale in bits 28 to 31
+ * chunk   uvec2 of 32 elements: bytes of x are the grid entries of 8 elements each; y has four
+ *         times 7 signs from bit 0 on, and a 4-bit scale in bits 28 to 31
  * scales  groups of grid.glsl with no words of a block
  * exact   as grid.glsl */
 #define W_CHUNK 32

@@ -1,8 +1,8 @@
 /* quant_iq3_xxs.glsl: reads rows of IQ3_XXS weights as pm__type_pack lays them out (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
  * chunk   uvec2 of 32 elements: bytes are the grid entries of 4 elements each
- * scales  groups of grid.glsl: a word for each chunk of the block with four times 7 signs from bit 0 on,
- *         and a 4-bit scale in bits 28 to 31
+ * scales  groups of grid.glsl: a word for each chunk of the block with four times 7 signs from bit
+ *         0 on, and a 4-bit scale in bits 28 to 31
  * exact   as grid.glsl */
 #define W_CHUNK 32
 #define QUANT_HAS_SCALES

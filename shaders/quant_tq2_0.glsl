@@ -1,4 +1,5 @@
-/* quant_tq2_0.glsl: reads rows of TQ2_0 (and TQ1_0) weights as pm__type_pack lays them out (quant.h).
+/* quant_tq2_0.glsl: reads rows of TQ2_0 (and TQ1_0) weights as pm__type_pack lays them out
+ * (quant.h).
  * before  W_QUANTS_BINDING and W_SCALES_BINDING, defines: the bindings of the two planes
  * chunk   uvec2 of 32 elements: pairs, each one more than its level
  * scales  word b / 2 holds the binary16 scale of block b: even b in bits 0-15, odd b in bits 16-31

@@ -32,7 +32,8 @@ float scale_of(uint most_bits) {
     return 127.0 * scale < uintBitsToFloat(most_bits) ? scaled(m + 1u, exponent) : scale;
 }
 
-/* Of x / scale; halves go away from zero. A quotient may be wrong by a little, products are exact. */
+/* Of x / scale; halves go away from zero. A quotient may be wrong by a little, products are
+ * exact. */
 int nearest(float x, float scale) {
     float size = abs(x);
     int q = int(size / scale + 0.5);

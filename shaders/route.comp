@@ -8,7 +8,8 @@
  * order   an expert's rank is how many are better, so nothing depends on who compares; of equal
  *         ones the lowest number is best
  * checked tests row route against cpu_route, NMSE 1e-13
- * source  arXiv:1701.06538; groups and the bias for choosing alone arXiv:2412.19437 sections 2.1.2 */
+ * source  arXiv:1701.06538; groups and the bias for choosing alone arXiv:2412.19437 sections
+ *         2.1.2 */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : enable

@@ -2,14 +2,14 @@
  * workgroups meet where a step needs what those before it wrote. Vulkan does not promise that
  * workgroups run at the same time, so no one waits for ever: patience ends in a fault, all leave,
  * and the host takes single launches
- * shape   table [steps] of PM_STACK_WORDS words: a pm_stack_step, addresses of the bindings (offsets
- *         in the arena), push constants from PM_STACK_PUSH on
+ * shape   table [steps] of PM_STACK_WORDS words: a pm_stack_step, addresses of the bindings
+ *         (offsets in the arena), push constants from PM_STACK_PUSH on
  * grid    x: as many workgroups as were seen to run at the same time, a power of two
  * spec 0 WG_SIZE
  * checked tests/test_stack.c, against the launches that it stands for
  * source  a barrier of workgroups that are all there: arXiv:1707.01989; memory: the Vulkan memory
- *         model, where what is released and made available to the queue's family before a meeting is
- *         acquired and made visible after it */
+ *         model, where what is released and made available to the queue's family before a meeting
+ *         is acquired and made visible after it */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require

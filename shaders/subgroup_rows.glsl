@@ -1,5 +1,5 @@
-/* subgroup_rows.glsl: sums of products in which each subgroup has rows of the weight of its own, and
- * neighbours in it read neighbouring chunks (matvec_rows, experts_rows). No barrier, no shared
+/* subgroup_rows.glsl: sums of products in which each subgroup has rows of the weight of its own,
+ * and neighbours in it read neighbouring chunks (matvec_rows, experts_rows). No barrier, no shared
  * memory, any size of subgroups.
  * before, calls, order  as own_rows.glsl has it; rows are the same for a subgroup, all of which get
  *         the sums */

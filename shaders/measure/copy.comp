@@ -1,6 +1,7 @@
 /* copy.comp: y = x, for the speed of the device's memory
  * shape   x, y [n] of 16 bytes
- * grid    y x 65535 and x: spec 1 COUNT elements an invocation, a workgroup's neighbours side by side
+ * grid    y x 65535 and x: spec 1 COUNT elements an invocation, a workgroup's neighbours side by
+ *         side
  * defines none   spec 0 WG_SIZE, 1 COUNT */
 #version 450
 #extension GL_EXT_control_flow_attributes : enable
