@@ -9,6 +9,7 @@
 typedef struct pm__bench_place {
     char backend[16], device[256], driver[256], tier[32], os[256];
     double copy_rate, flop_rate; /* bytes and operations a second; 0: not known */
+    double since;                /* pm__now() of pm__bench_place_init() */
     pm_device_info info;         /* of the device, as long as it is open */
 } pm__bench_place;
 
@@ -28,15 +29,20 @@ typedef struct pm__bench_case {
     const char *type_k, *type_v;
 } pm__bench_case;
 
+/* One run of it: when it began (pm__now()), and what it took. */
+typedef struct pm__bench_sample {
+    double at, seconds;
+} pm__bench_sample;
+
 /* What came out. Numbers that nobody can tell are NAN. */
 typedef struct pm__bench_row {
     const pm__bench_place *place;
     const pm__bench_model *model;
     pm__bench_case what;
     char test[64], time[32];
-    const double *seconds; /* [n] of each run */
+    const pm__bench_sample *samples; /* [n] of the test, in the order in which it ran */
     uint32_t n;
-    double avg_ns, stddev_ns, avg_ts, stddev_ts;
+    double avg_ns, stddev_ns, avg_ts, stddev_ts, best_ts;
     double bytes_per_second, bytes_per_token, copy_percent, n_dispatch, n_barrier;
     double host_us, joules, first_token_ms;
     const char *energy_source; /* "" where nobody tells */
@@ -55,18 +61,52 @@ typedef struct pm__bench_job {
     pm_session_desc
         session; /* but for what the case says; with `profile` a table comes on stderr */
     uint32_t n_repeat, run_ahead;
+    uint32_t delay; /* seconds of rest before it */
     bool warmup;
     bool quiet;         /* without progress */
     bool profile_nodes; /* in that table, too */
 } pm__bench_job;
 
+/* A test, run by run. Begins as zeros but for its job. */
+typedef struct pm__bench_test {
+    pm__bench_job job;
+    pm__bench_sample *samples; /* [n] */
+    uint32_t n, capacity;
+    /* Of all runs together. */
+    double host_seconds, first_seconds, joules;
+    uint64_t n_host_token;
+    /* Of each. */
+    uint64_t bytes_per_step;
+    uint32_t n_dispatch, n_barrier;
+} pm__bench_test;
+
+/* What tests run in; begins as zeros. */
+typedef struct pm__bench_session {
+    pm_session *session;
+    pm_session_desc desc;
+    int32_t *ids;      /* [desc.n_ctx], the same in all sessions of a vocabulary */
+    uint32_t n_filled; /* of them, that are the first tokens of sequence 0 */
+} pm__bench_session;
+
 /* Tokens that a run of it evaluates. */
 double pm__bench_tokens(const pm__bench_case *what);
+/* "pp512+tg128 x4 @ d256" */
+void pm__bench_name(const pm__bench_case *what, char out[64]);
 
-/* Runs the test.
- * seconds  [n_repeat], what row->seconds points to
- * Gives an exit code: CANCELLED with row->n > 0 still has a row to show. */
-int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row);
+/* The smallest session that the job fits into. */
+pm_session_desc pm__bench_session_desc(const pm__bench_job *job);
+int pm__bench_session_open(const pm__bench_job *job, const pm_session_desc *desc,
+                           pm__bench_session *out);
+void pm__bench_session_close(pm__bench_session *session);
+
+int pm__bench_rest(const pm__bench_job *job);
+/* keep  false: a run before those that count */
+int pm__bench_once(pm__bench_test *test, pm__bench_session *in, bool keep);
+/* What the runs come to; n = 0: nothing. `in`: for its profile; may be NULL. */
+int pm__bench_fill(const pm__bench_test *test, const pm__bench_session *in, pm__bench_row *row);
+/* All of a test, in a session of its own: CANCELLED with row->n > 0 still has a row to show. */
+int pm__bench_run(pm__bench_test *test, pm__bench_row *row);
+void pm__bench_test_finish(pm__bench_test *test);
 
 /* Also measures the device, before anything else takes its memory. */
 void pm__bench_place_init(pm__bench_place *place, pm_device *device);

@@ -54,12 +54,17 @@ static void get_fields(const pm__bench_row *r, field out[N_FIELD]) {
     memcpy(out, all, sizeof all);
 }
 
-static cJSON *samples(const pm__bench_row *row, double scale, bool inverse) {
-    cJSON *array = cJSON_CreateArray();
-    for (uint32_t i = 0; i < row->n; i++)
-        cJSON_AddItemToArray(
-            array, cJSON_CreateNumber(inverse ? scale / row->seconds[i] : scale * row->seconds[i]));
-    return array;
+static void add_samples(const pm__bench_row *row, cJSON *object) {
+    cJSON *times = cJSON_AddArrayToObject(object, "samples_ns");
+    cJSON *rates = cJSON_AddArrayToObject(object, "samples_ts");
+    cJSON *begun = cJSON_AddArrayToObject(object, "samples_at_s");
+    const double n_token = pm__bench_tokens(&row->what);
+    for (uint32_t i = 0; i < row->n; i++) {
+        const pm__bench_sample *s = &row->samples[i];
+        cJSON_AddItemToArray(times, cJSON_CreateNumber(1e9 * s->seconds));
+        cJSON_AddItemToArray(rates, cJSON_CreateNumber(n_token / s->seconds));
+        cJSON_AddItemToArray(begun, cJSON_CreateNumber(s->at - row->place->since));
+    }
 }
 
 static cJSON *to_json(const pm__bench_row *row) {
@@ -73,9 +78,7 @@ static cJSON *to_json(const pm__bench_row *row) {
                                              : cJSON_CreateNull();
         cJSON_AddItemToObject(object, f->name, value);
     }
-    const double n_token = pm__bench_tokens(&row->what);
-    cJSON_AddItemToObject(object, "samples_ns", samples(row, 1e9, false));
-    cJSON_AddItemToObject(object, "samples_ts", samples(row, n_token, true));
+    add_samples(row, object);
     if (row->profile)
         cJSON_AddItemToObject(object, "profile", cJSON_Duplicate(row->profile, true));
     return object;
@@ -142,6 +145,7 @@ enum {
     HOST,
     ENERGY,
     CLIFF,
+    BEST,
     TEST,
     RATE,
     N_COLUMN
@@ -162,6 +166,7 @@ static const column columns[N_COLUMN] = {
     [HOST] = {"host us", 7, false, 0},
     [ENERGY] = {"J/token", 8, false, 0},
     [CLIFF] = {"cliff", 24, true, offsetof(pm__bench_printer, cliffs)},
+    [BEST] = {"best t/s", 8, false, offsetof(pm__bench_printer, cliffs)},
     [TEST] = {"test", 15, false, 0},
     [RATE] = {"t/s", 20, false, 0},
 };
@@ -243,6 +248,7 @@ static void fill_cells(const pm__bench_row *r, char cells[N_COLUMN][CELL_SIZE]) 
     print_known(cells[HOST], "%.1f", r->host_us);
     print_known(cells[ENERGY], "%.3g", r->joules);
     snprintf(cells[CLIFF], CELL_SIZE, "%s", r->cliff);
+    snprintf(cells[BEST], CELL_SIZE, "%.2f", r->best_ts);
     snprintf(cells[TEST], CELL_SIZE, "%s", r->test);
     snprintf(cells[RATE], CELL_SIZE, "%.2f \xc2\xb1 %.2f", r->avg_ts, r->stddev_ts);
 }

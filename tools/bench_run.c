@@ -22,7 +22,7 @@ void pm__bench_place_init(pm__bench_place *place, pm_device *device) {
     const pm_tier_info *tier = pm__report_tier(info);
     struct utsname os;
     pm_device_speed speed;
-    *place = (pm__bench_place){.backend = "Vulkan", .info = *info};
+    *place = (pm__bench_place){.backend = "Vulkan", .info = *info, .since = pm__now()};
     if (strcmp(info->kind, "cpu") == 0)
         snprintf(place->backend, sizeof place->backend, "CPU");
     else if (pm_device_measure(device, &speed) != PM_OK)
@@ -94,18 +94,6 @@ void pm__bench_model_init(pm__bench_model *about, const pm_model *model, const c
 
 /* ---- one test -------------------------------------------------------------------------------- */
 
-typedef struct bench {
-    const pm__bench_job *job;
-    pm_session *session;
-    int32_t *ids; /* [the longer of prompt and depth] */
-    double *seconds;
-    uint32_t n; /* runs */
-    double host_seconds, first_seconds, joules;
-    uint64_t n_host_token;
-    uint64_t bytes_per_step;
-    uint32_t n_dispatch, n_barrier;
-} bench;
-
 static uint32_t most_u32(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
@@ -121,35 +109,51 @@ static void draw_ids(const pm__bench_model *about, int32_t *ids, uint32_t n) {
         ids[0] = about->bos;
 }
 
-static int open_session(bench *b) {
-    const pm__bench_case *what = &b->job->what;
+pm_session_desc pm__bench_session_desc(const pm__bench_job *job) {
+    const pm__bench_case *what = &job->what;
     const uint64_t n_ctx = (uint64_t)what->n_depth + most_u32(what->n_prompt, 1) + what->n_gen + 1;
-    const uint32_t n_id = most_u32(most_u32(what->n_prompt, what->n_depth), 1);
-    pm_session_desc desc = b->job->session;
+    pm_session_desc desc = job->session;
     desc.n_ctx = n_ctx > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)n_ctx;
     desc.n_batch = what->n_ubatch;
     desc.n_seq = what->n_answer;
     desc.cache_type_k = what->type_k;
     desc.cache_type_v = what->type_v;
-    PM__CHECK(pm__cli_status(pm_session_open(b->job->model, &desc, &b->session)));
-    b->ids = malloc(n_id * sizeof *b->ids);
-    if (!b->ids)
+    return desc;
+}
+
+int pm__bench_session_open(const pm__bench_job *job, const pm_session_desc *desc,
+                           pm__bench_session *out) {
+    *out = (pm__bench_session){.desc = *desc};
+    PM__CHECK(pm__cli_status(pm_session_open(job->model, desc, &out->session)));
+    out->ids = malloc(desc->n_ctx * sizeof *out->ids);
+    if (!out->ids) {
+        pm__bench_session_close(out);
         return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " token ids",
-                             n_id);
-    draw_ids(b->job->about, b->ids, n_id);
+                             desc->n_ctx);
+    }
+    draw_ids(job->about, out->ids, desc->n_ctx);
     return 0;
 }
 
+void pm__bench_session_close(pm__bench_session *session) {
+    pm_session_close(session->session);
+    free(session->ids);
+    *session = (pm__bench_session){0};
+}
+
 /* Puts n_depth tokens, and no more, into the context. */
-static int go_to_depth(bench *b) {
-    const uint32_t n_depth = b->job->what.n_depth, step = b->job->what.n_ubatch;
-    const bool keep = !b->job->about->has_states && pm_session_length(b->session, 0) >= n_depth;
-    uint32_t done = keep ? n_depth : 0;
-    PM__CHECK(pm__cli_status(pm_session_rewind(b->session, 0, done)));
+static int go_to_depth(const pm__bench_job *job, pm__bench_session *in) {
+    const uint32_t n_depth = job->what.n_depth, step = job->what.n_ubatch;
+    const uint32_t length = pm_session_length(in->session, 0);
+    uint32_t done = job->about->has_states ? 0 : in->n_filled;
+    done = done < n_depth ? done : n_depth;
+    done = done < length ? done : length;
+    PM__CHECK(pm__cli_status(pm_session_rewind(in->session, 0, done)));
+    in->n_filled = done;
     while (done < n_depth) {
         const uint32_t n = n_depth - done < step ? n_depth - done : step;
-        PM__CHECK(pm__cli_status(pm_session_eval(b->session, 0, b->ids + done, n, NULL)));
-        done += n;
+        PM__CHECK(pm__cli_status(pm_session_eval(in->session, 0, in->ids + done, n, NULL)));
+        in->n_filled = done += n;
         if (pm__interrupts())
             return PM__EXIT_CANCELLED;
     }
@@ -161,58 +165,81 @@ static bool go_on(void *user, uint32_t answer, const char *text, size_t n_byte) 
     return !pm__interrupts();
 }
 
-static void take_generation(bench *b, const pm_generation *generation, double seconds) {
+static int take_generation(pm__bench_test *t, const pm_generation *generation,
+                           pm__bench_sample sample) {
     const size_t n_token = generation->answers[0].n_token;
-    b->seconds[b->n++] = seconds;
-    b->first_seconds += generation->first_token_seconds;
-    b->host_seconds += n_token > 1 ? generation->host_seconds : 0;
-    b->n_host_token += n_token > 1 ? (n_token - 1) * generation->n_answer : 0;
-    b->bytes_per_step = generation->bytes_per_step;
-    b->n_dispatch = generation->n_dispatch;
-    b->n_barrier = generation->n_barrier;
+    if (t->n == t->capacity) {
+        const uint32_t capacity = t->capacity ? 2 * t->capacity : 8;
+        pm__bench_sample *samples = realloc(t->samples, capacity * sizeof *samples);
+        if (!samples)
+            return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
+                                 capacity);
+        t->samples = samples;
+        t->capacity = capacity;
+    }
+    t->samples[t->n++] = sample;
+    t->first_seconds += generation->first_token_seconds;
+    t->host_seconds += n_token > 1 ? generation->host_seconds : 0;
+    t->n_host_token += n_token > 1 ? (n_token - 1) * generation->n_answer : 0;
+    t->bytes_per_step = generation->bytes_per_step;
+    t->n_dispatch = generation->n_dispatch;
+    t->n_barrier = generation->n_barrier;
+    return 0;
 }
 
-/* keep  false: a run before those that count */
-static int run_once(bench *b, bool keep) {
-    const pm__bench_case *what = &b->job->what;
+int pm__bench_once(pm__bench_test *test, pm__bench_session *in, bool keep) {
+    const pm__bench_case *what = &test->job.what;
     const pm_sampling likeliest = {.temperature = 0, .top_p = 1, .repeat_penalty = 1};
     /* The token that follows the prompt comes with the prompt's last step. */
     const bool both = what->n_prompt > 0 && what->n_gen > 0;
-    const pm_generate_desc desc = {.prompt = b->ids,
+    const pm_generate_desc desc = {.prompt = in->ids,
                                    .n_prompt = most_u32(what->n_prompt, 1),
                                    .sampling = &likeliest,
                                    .n_predict = most_u32(what->n_gen + both, 1),
                                    .n_answer = what->n_gen > 0 ? what->n_answer : 1,
                                    .ignore_eos = true,
-                                   .run_ahead = b->job->run_ahead,
+                                   .run_ahead = test->job.run_ahead,
                                    .on_text = go_on};
     pm_generation *generation = NULL;
-    PM__CHECK(go_to_depth(b));
-    const double joules = pm__energy_joules(b->job->energy);
+    PM__CHECK(go_to_depth(&test->job, in));
+    const double joules = pm__energy_joules(test->job.energy);
     const double start = pm__now();
-    PM__CHECK(pm__cli_status(pm_generate(b->session, &desc, &generation)));
-    const double seconds = pm__now() - start;
+    PM__CHECK(pm__cli_status(pm_generate(in->session, &desc, &generation)));
+    const pm__bench_sample sample = {.at = start, .seconds = pm__now() - start};
     bool whole = true;
+    int code = 0;
     for (size_t i = 0; i < generation->n_answer; i++)
         whole = whole && generation->answers[i].n_token == desc.n_predict;
     if (whole && keep) {
-        take_generation(b, generation, seconds);
-        b->joules += pm__energy_joules(b->job->energy) - joules;
+        code = take_generation(test, generation, sample);
+        test->joules += pm__energy_joules(test->job.energy) - joules;
     }
     pm_generation_free(generation);
-    if (pm__interrupts())
+    if (code == 0 && pm__interrupts())
         return PM__EXIT_CANCELLED;
-    return whole ? 0 : pm__cli_error(PM__EXIT_FAILURE, "bench: an answer ended too early");
+    return whole ? code : pm__cli_error(PM__EXIT_FAILURE, "bench: an answer ended too early");
 }
 
-static int run_all(bench *b, const char *test) {
+int pm__bench_rest(const pm__bench_job *job) {
+    const double end = pm__now() + job->delay;
+    static const struct timespec moment = {.tv_nsec = 50000000};
+    while (pm__now() < end && !pm__interrupts())
+        nanosleep(&moment, NULL);
+    return pm__interrupts() ? PM__EXIT_CANCELLED : 0;
+}
+
+static int run_all(pm__bench_test *test, pm__bench_session *in) {
+    const pm__bench_job *job = &test->job;
+    const pm_session_desc desc = pm__bench_session_desc(job);
     pm__progress progress = {0};
-    int code = open_session(b);
-    if (code == 0 && b->job->warmup)
-        code = run_once(b, false);
-    for (uint32_t i = 0; i < b->job->n_repeat && code == 0; i++) {
-        code = run_once(b, true);
-        if (!b->job->quiet && !pm__report_progress(&progress, test, i + 1, b->job->n_repeat))
+    char name[64];
+    pm__bench_name(&job->what, name);
+    int code = pm__bench_session_open(job, &desc, in);
+    if (code == 0 && job->warmup)
+        code = pm__bench_once(test, in, false);
+    for (uint32_t i = 0; i < job->n_repeat && code == 0; i++) {
+        code = pm__bench_once(test, in, true);
+        if (!job->quiet && !pm__report_progress(&progress, name, i + 1, job->n_repeat))
             code = PM__EXIT_CANCELLED;
     }
     pm__report_progress_end(&progress);
@@ -225,7 +252,7 @@ double pm__bench_tokens(const pm__bench_case *what) {
     return (double)what->n_prompt + (double)what->n_gen * what->n_answer;
 }
 
-static void name_test(const pm__bench_case *what, char out[64]) {
+void pm__bench_name(const pm__bench_case *what, char out[64]) {
     int n = 0;
     if (what->n_prompt > 0)
         n = snprintf(out, 64, "pp%" PRIu32, what->n_prompt);
@@ -251,15 +278,17 @@ static void summarise(const double *x, uint32_t n, double *mean, double *deviati
 static void fill_times(pm__bench_row *row, double *scratch) {
     const double n_token = pm__bench_tokens(&row->what);
     for (uint32_t i = 0; i < row->n; i++)
-        scratch[i] = 1e9 * row->seconds[i];
+        scratch[i] = 1e9 * row->samples[i].seconds;
     summarise(scratch, row->n, &row->avg_ns, &row->stddev_ns);
     for (uint32_t i = 0; i < row->n; i++)
-        scratch[i] = n_token / row->seconds[i];
+        scratch[i] = n_token / row->samples[i].seconds;
     summarise(scratch, row->n, &row->avg_ts, &row->stddev_ts);
+    for (uint32_t i = 0; i < row->n; i++)
+        row->best_ts = fmax(row->best_ts, scratch[i]);
 }
 
 /* Only where steps of one row are all that was timed. */
-static void fill_bandwidth(const bench *b, pm__bench_row *row) {
+static void fill_bandwidth(const pm__bench_test *b, pm__bench_row *row) {
     if (row->what.n_prompt > 0)
         return;
     /* Answers share a step, so its bytes count once for all of them. */
@@ -274,37 +303,23 @@ static void fill_bandwidth(const bench *b, pm__bench_row *row) {
 }
 
 /* Counters move in steps of some tens of milliseconds: shorter tests say nothing. */
-static void fill_energy(const bench *b, pm__bench_row *row) {
+static void fill_energy(const pm__bench_test *b, pm__bench_row *row) {
     const double n_token = b->n * pm__bench_tokens(&row->what);
     if (1e-9 * row->avg_ns * b->n < 0.3 || !(b->joules > 0))
         return;
     row->joules = b->joules / n_token;
-    row->energy_source = b->job->energy->source;
+    row->energy_source = b->job.energy->source;
 }
 
-static int fill_row(const bench *b, pm__bench_row *row) {
-    double *scratch = malloc(b->n * sizeof *scratch);
-    if (!scratch)
-        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
-                             b->n);
-    row->n = b->n;
-    fill_times(row, scratch);
-    free(scratch);
-    fill_bandwidth(b, row);
-    row->first_token_ms = 1e3 * b->first_seconds / b->n;
-    fill_energy(b, row);
-    if (b->n_host_token > 0)
-        row->host_us = 1e6 * b->host_seconds / (double)b->n_host_token;
-    return 0;
-}
-
-static void begin_row(const pm__bench_job *job, const double *seconds, pm__bench_row *row) {
-    const time_t now = time(NULL);
+static void begin_row(const pm__bench_test *test, pm__bench_row *row) {
+    const double ago = test->n > 0 ? pm__now() - test->samples[0].at : 0;
+    const time_t begun = time(NULL) - (time_t)ago;
     struct tm parts;
-    *row = (pm__bench_row){.place = job->place,
-                           .model = job->about,
-                           .what = job->what,
-                           .seconds = seconds,
+    *row = (pm__bench_row){.place = test->job.place,
+                           .model = test->job.about,
+                           .what = test->job.what,
+                           .samples = test->samples,
+                           .n = test->n,
                            .bytes_per_second = NAN,
                            .bytes_per_token = NAN,
                            .copy_percent = NAN,
@@ -313,36 +328,55 @@ static void begin_row(const pm__bench_job *job, const double *seconds, pm__bench
                            .host_us = NAN,
                            .joules = NAN,
                            .energy_source = ""};
-    name_test(&job->what, row->test);
-    if (gmtime_r(&now, &parts))
+    pm__bench_name(&row->what, row->test);
+    if (gmtime_r(&begun, &parts))
         strftime(row->time, sizeof row->time, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
 /* As long as the session is open, whose names it has. */
-static int take_profile(const bench *b, pm__bench_row *row) {
+static int take_profile(const pm__bench_test *test, const pm__bench_session *in,
+                        pm__bench_row *row) {
     pm_profile *profile = NULL;
-    if (!b->job->session.profile)
-        return 0;
-    PM__CHECK(pm__cli_status(pm_session_get_profile(b->session, &profile)));
+    PM__CHECK(pm__cli_status(pm_session_get_profile(in->session, &profile)));
     fprintf(stderr, "pumice: profile of %s\n", row->test);
-    pm__report_start(b->session);
-    pm__profile_print(profile, b->job->profile_nodes);
+    pm__report_start(in->session);
+    pm__profile_print(profile, test->job.profile_nodes);
     row->profile = pm__profile_json(profile);
     pm_profile_free(profile);
     return 0;
 }
 
-int pm__bench_run(const pm__bench_job *job, double *seconds, pm__bench_row *row) {
-    bench b = {.job = job, .seconds = seconds};
-    begin_row(job, seconds, row);
-    int code = run_all(&b, row->test);
-    if (b.n > 0 && (code == 0 || code == PM__EXIT_CANCELLED)) {
-        int filled = fill_row(&b, row);
-        if (filled == 0)
-            filled = take_profile(&b, row);
-        code = filled ? filled : code;
+int pm__bench_fill(const pm__bench_test *test, const pm__bench_session *in, pm__bench_row *row) {
+    begin_row(test, row);
+    if (row->n == 0)
+        return 0;
+    double *scratch = malloc(row->n * sizeof *scratch);
+    if (!scratch) {
+        row->n = 0;
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
+                             test->n);
     }
-    pm_session_close(b.session);
-    free(b.ids);
-    return code;
+    fill_times(row, scratch);
+    free(scratch);
+    fill_bandwidth(test, row);
+    row->first_token_ms = 1e3 * test->first_seconds / row->n;
+    fill_energy(test, row);
+    if (test->n_host_token > 0)
+        row->host_us = 1e6 * test->host_seconds / (double)test->n_host_token;
+    return in && in->desc.profile ? take_profile(test, in, row) : 0;
+}
+
+int pm__bench_run(pm__bench_test *test, pm__bench_row *row) {
+    pm__bench_session in = {0};
+    const int code = run_all(test, &in);
+    const bool shown = code == 0 || code == PM__EXIT_CANCELLED;
+    *row = (pm__bench_row){0};
+    const int filled = shown ? pm__bench_fill(test, &in, row) : 0;
+    pm__bench_session_close(&in);
+    return filled ? filled : code;
+}
+
+void pm__bench_test_finish(pm__bench_test *test) {
+    free(test->samples);
+    *test = (pm__bench_test){0};
 }

@@ -10,9 +10,9 @@
 #include "bench.h"
 #include "bench_list.h"
 #include "checker.h"
-#include "curves.h"
 #include "kernel_times.h"
 #include "new_file.h"
+#include "sweep.h"
 
 enum {
     DEFAULT_PROMPT = 512,
@@ -40,7 +40,6 @@ typedef struct bench {
     const pm__options *options;
     const lists *lists;
     pm__bench_printer printer;
-    double *seconds; /* [n_repeat] */
     uint32_t n_repeat;
     pm__cli cli;      /* the device, and the model whose turn it is */
     pm__options open; /* what it is opened with */
@@ -48,6 +47,7 @@ typedef struct bench {
     pm__bench_model about;
     pm__energy energy;
     pm__curves curves;
+    pm__sweeper sweeper;
     double bytes_per_token; /* of the present model, as far as a row has told; 0: none has */
 } bench;
 
@@ -92,12 +92,16 @@ static uint32_t count_threads(uint32_t asked) {
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
-static int rest(uint32_t seconds) {
-    const double end = pm__now() + seconds;
-    static const struct timespec moment = {.tv_nsec = 50000000};
-    while (pm__now() < end && !pm__interrupts())
-        nanosleep(&moment, NULL);
-    return pm__interrupts() ? PM__EXIT_CANCELLED : 0;
+static int run_job(bench *b, const pm__bench_job *job) {
+    pm__bench_test test = {.job = *job};
+    pm__bench_row row;
+    const int code = pm__bench_run(&test, &row);
+    if (row.n > 0 && isfinite(row.bytes_per_token))
+        b->bytes_per_token = row.bytes_per_token;
+    const int said = row.n > 0 ? pm__bench_print(&b->printer, &row) : 0;
+    cJSON_Delete(row.profile);
+    pm__bench_test_finish(&test);
+    return code ? code : said;
 }
 
 static int run_case(bench *b, const pm__bench_case *what) {
@@ -109,22 +113,12 @@ static int run_case(bench *b, const pm__bench_case *what) {
                                .what = *what,
                                .energy = &b->energy,
                                .n_repeat = b->n_repeat,
+                               .delay = b->options->bench.delay,
                                .run_ahead = b->options->run_ahead,
                                .warmup = !b->options->bench.no_warmup,
                                .profile_nodes = b->options->verbose,
                                .session = pm__cli_session_desc(b->options)};
-    pm__bench_row row;
-    PM__CHECK(rest(b->options->bench.delay));
-    const int code = pm__bench_run(&job, b->seconds, &row);
-    if (row.n > 0 && isfinite(row.bytes_per_token))
-        b->bytes_per_token = row.bytes_per_token;
-    int said = 0;
-    if (row.n > 0 && b->curves.kind != PM__SWEEP_NONE)
-        said = pm__curves_take(&b->curves, &row);
-    if (row.n > 0 && said == 0)
-        said = pm__bench_print(&b->printer, &row);
-    cJSON_Delete(row.profile);
-    return code ? code : said;
+    return b->curves.kind != PM__SWEEP_NONE ? pm__sweep_add(&b->sweeper, &job) : run_job(b, &job);
 }
 
 static int run_prompts(bench *b, pm__bench_case what) {
@@ -216,7 +210,7 @@ static int run_model(bench *b, uint32_t n_thread) {
                                   .n_thread = count_threads(n_thread)};
         PM__CHECK(run_batches(b, &setting));
     }
-    return 0;
+    return pm__sweep_run(&b->sweeper, &b->printer);
 }
 
 /* ---- the CPU reference ----------------------------------------------------------------------- */
@@ -242,11 +236,18 @@ static uint32_t fit_tokens(const pm__numbers *asked, uint32_t least, double toke
     return fit < 1 ? most > 0 : fit < most ? (uint32_t)fit : most;
 }
 
+static int time_token(const pm__bench_job *job, double *seconds) {
+    pm__bench_test test = {.job = *job};
+    pm__bench_row row;
+    const int code = pm__bench_run(&test, &row);
+    *seconds = 1e-9 * row.avg_ns;
+    pm__bench_test_finish(&test);
+    return code;
+}
+
 /* A prompt and an answer, as long as a few seconds allow. */
 static int run_reference(bench *b) {
     const lists *l = b->lists;
-    double first;
-    pm__bench_row row;
     pm__bench_job job = {.model = b->cli.model,
                          .place = &b->place,
                          .about = &b->about,
@@ -262,17 +263,17 @@ static int run_reference(bench *b) {
                                   .type_k = l->types_k.items[0],
                                   .type_v = l->types_v.items[0]}};
     job.session.profile = false;
-    PM__CHECK(pm__bench_run(&job, &first, &row));
+    double token_seconds;
+    PM__CHECK(time_token(&job, &token_seconds));
     const pair both = l->n_pair ? l->pairs[0] : (pair){0, 0};
-    const uint32_t n_prompt = fit_tokens(&l->prompts, both.n_prompt, first);
-    const uint32_t n_gen = fit_tokens(&l->gens, both.n_gen, first);
+    const uint32_t n_prompt = fit_tokens(&l->prompts, both.n_prompt, token_seconds);
+    const uint32_t n_gen = fit_tokens(&l->gens, both.n_gen, token_seconds);
     for (int i = 0; i < 2; i++) {
         job.what.n_prompt = i == 0 ? n_prompt : 0;
         job.what.n_gen = i == 1 ? n_gen : 0;
         if (job.what.n_prompt + job.what.n_gen == 0)
             continue;
-        PM__CHECK(pm__bench_run(&job, b->seconds, &row));
-        PM__CHECK(pm__bench_print(&b->printer, &row));
+        PM__CHECK(run_job(b, &job));
     }
     return 0;
 }
@@ -322,6 +323,7 @@ static int run_models(bench *b, uint32_t n_thread) {
         b->open.model = i < files->n ? files->items[i] : NULL;
         b->open.synthetic = i >= files->n && n ? synthetics->items[i - files->n] : NULL;
         code = run_model(b, n_thread);
+        pm__sweep_finish(&b->sweeper);
         close_model(b);
         if (code == 0)
             code = add_reference(b);
@@ -370,15 +372,6 @@ static void set_default(pm__texts *texts, const char *text) {
         *texts = (pm__texts){.items = {text}, .n = 1};
 }
 
-static int compare(const void *a, const void *b) {
-    const uint32_t *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
-static void sort(pm__numbers *numbers) {
-    qsort(numbers->items, numbers->n, sizeof *numbers->items, compare);
-}
-
 static int begin_sweep(bench *b, pm__bench_options *asked) {
     if (!asked->sweep)
         return asked->plot ? pm__cli_error(PM__EXIT_ARGUMENT, "bench: --plot draws a --sweep") : 0;
@@ -387,6 +380,11 @@ static int begin_sweep(bench *b, pm__bench_options *asked) {
                              "bench: --sweep: '%.40s' is none of batch, depth, ubatch",
                              asked->sweep);
     const pm__sweep kind = b->curves.kind;
+    if (b->options->profile)
+        return pm__cli_error(PM__EXIT_ARGUMENT,
+                             "bench: --profile is of a session, and points of a --sweep share "
+                             "them; profile one point");
+    b->sweeper.curves = &b->curves;
     set_default(&asked->prompts, asked->pairs.n ? "0" : sweeps[kind].prompts);
     set_default(&asked->gens, sweeps[kind].gens);
     set_default(&asked->depths, sweeps[kind].depths);
@@ -449,22 +447,12 @@ static int bench_run(pm__options *options) {
     b.printer.batches = asked->batches.n + asked->ubatches.n > 0;
     PM__CHECK(begin_sweep(&b, asked));
     PM__CHECK(read_lists(asked, &l));
-    if (b.curves.kind != PM__SWEEP_NONE) {
-        sort(&l.depths);
-        sort(&l.answers);
-        sort(&l.ubatches);
-    }
     b.n_repeat = asked->n_repeat ? asked->n_repeat : DEFAULT_REPEAT;
     b.printer.threads = asked->threads.n > 0;
     b.printer.batches |= b.curves.kind == PM__SWEEP_UBATCH;
     b.printer.types_k = asked->types_k.n > 0;
     b.printer.types_v = asked->types_v.n > 0;
-    b.seconds = malloc(b.n_repeat * sizeof *b.seconds);
-    if (!b.seconds)
-        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
-                             b.n_repeat);
     const int code = run_and_draw(&b);
-    free(b.seconds);
     pm__curves_finish(&b.curves);
     return code;
 }

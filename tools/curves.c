@@ -1,10 +1,11 @@
 #include "curves.h"
 
-#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const double TOLERANCE = 0.2;
+enum { MOST_NEAR = 3 };
 
 bool pm__sweep_find(const char *name, pm__sweep *out) {
     static const char *const names[] = {"", "batch", "depth", "ubatch"};
@@ -17,83 +18,28 @@ bool pm__sweep_find(const char *name, pm__sweep *out) {
     return false;
 }
 
-static double x_of(pm__sweep kind, const pm__bench_case *what) {
+double pm__sweep_x(pm__sweep kind, const pm__bench_case *what) {
     return kind == PM__SWEEP_BATCH   ? what->n_answer
            : kind == PM__SWEEP_DEPTH ? what->n_depth
                                      : what->n_ubatch;
 }
 
-/* What a series has in common: the model, where it runs, and what is not on the axis. */
-static void name_series(pm__sweep kind, const pm__bench_row *row, char out[PM__LABEL_SIZE]) {
-    char test[48] = "";
-    const pm__bench_case *what = &row->what;
-    if (kind == PM__SWEEP_UBATCH)
-        snprintf(test, sizeof test, "pp%" PRIu32, what->n_prompt);
-    else
-        snprintf(test, sizeof test, what->n_gen > 0 ? "tg%" PRIu32 : "pp%" PRIu32,
-                 what->n_gen > 0 ? what->n_gen : what->n_prompt);
-    snprintf(out, PM__LABEL_SIZE, "%.80s %.40s, %.10s/%.10s, %.40s", row->model->type, test,
-             what->type_k, what->type_v, row->place->device);
-}
-
-static uint32_t find_series(pm__curves *curves, const pm__bench_row *row) {
-    char label[PM__LABEL_SIZE];
-    name_series(curves->kind, row, label);
+/* PM__MOST_SERIES: there is no room for one more. */
+static uint32_t find_series(pm__curves *curves, const char *label) {
     for (uint32_t i = 0; i < curves->n_series; i++)
         if (strcmp(curves->labels[i], label) == 0)
             return i;
-    if (curves->n_series < PM__MOST_SERIES)
-        memcpy(curves->labels[curves->n_series++], label, sizeof label);
-    else
+    if (curves->n_series == PM__MOST_SERIES)
         return PM__MOST_SERIES;
-    return curves->n_series - 1;
+    snprintf(curves->labels[curves->n_series], PM__LABEL_SIZE, "%s", label);
+    return curves->n_series++;
 }
 
-/* The last point of a series before `end`; NULL: none. */
-static const pm__point *before(const pm__curves *curves, const pm__point *end, uint32_t series) {
-    while (end-- > curves->points)
-        if (end->series == series)
-            return end;
-    return NULL;
-}
-
-/* Rates between which a point may lie. */
-static void expect(const pm__curves *curves, const pm__point *now, const pm__point *last,
-                   double range[2]) {
-    range[0] = last->y;
-    range[1] = last->y * now->x / last->x;
-    if (curves->kind != PM__SWEEP_DEPTH)
-        return;
-    range[1] = last->y;
-    const pm__point *first = before(curves, last, now->series);
-    if (first && last->x > first->x) {
-        const double slope = (1 / last->y - 1 / first->y) / (last->x - first->x);
-        const double time = 1 / last->y + slope * (now->x - last->x);
-        range[0] = time > 0 && 1 / time < range[0] ? 1 / time : range[0];
-    }
-}
-
-static void judge(pm__curves *curves, pm__point *now, pm__bench_row *row) {
-    const pm__point *last = before(curves, now, now->series);
-    double range[2];
-    if (!last || now->x <= last->x)
-        return;
-    expect(curves, now, last, range);
-    const bool slower = now->y < range[0] * (1 - TOLERANCE);
-    const bool faster = now->y > range[1] * (1 + TOLERANCE);
-    if (!slower && !faster)
-        return;
-    const double ratio = slower ? 100 - 100 * now->y / range[0] : 100 * now->y / range[1] - 100;
-    now->cliff = true;
-    curves->n_cliff++;
-    snprintf(row->cliff, sizeof row->cliff, "%.0f %% %s than at %.0f", ratio,
-             slower ? "slower" : "faster", last->x);
-}
-
-int pm__curves_take(pm__curves *curves, pm__bench_row *row) {
-    const uint32_t series = find_series(curves, row);
+int pm__curves_add(pm__curves *curves, const char *label, double x, size_t test) {
+    const uint32_t series = find_series(curves, label);
     if (series == PM__MOST_SERIES)
-        return 0;
+        return pm__cli_error(PM__EXIT_ARGUMENT, "bench: --sweep: more than %d curves",
+                             PM__MOST_SERIES);
     if (curves->n == curves->capacity) {
         const size_t capacity = curves->capacity ? 2 * curves->capacity : 64;
         pm__point *points = realloc(curves->points, capacity * sizeof *points);
@@ -103,13 +49,173 @@ int pm__curves_take(pm__curves *curves, pm__bench_row *row) {
         curves->points = points;
         curves->capacity = capacity;
     }
-    pm__point *point = &curves->points[curves->n++];
-    *point = (pm__point){.x = x_of(curves->kind, &row->what),
-                         .y = row->avg_ts,
-                         .deviation = row->stddev_ts,
-                         .series = series};
-    judge(curves, point, row);
+    curves->points[curves->n++] = (pm__point){.x = x, .series = series, .test = test};
     return 0;
+}
+
+/* ---- what is expected ------------------------------------------------------------------------ */
+
+/* Neighbours, and which of them is judged. */
+typedef struct near {
+    double x[MOST_NEAR], rate[MOST_NEAR];
+    size_t n, at;
+} near;
+
+static double time_growth(const near *p, size_t from) {
+    return (1 / p->rate[from + 1] - 1 / p->rate[from]) / (p->x[from + 1] - p->x[from]);
+}
+
+/* -0.3: 30 % slower than what is expected at least; 0.3: 30 % faster than at most; 0: as expected. */
+static double part_off(pm__sweep kind, const near *p) {
+    const size_t at = p->at, last = at - 1;
+    double least = p->rate[last], most = least;
+    if (kind != PM__SWEEP_DEPTH)
+        most *= p->x[at] / p->x[last];
+    else if (p->n == MOST_NEAR) {
+        const double growth = time_growth(p, at == 2 ? 0 : 1);
+        if (growth > 0)
+            least = 1 / (1 / least + growth * (p->x[at] - p->x[last]));
+    }
+    const double rate = p->rate[at];
+    return rate < least * (1 - TOLERANCE)  ? rate / least - 1
+           : rate > most * (1 + TOLERANCE) ? rate / most - 1
+                                           : 0;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+/* One series. */
+typedef struct line {
+    pm__sweep kind;
+    pm__point *points; /* [n] */
+    size_t n;
+    pm__measure_fn measure;
+    void *user;
+} line;
+
+static int visit(const line *l, size_t i, bool again, double *rate) {
+    pm__point *p = &l->points[i];
+    PM__CHECK(l->measure(l->user, p->test, again, rate));
+    p->worst = p->best > 0 && p->worst < *rate ? p->worst : *rate;
+    p->best = p->best > *rate ? p->best : *rate;
+    return 0;
+}
+
+static int run_round(line *l, bool back) {
+    for (size_t k = 0; k < l->n; k++) {
+        const size_t i = back ? l->n - 1 - k : k;
+        double rate;
+        const int code = visit(l, i, false, &rate);
+        if (code == PM__EXIT_OUT_OF_MEMORY)
+            l->n = i;
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+/* Where the neighbours begin that say what to expect of point i. */
+static size_t first_near(const line *l, size_t i) {
+    return l->kind == PM__SWEEP_DEPTH && i > 1 ? i - 2 : i - 1;
+}
+
+static near get_near(const line *l, size_t i) {
+    const size_t first = first_near(l, i), most = l->kind == PM__SWEEP_DEPTH ? MOST_NEAR : 2;
+    near p = {.at = i - first};
+    for (; p.n < most && first + p.n < l->n; p.n++) {
+        p.x[p.n] = l->points[first + p.n].x;
+        p.rate[p.n] = l->points[first + p.n].best;
+    }
+    return p;
+}
+
+/* 0: none is left. */
+static size_t find_suspect(const line *l) {
+    for (size_t i = 1; i < l->n; i++) {
+        const near p = get_near(l, i);
+        if (!l->points[i].judged && part_off(l->kind, &p) != 0)
+            return i;
+    }
+    return 0;
+}
+
+/* By the best of PM__TURNS; what was measured at other times does not count. */
+static int take_turns(const line *l, size_t i, double *off) {
+    const size_t first = first_near(l, i);
+    near p = get_near(l, i);
+    memset(p.rate, 0, sizeof p.rate);
+    for (size_t n = 0; n < PM__TURNS * p.n; n++) {
+        const size_t k = n / p.n % 2 ? p.n - 1 - n % p.n : n % p.n;
+        double rate;
+        PM__CHECK(visit(l, first + k, true, &rate));
+        p.rate[k] = p.rate[k] > rate ? p.rate[k] : rate;
+    }
+    *off = part_off(l->kind, &p);
+    return 0;
+}
+
+/* Twice: the machine may change its speed in the middle of a turn, but hardly in both. */
+static int judge(const line *l, size_t i) {
+    pm__point *point = &l->points[i];
+    double off, other;
+    PM__CHECK(take_turns(l, i, &off));
+    if (off == 0)
+        return 0;
+    PM__CHECK(take_turns(l, i, &other));
+    if (off * other <= 0)
+        return 0;
+    off = fabs(off) < fabs(other) ? off : other;
+    snprintf(point->cliff, sizeof point->cliff, "%.0f %% %s than at %.0f", 100 * fabs(off),
+             off < 0 ? "slower" : "faster", point[-1].x);
+    return 0;
+}
+
+static int measure_line(line *l, uint32_t n_round) {
+    int left_out = 0;
+    for (uint32_t r = 0; r < n_round; r++) {
+        const int code = run_round(l, r % 2 == 1);
+        if (code != 0 && code != PM__EXIT_OUT_OF_MEMORY)
+            return code;
+        left_out = code ? code : left_out;
+    }
+    for (size_t i = find_suspect(l); i > 0; i = find_suspect(l)) {
+        l->points[i].judged = true; /* its neighbours may become suspects; it is done */
+        PM__CHECK(judge(l, i));
+    }
+    return left_out;
+}
+
+static int compare(const void *a, const void *b) {
+    const pm__point *p = a, *q = b;
+    if (p->series != q->series)
+        return p->series < q->series ? -1 : 1;
+    return p->x < q->x ? -1 : p->x > q->x;
+}
+
+static void take_out(pm__curves *curves, size_t first) {
+    size_t n = first;
+    for (size_t i = first; i < curves->n; i++)
+        if (curves->points[i].best > 0)
+            curves->points[n++] = curves->points[i];
+    curves->n = n;
+}
+
+int pm__curves_measure(pm__curves *curves, size_t first, uint32_t n_round, pm__measure_fn measure,
+                       void *user) {
+    pm__point *p = curves->points;
+    int code = 0, left_out = 0;
+    if (curves->n > first)
+        qsort(p + first, curves->n - first, sizeof *p, compare);
+    for (size_t i = first; i < curves->n && code == 0;) {
+        line l = {.kind = curves->kind, .points = p + i, .measure = measure, .user = user};
+        for (; i < curves->n && p[i].series == l.points->series; i++)
+            l.n++;
+        code = measure_line(&l, n_round);
+        left_out = code == PM__EXIT_OUT_OF_MEMORY ? code : left_out;
+        code = code == PM__EXIT_OUT_OF_MEMORY ? 0 : code;
+    }
+    take_out(curves, first);
+    return code ? code : left_out;
 }
 
 void pm__curves_finish(pm__curves *curves) {

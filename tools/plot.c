@@ -129,23 +129,23 @@ static void draw_axes(const frame *f) {
 
 static void draw_series(const frame *f, uint32_t series) {
     const pm__curves *c = f->curves;
-    fprintf(f->to, "<polyline class='curve line%u' points='", (unsigned)series);
+    const unsigned colour = series % N_COLOUR;
+    fprintf(f->to, "<polyline class='curve line%u' points='", colour);
     for (size_t i = 0; i < c->n; i++)
         if (c->points[i].series == series)
-            fprintf(f->to, "%.1f,%.1f ", place_x(f, c->points[i].x), place_y(f, c->points[i].y));
+            fprintf(f->to, "%.1f,%.1f ", place_x(f, c->points[i].x), place_y(f, c->points[i].best));
     fputs("'/>\n", f->to);
     for (size_t i = 0; i < c->n; i++) {
         const pm__point *p = &c->points[i];
-        const double x = place_x(f, p->x), y = place_y(f, p->y);
-        const double low = p->y > p->deviation ? p->y - p->deviation : 0;
+        const double x = place_x(f, p->x), y = place_y(f, p->best);
         if (p->series != series)
             continue;
-        fprintf(f->to, "<line class='line%u' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>",
-                (unsigned)series, x, place_y(f, low), x, place_y(f, p->y + p->deviation));
-        fprintf(f->to, "<circle class='dot%u' cx='%.1f' cy='%.1f' r='3.5'>", (unsigned)series, x,
-                y);
-        fprintf(f->to, "<title>%.6g: %.2f t/s</title></circle>\n", p->x, p->y);
-        if (p->cliff)
+        fprintf(f->to, "<line class='line%u' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", colour, x,
+                place_y(f, p->worst), x, y);
+        fprintf(f->to, "<circle class='dot%u' cx='%.1f' cy='%.1f' r='3.5'>", colour, x, y);
+        fprintf(f->to, "<title>%.6g: %.2f t/s, slowest %.2f%s%s</title></circle>\n", p->x, p->best,
+                p->worst, p->cliff[0] ? "; " : "", p->cliff);
+        if (p->cliff[0])
             fprintf(f->to, "<circle class='cliff' cx='%.1f' cy='%.1f' r='9'/>\n", x, y);
     }
 }
@@ -156,7 +156,7 @@ static void draw_legend(const frame *f) {
         fprintf(f->to,
                 "<rect class='dot%u' x='%d' y='%d' width='14' height='4'/><text class='ink' x='%d' "
                 "y='%d'>",
-                (unsigned)i, LEFT, y - 6, LEFT + 22, y);
+                (unsigned)i % N_COLOUR, LEFT, y - 6, LEFT + 22, y);
         print_text(f->to, f->curves->labels[i]);
         fputs("</text>\n", f->to);
     }
@@ -169,13 +169,20 @@ static void measure(frame *f) {
         const pm__point *p = &c->points[i];
         f->x_least = fmin(f->x_least, p->x);
         f->x_most = fmax(f->x_most, p->x);
-        f->y_most = fmax(f->y_most, p->y + p->deviation);
+        f->y_most = fmax(f->y_most, p->best);
     }
     if (f->y_most <= 0)
         f->y_most = 1;
     const double step = round_step(f->y_most, 6);
     f->y_most = ceil(f->y_most / step) * step;
     f->logarithmic = f->x_least > 0 && f->x_most >= 8 * f->x_least;
+}
+
+static bool has_cliffs(const pm__curves *curves) {
+    for (size_t i = 0; i < curves->n; i++)
+        if (curves->points[i].cliff[0])
+            return true;
+    return false;
 }
 
 bool pm__plot_write(const pm__curves *curves, FILE *to) {
@@ -194,10 +201,14 @@ bool pm__plot_write(const pm__curves *curves, FILE *to) {
             "<rect class='paper' width='%d' height='%d'/>\n<text class='ink title' x='%d' "
             "y='32'>%s</text>\n",
             WIDTH, height, LEFT, titles[curves->kind]);
-    if (curves->n_cliff > 0)
+    fprintf(to,
+            "<text class='soft' x='%d' y='28' text-anchor='end'>the best run of each point, with a "
+            "bar down to the slowest</text>\n",
+            WIDTH - RIGHT);
+    if (has_cliffs(curves))
         fprintf(to,
-                "<text class='soft' x='%d' y='32' text-anchor='end'>rings: more than 20 %% from "
-                "what neighbours let expect</text>\n",
+                "<text class='soft' x='%d' y='46' text-anchor='end'>rings: by turns, too, more "
+                "than 20 %% from what neighbours let expect</text>\n",
                 WIDTH - RIGHT);
     draw_axes(&f);
     for (uint32_t i = 0; i < curves->n_series; i++)
