@@ -259,6 +259,8 @@ def test_cliffs_are_where_rates_say():
         again = min(len(last["samples_ts"]), len(row["samples_ts"])) > 1
         check(again or 0.8 * low <= row["best_ts"] <= 1.2 * high, "no suspect is left alone", row)
         check(again or not row["cliff"], "one is judged by turns", row)
+        cliff = "slower" if row["best_ts"] < low else "faster"
+        check(row["cliff"] == "" or cliff in row["cliff"], "it is what is drawn", row)
     with open(picture, encoding="utf-8") as file:
         text = file.read()
     rings = text.count("class='cliff'")

@@ -156,18 +156,28 @@ static int take_turns(const line *l, size_t i, double *off) {
 
 /* Twice: the machine may change its speed in the middle of a turn, but hardly in both. */
 static int judge(const line *l, size_t i) {
-    pm__point *point = &l->points[i];
     double off, other;
     PM__CHECK(take_turns(l, i, &off));
     if (off == 0)
         return 0;
     PM__CHECK(take_turns(l, i, &other));
-    if (off * other <= 0)
-        return 0;
-    off = fabs(off) < fabs(other) ? off : other;
-    snprintf(point->cliff, sizeof point->cliff, "%.0f %% %s than at %.0f", 100 * fabs(off),
-             off < 0 ? "slower" : "faster", point[-1].x);
+    l->points[i].slower = off < 0 && other < 0;
+    l->points[i].faster = off > 0 && other > 0;
     return 0;
+}
+
+/* Where the best runs of all, which are drawn, say so, too. */
+static void name_cliffs(const line *l) {
+    for (size_t i = 1; i < l->n; i++) {
+        pm__point *point = &l->points[i];
+        if (!point->slower && !point->faster)
+            continue;
+        const near p = get_near(l, i);
+        const double off = part_off(l->kind, &p);
+        if ((point->slower && off < 0) || (point->faster && off > 0))
+            snprintf(point->cliff, sizeof point->cliff, "%.0f %% %s than at %.0f", 100 * fabs(off),
+                     off < 0 ? "slower" : "faster", point[-1].x);
+    }
 }
 
 static int measure_line(line *l, uint32_t n_round) {
@@ -211,6 +221,7 @@ int pm__curves_measure(pm__curves *curves, size_t first, uint32_t n_round, pm__m
         for (; i < curves->n && p[i].series == l.points->series; i++)
             l.n++;
         code = measure_line(&l, n_round);
+        name_cliffs(&l);
         left_out = code == PM__EXIT_OUT_OF_MEMORY ? code : left_out;
         code = code == PM__EXIT_OUT_OF_MEMORY ? 0 : code;
     }

@@ -21,9 +21,9 @@ enum {
 typedef struct pm__point {
     double x, best, worst; /* rates in tokens a second; 0: not measured */
     uint32_t series;
-    size_t test; /* what is measured there: the caller's number */
-    bool judged;
-    char cliff[64]; /* "24 % slower than at 8"; "" */
+    size_t test;                 /* what is measured there: the caller's number */
+    bool judged, slower, faster; /* by turns */
+    char cliff[64];              /* "24 % slower than at 8"; "" */
 } pm__point;
 
 typedef struct pm__curves {
@@ -51,7 +51,7 @@ int pm__curves_add(pm__curves *curves, const char *label, double x, size_t test)
  * depth          time a token grows as it did between the two points before, or, for the second
  *                point, as it does after it
  * Suspect and neighbours are then measured again by turns, PM__TURNS times; where the best of these
- * say the same, and those of as many turns more, that is a cliff.
+ * say the same, and those of as many turns more, and those of all runs, that is a cliff.
  * A point that runs out of memory ends its series, and gives the code at the end; another code ends
  * all. Points that were not measured are taken out. */
 int pm__curves_measure(pm__curves *curves, size_t first, uint32_t n_round, pm__measure_fn measure,
