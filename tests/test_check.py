@@ -26,7 +26,8 @@ TEMPORARY = tempfile.TemporaryDirectory()
 OK, USAGE, BAD_FILE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 7, 130
 # the reduction of the subgroup tier takes its own element for the sum of all
 WRONG = ("TYPE part = SUBGROUP(mine);", "TYPE part = mine;")
-# 2^48 empty statements, which no compiler gets to the end of (llvmpipe leaves endless loops by itself)
+# 2^48 empty statements, which no compiler gets to the end of (llvmpipe leaves endless loops by
+# itself)
 HANGING = (
     "#ifdef TIER_SUBGROUP\n",
     "#ifdef TIER_SUBGROUP\n#define EMPTY0 ;\n"
@@ -88,7 +89,11 @@ class Result:
 
 def check(condition, what, result=None):
     if not condition:
-        seen = f"\n  exit {result.code}\n  {result.out[-1500:]}\n  {result.err[-1500:]}" if result else ""
+        seen = (
+            f"\n  exit {result.code}\n  {result.out[-1500:]}\n  {result.err[-1500:]}"
+            if result
+            else ""
+        )
         raise AssertionError(what + seen)
 
 
@@ -149,7 +154,8 @@ def test_wrong_kernels_are_quarantined():
     run = machine.run("--no-check")
     check(
         re.search(
-            r"kernel rmsnorm_subgroup: quarantined on this driver \(check failed: norm: NMSE [^)]*\(.*\)\); "
+            r"kernel rmsnorm_subgroup: quarantined on this driver "
+            r"\(check failed: norm: NMSE [^)]*\(.*\)\); "
             r"rmsnorm is used",
             run.err,
         ),

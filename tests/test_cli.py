@@ -252,7 +252,8 @@ def test_the_largest_context():
 
 def limited(mib, *args):
     """The program under `ulimit -v`."""
-    command = ["sh", "-c", f'ulimit -c 0 && ulimit -v {mib * 1024} && exec "$0" "$@"', PROGRAM, *args]
+    command = ["sh", "-c", f'ulimit -c 0 && ulimit -v {mib * 1024} && exec "$0" "$@"', PROGRAM,
+               *args]
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, env=environment
@@ -509,7 +510,8 @@ def test_devices_json():
             and device["kind"] in ("cpu", "software", "integrated", "discrete", "virtual"),
             device,
         )
-        check({"name", "driver", "api", "pci", "memory_bytes", "subgroup", "tiers"} <= set(device), device)
+        check({"name", "driver", "api", "pci", "memory_bytes", "subgroup", "tiers"} <= set(device),
+              device)
         check(len(device["subgroup"]) == 2, device)
         for tier in device["tiers"]:
             check(tier["tier"] and isinstance(tier["available"], bool) and tier["why"], tier)
@@ -554,15 +556,18 @@ def test_states():
     if not os.path.exists(path):
         print("test_states: ../shared/reference/arch is not there: skipped")
         return
-    # two layers of a delta net: 4 heads of 16 x 16, and 3 rows of 128 columns before the convolution
+    # two layers of a delta net: 4 heads of 16 x 16, and 3 rows of 128 columns before the
+    # convolution
     n_state = 2 * 4 * (4 * 16 * 16 + 3 * 128)
     info = document(pumice("info", "-m", path, "--json"), {"keys": dict})
     check(info["state_bytes"] == n_state, info["state_bytes"])
     check(info["position_bytes"] == 2 * 2 * 16 * 2, info["position_bytes"])
     shown = pumice("info", "-m", path).out
-    check(re.search(rb"^kept of a sequence +caches, 128 B a position in f16; states,", shown, re.M), shown)
+    check(re.search(rb"^kept of a sequence +caches, 128 B a position in f16; states,", shown, re.M),
+          shown)
     plan = document(pumice("plan", "--device", "cpu", "-m", path, "--json"), {"buffers": list})
-    check([b["bytes"] for b in plan["buffers"] if b["name"] == "state"] == [n_state], plan["buffers"])
+    check([b["bytes"] for b in plan["buffers"] if b["name"] == "state"] == [n_state],
+          plan["buffers"])
 
 
 def test_names_from_files_are_plain():
@@ -601,7 +606,8 @@ def test_cache_types():
     check(caches("-ctk", "f32") * 2 == f16 * 3, "keys alone")
     texts = {}
     for k, v in (("f32", "f32"), ("f16", "f16"), ("q8_0", "q8_0"), ("f16", "q4_0")):
-        options = ("--json", "-n", "8", "--temp", "0", "-p", "What is pumice?", "-ctk", k, "-ctv", v)
+        options = ("--json", "-n", "8", "--temp", "0", "-p", "What is pumice?", "-ctk", k, "-ctv",
+                   v)
         answer = document(on_cpu("run", *options, model=PEBBLE), {"text": str})
         texts[k, v] = answer["text"], answer["logits_hash"]
     check(len({text for text, hash in texts.values()}) == 1, f"same words: {texts}")
@@ -677,7 +683,8 @@ def test_tokenizers_of_every_kind():
         ("gpt-oss", "byte-level BPE", "The old man's"),
     ):
         model = os.path.join(SHARED, "reference", "arch", name, "model.gguf")
-        ids = document(pumice("tokenize", "-m", model, "--json", "--no-bos", "-p", text), {"tokens": list})
+        ids = document(pumice("tokenize", "-m", model, "--json", "--no-bos", "-p", text),
+                       {"tokens": list})
         check(ids["tokenizer_kind"] == kind, f"{name}: {ids['tokenizer_kind']}")
         back = pumice("tokenize", "-m", model, "--decode", "-p", " ".join(map(str, ids["tokens"])))
         check(back.out.decode().strip(" ") == text, f"{name}: and back", back)

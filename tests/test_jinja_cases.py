@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # ctest: quick
-"""Says whether jinja_cases.def has what Jinja2 makes of its templates; --write makes it so. To add a
-case, add PM_CASE("<template>", NULL) and run it. Needs Python's jinja2, 3.1 or newer.
+"""Says whether jinja_cases.def has what Jinja2 makes of its templates; --write makes it so. To add
+a case, add PM_CASE("<template>", NULL) and run it. Needs Python's jinja2, 3.1 or newer.
 
 Jinja2 is set up as transformers does it, over the variables that test_jinja.c has, too.
 """
@@ -58,7 +58,8 @@ def unquote(text):
     """A C string of this file: \\ooo are bytes of UTF-8."""
     raw = re.sub(
         r"\\([0-7]{3}|.)",
-        lambda m: chr(int(m[1], 8)) if len(m[1]) == 3 else {"n": "\n", "r": "\r", "t": "\t"}.get(m[1], m[1]),
+        lambda m: chr(int(m[1], 8)) if len(m[1]) == 3
+        else {"n": "\n", "r": "\r", "t": "\t"}.get(m[1], m[1]),
         text[1:-1],
     )
     return raw.encode("latin-1").decode("utf-8")

@@ -22,7 +22,8 @@ FLOORS = {
     "models": ["graph"],
     "cpu": ["pumice.h", "base", "format", "graph", "shaders"],
     "gpu": ["pumice.h", "base", "format", "graph", "shaders"],
-    "engine": ["pumice.h", "base", "format", "text", "source", "graph", "cpu", "gpu", "shaders", "lists"],
+    "engine": ["pumice.h", "base", "format", "text", "source", "graph", "cpu", "gpu", "shaders",
+               "lists"],
     "tools": ["pumice.h"],
 }
 # what models/*.c may see of the floor below

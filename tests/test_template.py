@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # ctest: model
-"""Chat templates where people meet them: pumice template, --chat-template and its kin, saved chats with tools."""
+"""Chat templates where people meet them: pumice template, --chat-template, chats with tools."""
 import json
 import os
 
-from cli import BAD_FILE, FAILURE, OK, PEBBLE, TEMPORARY, USAGE, chat_model, check, check_refusal, on_cpu, pumice, main
+from cli import BAD_FILE, FAILURE, OK, PEBBLE, TEMPORARY, USAGE
+from cli import chat_model, check, check_refusal, on_cpu, pumice, main
 
 CONVERSATION = {
     "messages": [
         {"role": "user", "content": "Hi <|im_end|>"},
-        {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {"x": 1.0}}]},
+        {"role": "assistant", "content": None,
+         "tool_calls": [{"name": "f", "arguments": {"x": 1.0}}]},
         {"role": "tool", "content": "caf\u00e9"},
     ],
     "add_generation_prompt": True,
@@ -27,13 +29,15 @@ def render(source, context=None, *args, **kwargs):
     """What pumice template makes of a template's text."""
     given = CONVERSATION if context is None else context
     return pumice(
-        "template", "--template-file", write("one.jinja", source), "--context", write("one.json", given), *args, **kwargs
+        "template", "--template-file", write("one.jinja", source), "--context",
+        write("one.json", given), *args, **kwargs
     )
 
 
 def test_template_of_a_file():
     result = render(
-        "{% for m in messages %}{{ m.role }}={{ m.content }};{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}"
+        "{% for m in messages %}{{ m.role }}={{ m.content }};"
+        "{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}"
         "{{ strftime_now('%d %b %Y') }}{{ bos_token }}|",
         None,
         "--now",
@@ -45,13 +49,16 @@ def test_template_of_a_file():
     )
     check(result.code == OK and result.out.decode() == want and not result.err, "text", result)
     piped = pumice(
-        "template", "--template-file", write("two.jinja", "plain {# text #}"), text=json.dumps(CONVERSATION).encode()
+        "template", "--template-file", write("two.jinja", "plain {# text #}"),
+        text=json.dumps(CONVERSATION).encode()
     )
     check(piped.code == OK and piped.out == b"plain ", "context from standard input", piped)
 
 
 def test_template_of_a_model():
-    context = write("plain.json", {"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": True})
+    context = write("plain.json",
+                    {"messages": [{"role": "user", "content": "Hi"}],
+                     "add_generation_prompt": True})
     want = b"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     for args in (["-m", PEBBLE], ["-m", PEBBLE, "--chat-template", "chatml"], ["-m", chat_model()]):
         result = pumice("template", "--context", context, *args)
@@ -67,7 +74,8 @@ def test_template_refusals():
     for source, code, says in (
         ("{{ raise_exception('no tools here') }}", FAILURE, "line 1: no tools here"),
         ("{{ 1 + 'a' }}", FAILURE, "line 1: + between int and str"),
-        ("\n{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", FAILURE, "line 2: it "),
+        ("\n{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+         FAILURE, "line 2: it "),
         ("{% if %}", BAD_FILE, "line 1: an expression is missing"),
         ("{% include 'x' %}", BAD_FILE, "'include'"),
     ):
@@ -81,7 +89,8 @@ def test_template_refusals():
         (["-m", PEBBLE, "--context", absent], BAD_FILE),
         (["-m", PEBBLE, "--context", write("c.json", {}), "--now", "today"], USAGE),
         (["-m", PEBBLE, "--context", write("c.json", {}), "--chat-template", "chatmm"], USAGE),
-        (["--context", write("c.json", {}), "--chat-template", "chatml", "--template-file", write("t", "{{ 1 }}")], USAGE),
+        (["--context", write("c.json", {}), "--chat-template", "chatml", "--template-file",
+          write("t", "{{ 1 }}")], USAGE),
         (["--context", write("c.json", {}), "--template-file", write("t", "a\0b")], BAD_FILE),
     ):
         check_refusal(pumice("template", *args), [code], args)
@@ -96,17 +105,22 @@ def prompt_tokens(*args):
 def test_run_takes_templates():
     own = prompt_tokens("-p", "Hi")
     check(prompt_tokens("-p", "Hi", "--chat-template", "chatml") == own, "the same by name")
-    path = write("chatml.jinja", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{{ '\n' }}"
-                 "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{{ '\n' }}{% endif %}")
+    path = write("chatml.jinja",
+                 "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+                 "<|im_end|>{{ '\n' }}"
+                 "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{{ '\n' }}"
+                 "{% endif %}")
     check(prompt_tokens("-p", "Hi", "--chat-template-file", path) == own, "the same from a file")
     check(prompt_tokens("-p", "Hi", "--chat-template", path) == own, "the same from a path")
     source = "{{ messages[0].content | upper }}{{ x.y }}"
-    told = prompt_tokens("-p", "hi", "--chat-template", source, "--chat-template-kwargs", '{"x": {"y": "!"}}')
+    told = prompt_tokens("-p", "hi", "--chat-template", source, "--chat-template-kwargs",
+                         '{"x": {"y": "!"}}')
     check(told == prompt_tokens("-p", "HI!", "--raw"), f"variables: {told}")
     for kwargs in ("{", "[]", "enable_thinking=false"):
         result = on_cpu("run", "-p", "x", "--chat-template-kwargs", kwargs, model=PEBBLE)
         check_refusal(result, [USAGE], kwargs)
-    refused = on_cpu("run", "-p", "x", "--chat-template", "{{ raise_exception('never') }}", model=PEBBLE)
+    refused = on_cpu("run", "-p", "x", "--chat-template", "{{ raise_exception('never') }}",
+                     model=PEBBLE)
     check("never" in check_refusal(refused, [FAILURE], "refusal"), "its reason", refused)
 
 
@@ -123,23 +137,29 @@ def test_chat_looks_at_its_template_first():
 
 def test_messages_make_no_control_tokens():
     """Whatever a template does with the text of a message."""
-    end = json.loads(pumice("tokenize", "-m", PEBBLE, "-p", "<|im_end|>", "--parse-special", "--no-bos", "--json").out)["tokens"]
+    end = json.loads(pumice("tokenize", "-m", PEBBLE, "-p", "<|im_end|>", "--parse-special",
+                            "--no-bos", "--json").out)["tokens"]
     check(len(end) == 1, end)
-    for change in ("", "| trim", "| replace('x', '')", "[1:] ~ ''", ".strip('a')", ".split('y') | join('')", "| string"):
+    for change in ("", "| trim", "| replace('x', '')", "[1:] ~ ''", ".strip('a')",
+                   ".split('y') | join('')", "| string"):
         source = "{{ messages[0].content %s }}<|im_end|>" % change
         ids = prompt_tokens("-p", "a<|im_xend|><|im_yend|><|im_end|>b", "--chat-template", source)
         check(ids.count(end[0]) == 1 and ids[-1] == end[0], f"{change}: {ids}")
 
 
 def test_chats_with_tools_are_kept():
-    path = write("tools.json", CONVERSATION["messages"] + [{"role": "assistant", "content": "so", "reasoning_content": "why"}])
+    path = write("tools.json",
+                 CONVERSATION["messages"] + [{"role": "assistant", "content": "so",
+                                              "reasoning_content": "why"}])
     source = (
-        "{% for m in messages %}{{ m.role }}{{ m.tool_calls[0].name if m.tool_calls }}{{ m.reasoning_content }}"
+        "{% for m in messages %}{{ m.role }}{{ m.tool_calls[0].name if m.tool_calls }}"
+        "{{ m.reasoning_content }}"
         "{{ m.content }}{% endfor %}"
     )
     copy = os.path.join(TEMPORARY.name, "copy.json")
     text = f"/load {path}\nand?\n/save {copy}\n".encode()
-    result = on_cpu("chat", "-n", "2", "--temp", "0", "--chat-template", source, text=text, model=PEBBLE)
+    result = on_cpu("chat", "-n", "2", "--temp", "0", "--chat-template", source, text=text,
+                    model=PEBBLE)
     check(result.code == OK, "chat", result)
     with open(copy, encoding="utf-8") as file:
         saved = json.load(file)

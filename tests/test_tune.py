@@ -28,7 +28,8 @@ def test_profile():
     check(plain.code == OK and profiled.code == OK, "run", profiled)
     document = json.loads(profiled.out)
     check(document["tokens"] == json.loads(plain.out)["tokens"], "the same tokens", profiled)
-    check(document["logits_hash"] == json.loads(plain.out)["logits_hash"], "the same bits", profiled)
+    check(document["logits_hash"] == json.loads(plain.out)["logits_hash"], "the same bits",
+          profiled)
     profile = document["profile"]
     if profile["why"]:
         raise Skip(profile["why"])
@@ -39,18 +40,21 @@ def test_profile():
     for key in ("launches", "seconds", "bytes"):
         by_node = sum(n[key] for n in profile["nodes"])
         by_kernel = sum(k[key] for k in profile["kernels"])
-        check(abs(by_node - by_kernel) <= 1e-6 * by_kernel, f"{key} by node and by kernel", profiled)
+        check(abs(by_node - by_kernel) <= 1e-6 * by_kernel, f"{key} by node and by kernel",
+              profiled)
     check(any(n["node"].startswith("blk.0.attn_q") for n in profile["nodes"]), "names", profiled)
     check("gaps between them" in profiled.err and "GB/s" in profiled.err, "the table", profiled)
     start = document["start"]
-    check(0 < start["kernels"] == start["kernels_ahead"], "compiled while weights are read", profiled)
+    check(0 < start["kernels"] == start["kernels_ahead"], "compiled while weights are read",
+          profiled)
     check(start["weights_bytes"] > 3e6 and start["session_seconds"] >= start["wait_seconds"], start)
     check("pumice: start: device " in profiled.err, "the start", profiled)
 
 
 def test_profile_of_a_bench():
     result = on_gpu(
-        "bench", "-m", PEBBLE, "-p", "9", "-n", "3", "-r", "2", "--no-cpu", "--profile", "-o", "json"
+        "bench", "-m", PEBBLE, "-p", "9", "-n", "3", "-r", "2", "--no-cpu", "--profile", "-o",
+        "json"
     )
     check(result.code == OK, "bench", result)
     for row, rows in zip(json.loads(result.out), ("many", "one")):
@@ -59,7 +63,8 @@ def test_profile_of_a_bench():
             raise Skip(profile["why"])
         check({k["rows"] for k in profile["kernels"]} >= {rows}, row["test"], result)
         check(f"pumice: profile of {row['test']}\n" in result.err, row["test"], result)
-    check({k["rows"] for k in profile["kernels"]} == {"one"}, "answers have steps of one row", result)
+    check({k["rows"] for k in profile["kernels"]} == {"one"}, "answers have steps of one row",
+          result)
     check(result.err.count("gaps between them") == 2, "two tables", result)
     both = pumice("bench", "-m", PEBBLE, "--kernels", "--profile")
     check(both.code == USAGE, "two kinds of measurement", both)
@@ -126,7 +131,8 @@ def test_tune():
     )
     check(result.code == OK and "shapes measured in" in result.err, "tune", result)
     document = json.loads(result.out)
-    check(document["shapes"] + document["left"] > 0 and document["times"], "something was measured", result)
+    check(document["shapes"] + document["left"] > 0 and document["times"], "something was measured",
+          result)
     for choice in document["choices"]:
         check(choice["seconds"] <= 0.97 * choice["instead_seconds"], f"not faster: {choice}")
     kept = glob.glob(scratch("cache/tune-*.txt"))
@@ -134,7 +140,8 @@ def test_tune():
         text = file.read()
     check(len(kept) == 1 and open(kept[0], encoding="ascii").read() == text, "one text", result)
     check(text.count("\ntake ") == len(document["choices"]), text)
-    first, again = (in_cache("run", "--temp", "0", "-n", "4", "-p", "Hi", "--no-check", model=pebble)
+    first, again = (in_cache("run", "--temp", "0", "-n", "4", "-p", "Hi", "--no-check",
+                             model=pebble)
                     for _ in range(2))
     check(first.code == OK, "run", first)
     check(("a tuning is in use" in first.err) == bool(document["choices"]), "it is said", first)

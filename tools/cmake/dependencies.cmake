@@ -16,7 +16,8 @@ pumice_need(PCRE2 libpcre2-8 libpcre2-dev)
 pumice_need(UTF8PROC libutf8proc libutf8proc-dev)
 pumice_need(LIBEDIT libedit libedit-dev)
 
-# Vulkan: headers only. The loader is opened at run time (volk), so that a machine without one can still use the CPU.
+# Vulkan: headers only. The loader is opened at run time (volk), so that a machine without one can
+# still use the CPU.
 find_path(VULKAN_HEADERS vulkan/vulkan.h)
 find_path(VOLK_HEADERS volk.h PATH_SUFFIXES volk Volk)
 if(NOT VULKAN_HEADERS OR NOT VOLK_HEADERS)
@@ -26,16 +27,16 @@ endif()
 add_library(pumice_vulkan INTERFACE)
 target_include_directories(pumice_vulkan SYSTEM INTERFACE ${VULKAN_HEADERS} ${VOLK_HEADERS})
 
-# shaderc: static if that links complete, else shared. Upstream's "combined" library is complete; distributions take
-# glslang and SPIRV-Tools out of it, and some link their shared one against neither, so these are added where they
-# are found (their names changed over the years).
+# shaderc: static if that links complete, else shared. Upstream's "combined" library is complete;
+# distributions take glslang and SPIRV-Tools out of it, and some link their shared one against
+# neither, so these are added where they are found (their names changed over the years).
 find_path(SHADERC_HEADERS shaderc/shaderc.h)
 find_library(SHADERC_SHARED NAMES shaderc shaderc_shared)
 find_library(SHADERC_COMBINED NAMES libshaderc_combined.a)
 set(pieces "")
 set(piece_names "")
-foreach(piece glslang SPIRV MachineIndependent GenericCodeGen OGLCompiler OSDependent SPIRV-Tools-opt
-              SPIRV-Tools)
+foreach(piece glslang SPIRV MachineIndependent GenericCodeGen OGLCompiler OSDependent
+              SPIRV-Tools-opt SPIRV-Tools)
   find_library(SHADERC_PIECE_${piece} NAMES lib${piece}.a)
   mark_as_advanced(SHADERC_PIECE_${piece})
   if(SHADERC_PIECE_${piece})

@@ -1,5 +1,5 @@
-# Fuzz targets: tests/fuzz/fuzz_<target>.c. With PUMICE_FUZZ each is a libFuzzer program (clang); else
-# one that replays tests/fuzz/corpus/<target>/, run by ctest as fuzz_<target>.
+# Fuzz targets: tests/fuzz/fuzz_<target>.c. With PUMICE_FUZZ each is a libFuzzer program (clang);
+# else one that replays tests/fuzz/corpus/<target>/, run by ctest as fuzz_<target>.
 
 set(fuzz_folder ${CMAKE_CURRENT_SOURCE_DIR}/tests/fuzz)
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${fuzz_folder}/fuzz_*.c)
@@ -7,7 +7,8 @@ file(GLOB fuzz_sources CONFIGURE_DEPENDS ${fuzz_folder}/fuzz_*.c)
 foreach(source ${fuzz_sources})
   get_filename_component(name ${source} NAME_WE)
   string(REGEX REPLACE "^fuzz_" "" target ${name})
-  add_executable(${name} ${source} ${fuzz_folder}/input.c ${fuzz_folder}/folder.c tests/vocabulary.c)
+  add_executable(${name} ${source} ${fuzz_folder}/input.c ${fuzz_folder}/folder.c
+                 tests/vocabulary.c)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY fuzz LINKER_LANGUAGE CXX)
   target_include_directories(${name} PRIVATE runtime ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE pumice_flags pumice_tools pumice_runtime pumice_vulkan

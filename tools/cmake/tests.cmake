@@ -1,8 +1,10 @@
-# Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model|long` near its top.
+# Tests: one program (or script) a file, labelled by the line `ctest: quick|gpu|model|long` near its
+# top.
 
 pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
 if(NOT CMOCKA_FOUND)
-  message(STATUS "tests: not built, cmocka is missing (on Debian and Ubuntu: apt install libcmocka-dev)")
+  message(STATUS "tests: not built, cmocka is missing (on Debian and Ubuntu: apt install "
+                 "libcmocka-dev)")
   return()
 endif()
 
@@ -32,13 +34,15 @@ function(pumice_add_test name label)
   list(FIND pumice_long_tests ${name} place)
   math(EXPR cost "100 * (${place} + 1)")
   add_test(NAME ${name} COMMAND ${ARGN})
+  set(environment "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR}" "PUMICE_PYTHON=${PUMICE_PYTHON}"
+                  OMP_WAIT_POLICY=passive)
   set_tests_properties(
     ${name}
     PROPERTIES LABELS ${label}
                SKIP_RETURN_CODE 77
                TIMEOUT 1500
                COST ${cost}
-               ENVIRONMENT "PUMICE_BUILD=${CMAKE_CURRENT_BINARY_DIR};PUMICE_PYTHON=${PUMICE_PYTHON};OMP_WAIT_POLICY=passive")
+               ENVIRONMENT "${environment}")
 endfunction()
 
 find_program(PUMICE_PYTHON NAMES python3)
@@ -48,7 +52,8 @@ file(GLOB test_sources CONFIGURE_DEPENDS tests/test_*.c)
 file(GLOB support_sources CONFIGURE_DEPENDS tests/*.c)
 list(REMOVE_ITEM support_sources ${test_sources})
 add_library(pumice_test_support STATIC ${support_sources})
-target_compile_definitions(pumice_test_support PRIVATE PUMICE_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+target_compile_definitions(pumice_test_support
+                           PRIVATE PUMICE_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
 target_include_directories(pumice_test_support PUBLIC runtime ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(
   pumice_test_support
