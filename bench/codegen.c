@@ -370,7 +370,7 @@ static pm_status lower_models(bench *b) {
     return PM_OK;
 }
 
-/* ---- all of one model: as it runs, fused, with the best kernels -------------------------------- */
+/* ---- all of one model: as it runs, fused, with the best kernels ------------------------------ */
 
 static pm_status lower_fused(bench *b, const pm__model_def *def, const pm__graph *g,
                              uint32_t n_row) {

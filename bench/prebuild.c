@@ -3,7 +3,8 @@
  *   prebuild FOLDER    writes FOLDER/<name>.spv, and FOLDER/list.def with what each was made of
  *
  * Run it where shaderc knows GL_KHR_cooperative_matrix (2023.5 or later): see
- * tools/prebuild. Names and the like are left out. test_prebuilt says when it has to be run again. */
+ * tools/prebuild. Names and the like are left out. test_prebuilt says when it has to be run
+ * again. */
 #include "runtime/gpu/prebuilt.h"
 
 #include <inttypes.h>

@@ -1,7 +1,8 @@
 /* deepseek2.c: DeepSeek V2, V2-Lite, V3 and R1, Kimi K2. Multi-head latent attention
  * arXiv:2405.04434 section 2.1, in its absorbed form: what is cached of a position is c, of which
  * the keys and values of all heads are made, and a rotated key that all heads share; queries are
- * brought into the space of c, where keys need not be made. Mixtures of experts arXiv:2412.19437. */
+ * brought into the space of c, where keys need not be made. Mixtures of experts
+ * arXiv:2412.19437. */
 #include "mixture.h"
 
 #include <math.h>

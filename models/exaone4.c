@@ -1,5 +1,5 @@
-/* exaone4.c: EXAONE 4. arXiv:2507.11407: norms after each branch; the 32B (64 layers) has windows, and
- * no positions in layers without. */
+/* exaone4.c: EXAONE 4. arXiv:2507.11407: norms after each branch; the 32B (64 layers) has windows,
+ * and no positions in layers without. */
 #include "decoder.h"
 
 static void load(pm__model_def *def, void *self) {

@@ -1,5 +1,5 @@
-/* gemma.c: Gemma 1 to 3. arXiv:2403.08295; 2: arXiv:2408.00118; 3: arXiv:2503.19786. Norm weights of
- * files have the 1 added that the papers add. */
+/* gemma.c: Gemma 1 to 3. arXiv:2403.08295; 2: arXiv:2408.00118; 3: arXiv:2503.19786. Norm weights
+ * of files have the 1 added that the papers add. */
 #include "decoder.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* glm4moe.c: GLM 4.5 and later. arXiv:2508.06471: dense layers, then mixtures whose experts are chosen
- * with a bias. */
+/* glm4moe.c: GLM 4.5 and later. arXiv:2508.06471: dense layers, then mixtures whose experts are
+ * chosen with a bias. */
 #include "decoder.h"
 
 static void load(pm__model_def *def, void *self) {

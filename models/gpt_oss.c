@@ -1,5 +1,5 @@
-/* gpt_oss.c: gpt-oss. arXiv:2508.10925: sinks in attention (arXiv:2309.17453), windows in every other
- * layer, biases everywhere, and gates that are clamped. */
+/* gpt_oss.c: gpt-oss. arXiv:2508.10925: sinks in attention (arXiv:2309.17453), windows in every
+ * other layer, biases everywhere, and gates that are clamped. */
 #include "decoder.h"
 
 static void load(pm__model_def *def, void *self) {

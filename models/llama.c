@@ -1,5 +1,5 @@
-/* llama.c: Llama 1 to 3 and its many kin: Mistral, Mixtral, Yi, Vicuna ... arXiv:2302.13971; grouped
- * heads arXiv:2305.13245; sliding window arXiv:2310.06825. */
+/* llama.c: Llama 1 to 3 and its many kin: Mistral, Mixtral, Yi, Vicuna ... arXiv:2302.13971;
+ * grouped heads arXiv:2305.13245; sliding window arXiv:2310.06825. */
 #include "decoder.h"
 
 static void load(pm__model_def *def, void *self) {

@@ -1,6 +1,6 @@
-/* llama4.c: Llama 4, Scout and Maverick. Three of four layers turn queries and keys, norm them without
- * weights, and see chunks of 8192 positions; the fourth does none of it, and its queries grow with
- * the position. What an expert is given is weighed, not what it gives.
+/* llama4.c: Llama 4, Scout and Maverick. Three of four layers turn queries and keys, norm them
+ * without weights, and see chunks of 8192 positions; the fourth does none of it, and its queries
+ * grow with the position. What an expert is given is weighed, not what it gives.
  * source  the model's own code (meta-llama/llama-models) and GGUF files of the field */
 #include "decoder.h"
 

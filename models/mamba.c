@@ -1,4 +1,5 @@
-/* mamba.c: Mamba (arXiv:2312.00752) and Mamba 2 (arXiv:2405.21060): state spaces and nothing else. */
+/* mamba.c: Mamba (arXiv:2312.00752) and Mamba 2 (arXiv:2405.21060): state spaces and nothing
+ * else. */
 #include "recurrent.h"
 
 typedef struct layer {

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The last layers of some files predict tokens further ahead, which plain decoding does not need. */
+/* The last layers of some files predict tokens further ahead, which plain decoding does not
+ * need. */
 static void drop_predicting_layers(pm__model_def *def) {
     const uint32_t n_all = def->n_layer;
     const uint32_t n = pm__key_u32_or(def, "nextn_predict_layers", 0, n_all - 1, 0);

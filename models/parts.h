@@ -81,8 +81,8 @@ typedef struct pm__attention_part {
 
 /* attention.* keys; rotation and window are left alone. */
 void pm__load_heads(pm__model_def *def, pm__heads *heads);
-/* Of a layer, where attention.head_count_kv may be an array; false where it is 0: the layer does not
- * attend. */
+/* Of a layer, where attention.head_count_kv may be an array; false where it is 0: the layer does
+ * not attend. */
 bool pm__load_layer_heads(pm__model_def *def, uint32_t layer, pm__heads *heads);
 /* Layers of `period` have the window but the last; where the file has a pattern, that counts.
  * period  0: all have it */

@@ -1,5 +1,6 @@
-/* qwen35.c: Qwen 3.5, its mixtures of experts, and Qwen 3 Next: gated delta nets (arXiv:2412.06464),
- * and every so many layers attention whose output is gated (arXiv:2505.06708). */
+/* qwen35.c: Qwen 3.5, its mixtures of experts, and Qwen 3 Next: gated delta nets
+ * (arXiv:2412.06464), and every so many layers attention whose output is gated
+ * (arXiv:2505.06708). */
 #include "recurrent.h"
 
 typedef struct layer {

@@ -1,5 +1,5 @@
-/* rwkv7.c: RWKV-7 "Goose", arXiv:2503.14456: no attention; what a layer mixes of a token with the one
- * before it, and a state for each head that a rule like the delta net's changes. */
+/* rwkv7.c: RWKV-7 "Goose", arXiv:2503.14456: no attention; what a layer mixes of a token with the
+ * one before it, and a state for each head that a rule like the delta net's changes. */
 #include "recurrent.h"
 
 enum { MIX_R, MIX_W, MIX_K, MIX_V, MIX_A, MIX_G, MIX_COUNT };

@@ -9,10 +9,10 @@
  * other than XDG_CACHE_HOME, HOME, PUMICE_SHADER_DIR and those of the Vulkan loader, or fall back
  * to another device on its own.
  *
- * A device that is lost (a driver gave up on work, a GPU was reset, work was reported as done that was
- * not) is opened again by the call that notices it: weights come back from the file, the caches of a
- * session from its tokens, and the call goes on with the same bits as if nothing had happened. A
- * warning says so. A second loss within one call ends it with DEVICE_LOST, and the session is
+ * A device that is lost (a driver gave up on work, a GPU was reset, work was reported as done that
+ * was not) is opened again by the call that notices it: weights come back from the file, the caches
+ * of a session from its tokens, and the call goes on with the same bits as if nothing had happened.
+ * A warning says so. A second loss within one call ends it with DEVICE_LOST, and the session is
  * finished; device and model are still good, and the next call that needs them tries again.
  *
  * Every function that can fail returns pm_status; the sentence that says what failed, where, and
@@ -117,8 +117,9 @@ typedef struct pm_device_desc {
      * but what is free. */
     uint64_t max_memory_bytes;
     /* Research: a step of one row runs its layers in one launch, in which workgroups wait for each
-     * other, where a session finds that the driver runs enough of them at the same time. Vulkan does
-     * not promise that, so waits end, and then the session takes single launches; pm_log says so. */
+     * other, where a session finds that the driver runs enough of them at the same time. Vulkan
+     * does not promise that, so waits end, and then the session takes single launches; pm_log says
+     * so. */
     bool one_dispatch;
 } pm_device_desc;
 
@@ -156,8 +157,8 @@ typedef struct pm_model_desc {
     /* A GGUF file, the first of several (-00001-of-00003.gguf), or a folder with config.json,
      * safetensors and a tokenizer, as models are published on Hugging Face. */
     const char *path;
-    /* In the place of a path: a model with random weights, which takes next to no memory of the host;
-     * its rows repeat. What its desc says of writing does not count. */
+    /* In the place of a path: a model with random weights, which takes next to no memory of the
+     * host; its rows repeat. What its desc says of writing does not count. */
     const struct pm_synth_desc *synth;
     bool vocab_only; /* metadata and tokenizer; no architecture needed, no session possible */
     /* Metadata, and whether all the rest could be used: what stands in the way is no failure but
@@ -189,7 +190,8 @@ typedef struct pm_model_info {
     const char *architecture; /* "" if the file names none */
     const char *name;         /* general.name or "" */
     const char *tokenizer;    /* tokenizer.ggml.model or "" */
-    /* What that is, such as "byte-level BPE", and the pre-tokenizer it uses; "" if there is none. */
+    /* What that is, such as "byte-level BPE", and the pre-tokenizer it uses; "" if there is
+     * none. */
     const char *tokenizer_kind, *pre_tokenizer;
     const char *chat_template; /* text of the default one, or NULL */
     /* With info_only: why it cannot be used, naming key or tensor; "" if it can be. */
@@ -259,8 +261,8 @@ typedef struct pm_chat_desc {
     const char *now; /* "2026-01-31T09:30:00", for templates that ask; NULL: the clock's */
 } pm_chat_desc;
 
-/* The ids of messages in a chat template (Jinja2), with BOS and EOS as the model wants them. Control
- * tokens come from the template alone: where a message says <|im_end|>, that is text.
+/* The ids of messages in a chat template (Jinja2), with BOS and EOS as the model wants them.
+ * Control tokens come from the template alone: where a message says <|im_end|>, that is text.
  * ids, n_id  as for pm_tokenize
  * errors     UNSUPPORTED: the model has no template, or one that does what templates of chats do
  *            not; BAD_FILE: a template or JSON that cannot be read; FAILURE: the template refuses
@@ -290,28 +292,28 @@ typedef struct pm_session_desc {
                          PM_CTX_AUTO */
     uint32_t n_batch; /* rows of one prompt step; 0: 512 (at most n_ctx) */
     uint32_t n_seq;   /* sequences; 0: 1 */
-    /* The bits of a token's logits depend on the tokens before it alone. By default they also depend
-     * on whether it is evaluated alone, in a call with several tokens, or for one of several answers
-     * (on a GPU by other kernels where n_seq is at most 8): kernels for many rows add up in another
-     * order. Costs the kernels for many rows: prompts take about as long a token as answers do. On
-     * the CPU path it always holds. */
+    /* The bits of a token's logits depend on the tokens before it alone. By default they also
+     * depend on whether it is evaluated alone, in a call with several tokens, or for one of several
+     * answers (on a GPU by other kernels where n_seq is at most 8): kernels for many rows add up in
+     * another order. Costs the kernels for many rows: prompts take about as long a token as answers
+     * do. On the CPU path it always holds. */
     bool deterministic;
     /* Runs the model node by node, as it is written down, where a device else has norms, gates, and
      * all between queries and attention within other kernels. Slower; for comparing. The CPU path
      * always does. */
     bool no_fuse;
-    /* Whether products may read x as eight-bit integers in blocks of 32, each with a scale: "on" where
-     * the device has integer dot products and the weights have levels (Q4_0, Q4_K, Q8_0 and the
-     * like), "off", or "auto" (NULL): where such dot products are accelerated, and not for a token
-     * alone nor with deterministic. Faster there, and less exact: logits come to an NMSE of 2e-5 to
-     * 7e-5 against those of f32, perplexity to within 0.5 %. On the CPU path, and with no_fuse, it is
-     * always off. */
+    /* Whether products may read x as eight-bit integers in blocks of 32, each with a scale: "on"
+     * where the device has integer dot products and the weights have levels (Q4_0, Q4_K, Q8_0 and
+     * the like), "off", or "auto" (NULL): where such dot products are accelerated, and not for a
+     * token alone nor with deterministic. Faster there, and less exact: logits come to an NMSE of
+     * 2e-5 to 7e-5 against those of f32, perplexity to within 0.5 %. On the CPU path, and with
+     * no_fuse, it is always off. */
     const char *int8;
     /* What keys and values are kept as: "f32", "f16", "q8_0" or "q4_0"; NULL: "f16". The last two
      * need heads of a multiple of 32 values. */
     const char *cache_type_k, *cache_type_v;
-    /* Hidden states in the place of logits, for pm_embed(). Nothing can be generated; n_batch is then
-     * n_ctx where it is 0. */
+    /* Hidden states in the place of logits, for pm_embed(). Nothing can be generated; n_batch is
+     * then n_ctx where it is 0. */
     bool embeddings;
     /* Times every launch for pm_session_get_profile(); steps then do not run ahead. */
     bool profile;
@@ -349,8 +351,8 @@ typedef struct pm_plan {
     const char *why; /* what does not fit, and what would help; "" */
 } pm_plan;
 
-/* Every buffer that the model and a session of it allocate, to the byte, and the session's tables in
- * system memory. Free with pm_plan_free.
+/* Every buffer that the model and a session of it allocate, to the byte, and the session's tables
+ * in system memory. Free with pm_plan_free.
  * errors  OUT_OF_MEMORY: a buffer is larger than the device can have or bind; or PM_CTX_AUTO, and
  *         not even the smallest context fits (names needed and free bytes); ARGUMENT */
 PM_API pm_status pm_session_plan(pm_model *model, const pm_session_desc *desc, pm_plan **out);
@@ -428,9 +430,9 @@ typedef struct pm_profile {
     const char *why;             /* why nothing could be timed; "" */
 } pm_profile;
 
-/* Where the time of a session's steps went since it was opened with `profile`. The first step of one
- * row, and of several, counts only where it is the only one: drivers may compile in it. Free with
- * pm_profile_free.
+/* Where the time of a session's steps went since it was opened with `profile`. The first step of
+ * one row, and of several, counts only where it is the only one: drivers may compile in it. Free
+ * with pm_profile_free.
  * errors  ARGUMENT: it was opened without; OUT_OF_MEMORY */
 PM_API pm_status pm_session_get_profile(pm_session *session, pm_profile **out);
 PM_API void pm_profile_free(pm_profile *profile);
@@ -596,8 +598,9 @@ typedef struct pm_imatrix_desc {
     void *user;
 } pm_imatrix_desc;
 
-/* Evaluates a text and writes, as a GGUF file, the sum of squares of what each column of each weight
- * matrix was multiplied by: for pm_quantize. No session of the model may be in use meanwhile.
+/* Evaluates a text and writes, as a GGUF file, the sum of squares of what each column of each
+ * weight matrix was multiplied by: for pm_quantize. No session of the model may be in use
+ * meanwhile.
  * errors  ARGUMENT (the model is not on the CPU path, the text is empty), FAILURE (write() was),
  *         CANCELLED, OUT_OF_MEMORY */
 PM_API pm_status pm_imatrix(pm_model *model, const pm_imatrix_desc *desc);
@@ -719,7 +722,8 @@ typedef struct pm_tuned {
 typedef struct pm_tune_desc {
     double seconds;            /* about; 0: 30 */
     pm_kernel_time_fn on_time; /* each kernel that was timed; may be NULL */
-    /* Each shape that is done; NULL: none of its kernels is faster than the default. May be NULL. */
+    /* Each shape that is done; NULL: none of its kernels is faster than the default. May be
+     * NULL. */
     void (*on_shape)(void *user, const pm_tuned *tuned);
     void *user;
 } pm_tune_desc;
@@ -730,10 +734,11 @@ typedef struct pm_tune_summary {
     double seconds;
 } pm_tune_summary;
 
-/* Measures, for every shape of node that the model has, all kernels that take it, and has this device
- * use the fastest from now on: sessions opened later, and those of other processes through the cache
- * directory. A kernel counts as faster only by more than 3 %, in turns with the default one, after
- * its check, and where its output agrees. What was found is kept also where this ends early.
+/* Measures, for every shape of node that the model has, all kernels that take it, and has this
+ * device use the fastest from now on: sessions opened later, and those of other processes through
+ * the cache directory. A kernel counts as faster only by more than 3 %, in turns with the default
+ * one, after its check, and where its output agrees. What was found is kept also where this ends
+ * early.
  * summary  out, also of one that ended early; may be NULL
  * errors   UNSUPPORTED: the CPU path; CANCELLED, DEVICE_LOST, OUT_OF_MEMORY */
 PM_API pm_status pm_tune(pm_model *model, const pm_tune_desc *desc, pm_tune_summary *summary);

@@ -13,8 +13,8 @@ typedef struct pm__arch_run {
     bool new_only;     /* those with a node of a kind that none before them has */
 } pm__arch_run;
 
-/* One test for every instance there is; gives the exit status of the program. Skips, saying so, where
- * the references are absent. */
+/* One test for every instance there is; gives the exit status of the program. Skips, saying so,
+ * where the references are absent. */
 int pm__arch_tests(const pm__arch_run *run);
 
 #endif

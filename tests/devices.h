@@ -1,5 +1,5 @@
-/* devices.h: what tests of the gpu floor share: every device the environment shows, and commands run
- * once. Validation layers are switched on by the environment (VK_INSTANCE_LAYERS). */
+/* devices.h: what tests of the gpu floor share: every device the environment shows, and commands
+ * run once. Validation layers are switched on by the environment (VK_INSTANCE_LAYERS). */
 #ifndef PM_TESTS_DEVICES_H
 #define PM_TESTS_DEVICES_H
 

@@ -1,6 +1,6 @@
 /* faults.c: wrappers around the loader's entry points. volk keeps those of instances in variables
- * and takes those of devices from vkGetDeviceProcAddr, so both can be exchanged from here, and so can
- * vkGetInstanceProcAddr, by which pumice asks for newer ones. */
+ * and takes those of devices from vkGetDeviceProcAddr, so both can be exchanged from here, and so
+ * can vkGetInstanceProcAddr, by which pumice asks for newer ones. */
 #include "faults.h"
 
 #include "devices.h"

@@ -135,10 +135,10 @@ typedef struct pm__fault_memory {
 } pm__fault_memory;
 pm__fault_memory pm__faults_memory(void);
 
-/* What is wrong, or "": an object is alive, or outlived its device; something was destroyed that was
- * never created or is gone already; memory the host cannot see was mapped; a wait without a bound
- * met a device that never finishes. Forgets all of it, so that the next test starts clean. The text
- * lives until the next call. */
+/* What is wrong, or "": an object is alive, or outlived its device; something was destroyed that
+ * was never created or is gone already; memory the host cannot see was mapped; a wait without a
+ * bound met a device that never finishes. Forgets all of it, so that the next test starts clean.
+ * The text lives until the next call. */
 const char *pm__faults_complaint(void);
 /* Fails the test if there is one. */
 void pm__faults_check_clean(void);

@@ -1,6 +1,6 @@
-/* live_objects.h: the Vulkan objects that were made and not destroyed yet, and the first thing that was
- * wrong with one. faults.c tells it of them; what tests ask of it is in faults.h. Calls may come from
- * several threads. */
+/* live_objects.h: the Vulkan objects that were made and not destroyed yet, and the first thing that
+ * was wrong with one. faults.c tells it of them; what tests ask of it is in faults.h. Calls may
+ * come from several threads. */
 #ifndef PM_TESTS_LIVE_OBJECTS_H
 #define PM_TESTS_LIVE_OBJECTS_H
 

@@ -1,5 +1,5 @@
-/* scenes.h: what a program does from a model to its answers, each step alone, for tests that make it
- * fail. */
+/* scenes.h: what a program does from a model to its answers, each step alone, for tests that make
+ * it fail. */
 #ifndef PM_TESTS_SCENES_H
 #define PM_TESTS_SCENES_H
 

@@ -1,5 +1,5 @@
-/* test_chat_format.c: messages through chat templates: what is data, which roles there are, tools and
- * reasoning, formats known by name. */
+/* test_chat_format.c: messages through chat templates: what is data, which roles there are, tools
+ * and reasoning, formats known by name. */
 /* ctest: quick */
 #include "tests/vocabulary.h"
 #include "text/chat_format.h"

@@ -1,6 +1,7 @@
 /* ctest: quick */
 /* test_compose.c: kernels as functions of one shader: names that are told apart, names that stay,
- * what a launch told them, and what is refused. That the whole computes the same is in test_stack. */
+ * what a launch told them, and what is refused. That the whole computes the same is in
+ * test_stack. */
 #include "gpu/compose.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* test_energy.c: which counters of a device are found, and what they come to: over folders made to look
- * like the system's.
+/* test_energy.c: which counters of a device are found, and what they come to: over folders made to
+ * look like the system's.
  * ctest: quick */
 #include <math.h>
 #include <setjmp.h>
@@ -103,8 +103,8 @@ static double seconds_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Watts are added up by the clock, so no more is said of the sum than that it grows, and not by more
- * than the time that has passed allows. */
+/* Watts are added up by the clock, so no more is said of the sum than that it grows, and not by
+ * more than the time that has passed allows. */
 static void test_gpu_power(void **state) {
     (void)state;
     static const char path[] = "sys/bus/pci/devices/0000:03:00.0/hwmon/hwmon4/power1_average";

@@ -1,5 +1,6 @@
-/* test_experts.c: which experts a row gets and with what weights, by numbers worked out by hand; what
- * the products of experts are; shapes that the builder calls refuse; what a step is said to read.
+/* test_experts.c: which experts a row gets and with what weights, by numbers worked out by hand;
+ * what the products of experts are; shapes that the builder calls refuse; what a step is said to
+ * read.
  * ctest: quick */
 #include "cpu/cpu.h"
 #include "graph/build.h"

@@ -382,7 +382,8 @@ static void memory(void **state) {
     each_device(check_memory);
 }
 
-/* Where the loader gives a function by its name, orders reach it, and it is one more of its kind. */
+/* Where the loader gives a function by its name, orders reach it, and it is one more of its
+ * kind. */
 static void check_named(uint32_t index) {
     static const pm__fault_call call = PM__CALL_GetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     pm__gpu *gpu = open_gpu(index);

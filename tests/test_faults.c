@@ -1,8 +1,8 @@
 /* ctest: long */
 /* test_faults.c: a life with a device, in acts; in each act every call of Vulkan that can fail is
  * made to fail, at each of its places, with every result that it may give. Each time the status is
- * the right one, the sentence helps, nothing is left behind, nothing hangs, and afterwards the right
- * logits come out. A table at the end says what was done. */
+ * the right one, the sentence helps, nothing is left behind, nothing hangs, and afterwards the
+ * right logits come out. A table at the end says what was done. */
 #include "devices.h"
 #include "faults.h"
 #include "tiny_model.h"
@@ -464,8 +464,8 @@ static void inject(life *l, const act *a, pm__fault_call call, uint32_t nth, VkR
     alarm(120);
     const pm_status status = a->run(l);
     const pm_status wanted = expected_status(a);
-    /* A wait may be one of those that come before something is let go, which is tried again; after a
-     * loss all may have been brought back. */
+    /* A wait may be one of those that come before something is let go, which is tried again; after
+     * a loss all may have been brought back. */
     const bool survives = call == PM__CALL_WaitSemaphores || result == LOST;
     if (status != wanted && !(survives && status == PM_OK))
         fail_msg("%s: %s, not %s: %s", present, pm_status_text(status), pm_status_text(wanted),
@@ -487,7 +487,8 @@ static void inject(life *l, const act *a, pm__fault_call call, uint32_t nth, VkR
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-/* Results that lead to the same end take turns from place to place, where there are places enough. */
+/* Results that lead to the same end take turns from place to place, where there are places
+ * enough. */
 static bool is_turn(pm__fault_call call, uint32_t r, uint32_t n, uint32_t n_place) {
     uint32_t before = 0, all = 0;
     for (uint32_t i = 0; results[call][i] != VK_SUCCESS; i++) {

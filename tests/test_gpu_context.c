@@ -236,7 +236,8 @@ static pm__context_info info_of(const rig *r) {
     return info;
 }
 
-/* What a walk has taught, and the submissions of one more step: its load, its segments, its read. */
+/* What a walk has taught, and the submissions of one more step: its load, its segments, its
+ * read. */
 static void check_budget(rig *r, double submit_seconds) {
     static float logits[PM__TINY_VOCAB];
     const pm__context_info info = info_of(r);

@@ -223,7 +223,8 @@ static void too_little(void) {
     expect_shortage(&shared, 24 * MIB, NULL);
 }
 
-/* Another program takes memory between the plan and the weights, and between those and a session. */
+/* Another program takes memory between the plan and the weights, and between those and a
+ * session. */
 static void shrinking(void) {
     pm__fake_memory machine = shared;
     machine.budget = true;

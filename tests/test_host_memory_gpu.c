@@ -1,5 +1,5 @@
-/* test_host_memory_gpu.c: memory runs out at every call between a device, its kernels and an answer;
- * threads cannot be started; processes begin together with one cold cache.
+/* test_host_memory_gpu.c: memory runs out at every call between a device, its kernels and an
+ * answer; threads cannot be started; processes begin together with one cold cache.
  * ctest: long */
 #include "host_faults.h"
 

@@ -1,5 +1,5 @@
-/* test_host_memory_quantize.c: memory runs out at every call while importances are read and collected,
- * and while a model is quantised by them.
+/* test_host_memory_quantize.c: memory runs out at every call while importances are read and
+ * collected, and while a model is quantised by them.
  * ctest: quick */
 #include "host_faults.h"
 

@@ -1,6 +1,6 @@
 /* ctest: model */
-/* test_int8.c: with activations in blocks of eight-bit integers a whole model's logits are nearly those
- * of floats, for rows alone and for many together, on the kernels that are made for GPUs; and
+/* test_int8.c: with activations in blocks of eight-bit integers a whole model's logits are nearly
+ * those of floats, for rows alone and for many together, on the kernels that are made for GPUs; and
  * "auto" goes by what the device says, and leaves a row alone to floats. */
 #include "reference.h"
 #include "whole.h"

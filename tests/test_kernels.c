@@ -85,8 +85,8 @@ static void test_kernel(void **context) {
     n_case_all += summary.n_case;
 }
 
-/* Kernels of subgroups take chunks in smaller pieces where subgroups are wide: no driver at hand has
- * such. */
+/* Kernels of subgroups take chunks in smaller pieces where subgroups are wide: no driver at hand
+ * has such. */
 static void test_pieces(void **context) {
     static const char *const kernels[] = {"matvec_rows", "experts_rows"};
     const suite *s = *context;

@@ -1,8 +1,8 @@
 /* ctest: long */
 /* wrap: malloc calloc realloc free */
 /* test_memory.c: the plan is what is taken, to the byte, of every model there is, on every device
- * and on machines made up; after a session is open nothing more is taken, neither of the device nor,
- * from token to token, of the host. */
+ * and on machines made up; after a session is open nothing more is taken, neither of the device
+ * nor, from token to token, of the host. */
 #include "devices.h"
 #include "faults.h"
 #include "reference.h"

@@ -1,5 +1,6 @@
-/* test_mix.c: which type each tensor gets: models of many layers, of experts, of shared heads, by the
- * rules as llama.cpp's llama-quantize applies them. What real files got is in test_quantize_command.
+/* test_mix.c: which type each tensor gets: models of many layers, of experts, of shared heads, by
+ * the rules as llama.cpp's llama-quantize applies them. What real files got is in
+ * test_quantize_command.
  */
 /* ctest: quick */
 #include "engine/mix.h"
@@ -102,7 +103,8 @@ static const char *type_of(const model *m, const char *name) {
     return role == PM__ROLE_KEPT ? "kept" : pm__type_get(pm__mix_type(&m->mix, tensor, role))->name;
 }
 
-/* Types of one kind of matrix in all layers, such as "6..6..": the digits of Q6_K, '.' the mix's. */
+/* Types of one kind of matrix in all layers, such as "6..6..": the digits of Q6_K, '.' the
+ * mix's. */
 static void expect_layers(const model *m, const char *kind, const char *expected) {
     for (uint32_t i = 0; expected[i] != '\0'; i++) {
         char name[64];

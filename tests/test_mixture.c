@@ -1,5 +1,5 @@
-/* test_mixture.c: other ways in which files keep experts give the same logits: gates and values in one
- * tensor, and scales beside the tensors.
+/* test_mixture.c: other ways in which files keep experts give the same logits: gates and values in
+ * one tensor, and scales beside the tensors.
  * ctest: model */
 #include "base/file_map.h"
 #include "cpu/cpu.h"
@@ -78,7 +78,8 @@ static float *logits_of(const pm__gguf *gguf, uint32_t *n_vocab) {
     return logits;
 }
 
-/* What a file with these tensors and the original's keys gives is, to the bit, what that one does. */
+/* What a file with these tensors and the original's keys gives is, to the bit, what that one
+ * does. */
 static void expect_same(const pm__gguf_tensor *tensors, size_t n) {
     pm__gguf other;
     uint32_t n_vocab = 0, n_other = 0;

@@ -1,6 +1,6 @@
 /* ctest: quick */
-/* test_prebuilt.c: SPIR-V of the coop tiers is there for every type, and was made of the shaders that
- * are there. */
+/* test_prebuilt.c: SPIR-V of the coop tiers is there for every type, and was made of the shaders
+ * that are there. */
 #include "gpu/prebuilt.h"
 
 #include <stdio.h>

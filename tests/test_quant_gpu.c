@@ -214,9 +214,9 @@ static void decoding_is_exact(void **state) {
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Of the sizes of all products that a sum may be off: 3.1e-5 is what roundings in any order may come to,
- * 2e-6 a sharp limit for weights one by one. Kernels that sum levels and offsets apart add up to three
- * times as much (a ternary 1 is 2 less 1). Half: factors in binary16. */
+/* Of the sizes of all products that a sum may be off: 3.1e-5 is what roundings in any order may
+ * come to, 2e-6 a sharp limit for weights one by one. Kernels that sum levels and offsets apart add
+ * up to three times as much (a ternary 1 is 2 less 1). Half: factors in binary16. */
 static const double exact_part = 4e-6, half_part = 1e-3;
 
 static void check_close(const set *s, const char *how, const float *got, const double *y,
@@ -227,8 +227,8 @@ static void check_close(const set *s, const char *how, const float *got, const d
                      s->name, r, how, (double)got[r], y[r], sums[r]);
 }
 
-/* Kernels over matmul_coop.glsl read weights by the same lines, so that the first one a device has is
- * enough: how they multiply is tried by test_kernels, and the largest takes seconds a type to
+/* Kernels over matmul_coop.glsl read weights by the same lines, so that the first one a device has
+ * is enough: how they multiply is tried by test_kernels, and the largest takes seconds a type to
  * compile. */
 static bool reads_as_others(const pm__kernel_info *info) {
     static const char family[] = "matmul_coop";

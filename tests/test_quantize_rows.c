@@ -85,8 +85,8 @@ static void rows_are_as_near_as_the_reference(void **state) {
     assert_int_equal(n, PM__COUNT(wanted));
 }
 
-/* Columns that matter more are nearer: measured by importance, rows that were quantised with it have
- * less error than those that were not. */
+/* Columns that matter more are nearer: measured by importance, rows that were quantised with it
+ * have less error than those that were not. */
 static void importance_pays(void **state) {
     (void)state;
     static float source[N_ROW * N_COL], importance[N_COL];

@@ -1,6 +1,6 @@
-/* test_recurrent.c: models that carry states from token to token, through pumice.h: however a prompt
- * is cut, a sequence rewound or an answer repeated, the bits are those of a straight run; on the CPU
- * path and on the device of whole.h.
+/* test_recurrent.c: models that carry states from token to token, through pumice.h: however a
+ * prompt is cut, a sequence rewound or an answer repeated, the bits are those of a straight run; on
+ * the CPU path and on the device of whole.h.
  * ctest: model */
 #include "reference.h"
 #include "whole.h"

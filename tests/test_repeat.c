@@ -64,8 +64,8 @@ static pm_generation *run_once(pm_model *model, float temperature, uint32_t run_
 
 enum { N_AHEAD = 3, N_TEMPERATURE = 2 };
 
-/* Twice in a session, with tokens drawn and with the likeliest, the host running ahead more or less;
- * *first has the answers of the first session, or NULL. */
+/* Twice in a session, with tokens drawn and with the likeliest, the host running ahead more or
+ * less; *first has the answers of the first session, or NULL. */
 static void check_session(pm_model *model, uint32_t n_batch, pm_generation **first) {
     static const uint32_t aheads[N_AHEAD] = {1, 4, 8};
     pm_session *session = pm__whole_session(model, 160, n_batch, 1);

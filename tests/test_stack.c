@@ -111,9 +111,9 @@ static void run(const char *path, const setting *s, outcome *out) {
     pm_device_close(device);
 }
 
-/* Runs as `s` says, and as launches. What was said remains. Compilers of real GPUs may make other code
- * of the same kernel in the midst of others, and on some drivers kernels that add up together are
- * narrower there: then it is not the bits that are compared. */
+/* Runs as `s` says, and as launches. What was said remains. Compilers of real GPUs may make other
+ * code of the same kernel in the midst of others, and on some drivers kernels that add up together
+ * are narrower there: then it is not the bits that are compared. */
 static void compare(const char *path, const setting *s, bool exact, outcome *with) {
     const setting plain = {.one_dispatch = false};
     static outcome without; /* of the path that came last */
@@ -166,7 +166,8 @@ static void one_launch_gives_what_many_give(void **state) {
     check_reference("phi2", false); /* norms of their own */
 }
 
-/* More workgroups than can run are taken on trust: the step is run again, and nobody else sees it. */
+/* More workgroups than can run are taken on trust: the step is run again, and nobody else sees
+ * it. */
 static void a_wait_in_vain_ends(void **state) {
     (void)state;
     const setting s = {.one_dispatch = true, .most_meeting = 512, .believes = true};

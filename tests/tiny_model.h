@@ -15,7 +15,8 @@ typedef struct pm__tiny_model {
     pm__graph graph;
 } pm__tiny_model;
 
-/* Layers 0, 1 and 2 are F16, Q8_0 and Q4_0, the embedding is Q8_0, the output F32. n_layer: 1 to 3. */
+/* Layers 0, 1 and 2 are F16, Q8_0 and Q4_0, the embedding is Q8_0, the output F32. n_layer: 1 to
+ * 3. */
 void pm__tiny_model_init(pm__tiny_model *model, uint32_t n_layer);
 void pm__tiny_model_finish(pm__tiny_model *model);
 /* As a file, for pm_model_open. */

@@ -20,8 +20,8 @@ void pm__write_i32s(pm__writer *out, const char *key, const int32_t *values, siz
 void pm__write_f32s(pm__writer *out, const char *key, const float *values, size_t n);
 void pm__write_i8s(pm__writer *out, const char *key, const int8_t *values, size_t n);
 
-/* A vocabulary of small_vocabularies.h, and the ids it gives for each of small_texts there, -1 after
- * each text's. */
+/* A vocabulary of small_vocabularies.h, and the ids it gives for each of small_texts there, -1
+ * after each text's. */
 typedef struct pm__small_vocabulary {
     const char *model;
     const char *const *pieces;

@@ -242,8 +242,8 @@ static int loop(chat *c) {
     return 0;
 }
 
-/* A template that cannot be read is found before the first message. What it refuses may depend on the
- * messages. */
+/* A template that cannot be read is found before the first message. What it refuses may depend on
+ * the messages. */
 static int check_template(chat *c) {
     const pm_message message = {.role = "user", .content = "x"};
     pm_chat_desc desc;

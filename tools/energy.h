@@ -1,5 +1,5 @@
-/* energy.h: what a device has used, where the system tells: counters and power readings of amdgpu, xe
- * and i915 (hwmon), NVIDIA's library, and of processors RAPL. */
+/* energy.h: what a device has used, where the system tells: counters and power readings of amdgpu,
+ * xe and i915 (hwmon), NVIDIA's library, and of processors RAPL. */
 #ifndef PM_TOOLS_ENERGY_H
 #define PM_TOOLS_ENERGY_H
 

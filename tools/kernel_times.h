@@ -1,4 +1,5 @@
-/* kernel_times.h: times of kernels for people and for programs; what bench --kernels and tune share. */
+/* kernel_times.h: times of kernels for people and for programs; what bench --kernels and tune
+ * share. */
 #ifndef PM_TOOLS_KERNEL_TIMES_H
 #define PM_TOOLS_KERNEL_TIMES_H
 

@@ -1,5 +1,5 @@
-/* model_file.h: a model file that a call of the library writes front to back: never over another one
- * unless asked, whole or not at all. */
+/* model_file.h: a model file that a call of the library writes front to back: never over another
+ * one unless asked, whole or not at all. */
 #ifndef PM_TOOLS_MODEL_FILE_H
 #define PM_TOOLS_MODEL_FILE_H
 

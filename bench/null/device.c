@@ -1,10 +1,10 @@
-/* device.c: a Vulkan device whose work takes no time, so that all that is left is the host's own. For
- * LD_PRELOAD before pumice or llama-bench; bench/host builds and uses it.
+/* device.c: a Vulkan device whose work takes no time, so that all that is left is the host's own.
+ * For LD_PRELOAD before pumice or llama-bench; bench/host builds and uses it.
  *
- * On top of ../shared/vktools/vknull.c, which pretends memory, command buffers and submissions over a
- * real driver's compiler: fills of a few bytes are done, so that submissions end with the word that
- * pumice looks for, and each submission that writes the ring of drawn tokens adds a token to it. The
- * ring is the buffer of NULL_RING bytes. */
+ * On top of ../shared/vktools/vknull.c, which pretends memory, command buffers and submissions over
+ * a real driver's compiler: fills of a few bytes are done, so that submissions end with the word
+ * that pumice looks for, and each submission that writes the ring of drawn tokens adds a token to
+ * it. The ring is the buffer of NULL_RING bytes. */
 #define vkGetInstanceProcAddr base_instance_proc
 #define vkGetDeviceProcAddr   base_device_proc
 #include "vknull.c"

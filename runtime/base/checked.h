@@ -1,4 +1,5 @@
-/* checked.h: sizes that come from files are multiplied and added here, never with bare operators. */
+/* checked.h: sizes that come from files are multiplied and added here, never with bare
+ * operators. */
 #ifndef PM_BASE_CHECKED_H
 #define PM_BASE_CHECKED_H
 

@@ -16,8 +16,8 @@ typedef struct pm__pattern {
 /* Bytes of a page: sizes and offsets below are multiples of it. */
 size_t pm__page_bytes(void);
 
-/* errors  OUT_OF_MEMORY, FAILURE (no memory without a name can be had). A failed init leaves nothing
- *         to finish. */
+/* errors  OUT_OF_MEMORY, FAILURE (no memory without a name can be had). A failed init leaves
+ *         nothing to finish. */
 pm_status pm__pattern_init(pm__pattern *pattern, size_t bytes);
 /* What was laid out stays. Idempotent. */
 void pm__pattern_finish(pm__pattern *pattern);

@@ -9,7 +9,8 @@
 /* "system memory": the heap of what is not a device's own. */
 extern const char pm__system_heap[];
 
-/* The value of the first line "key : value" of a file under /proc or /sys; false if there is none. */
+/* The value of the first line "key : value" of a file under /proc or /sys; false if there is
+ * none. */
 bool pm__system_read(const char *path, const char *key, char *out, size_t size);
 
 /* Bytes of memory that can be had without swapping, by the system and by the limit of the control

@@ -171,8 +171,8 @@ static bool place_of(const expert *x, uint32_t i, size_t *place) {
     return at >= 0;
 }
 
-/* Column o of y in rows [first, ...) of the expert, at most PM__CPU_TILE of them. False if there are
- * none. */
+/* Column o of y in rows [first, ...) of the expert, at most PM__CPU_TILE of them. False if there
+ * are none. */
 static bool expert_tile(const expert *x, uint32_t o, uint32_t first) {
     const pm__tensor *w = x->node->in[1];
     const size_t row = (size_t)x->e * x->n_out + o;

@@ -24,8 +24,8 @@ enum { PM__CPU_CHUNK = 512, PM__CPU_TILE = 32 };
 
 /* Elements [first, first + n) of a weight's row, first a multiple of PM__CPU_CHUNK. */
 void pm__cpu_decode(const pm__tensor *w, const void *row, uint32_t first, uint32_t n, float *out);
-/* The piece of a joined weight that row (or column) i is of, and its place in there; any other weight
- * stays what it is. */
+/* The piece of a joined weight that row (or column) i is of, and its place in there; any other
+ * weight stays what it is. */
 const void *pm__cpu_piece(const pm__tensor **w, const void *base, bool columns, uint32_t *i);
 /* Element i of a weight's row, of any type. */
 float pm__cpu_element(const pm__tensor *w, const void *row, uint32_t i);

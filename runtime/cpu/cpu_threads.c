@@ -1,5 +1,5 @@
-/* cpu_threads.c: OpenMP ends the process when a thread cannot be had (ulimit -v, ulimit -u), which a
- * library must not; so threads are tried before OpenMP is asked for them. */
+/* cpu_threads.c: OpenMP ends the process when a thread cannot be had (ulimit -v, ulimit -u), which
+ * a library must not; so threads are tried before OpenMP is asked for them. */
 #include "../base/log.h"
 #include "cpu_ops.h"
 

@@ -52,9 +52,9 @@ bool pm__case_is_common(pm__type type);
 /* Those that are tried in every shape: single elements, and blocks. Kernels over other types differ
  * from these only in how they read a chunk: some shapes show that, and a deep check tries all. */
 bool pm__case_is_thorough(pm__type type);
-/* One for each way in which kernels read a chunk: four floats; eight halves; levels above an offset;
- * signed ones; two spans a chunk; a table; a scale of the whole matrix. Enough on a second driver of
- * a kind, and for a kernel on devices that it is not made for. */
+/* One for each way in which kernels read a chunk: four floats; eight halves; levels above an
+ * offset; signed ones; two spans a chunk; a table; a scale of the whole matrix. Enough on a second
+ * driver of a kind, and for a kernel on devices that it is not made for. */
 bool pm__case_is_telling(pm__type type);
 
 /* False if take() ended it. */

@@ -147,7 +147,8 @@ static const experts_shape in_blocks[] = {
     {1, 150, 3, 2, 0, false, false, false, false},
 };
 
-/* Types are read by the same readers as in matrices of other kinds, so for most one case will do. */
+/* Types are read by the same readers as in matrices of other kinds, so for most one case will
+ * do. */
 static void cases_of_type(pm__case_list *l, pm__type type) {
     static const experts_shape any = {2, 66, 6, 2, 0, false, false, false, false};
     static const uint32_t rows[] = {33, 1, 7, 67};

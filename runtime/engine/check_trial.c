@@ -241,8 +241,8 @@ static void fill_blocks(source *from, const pm__check_case *c, const pm__tensor 
         }
 }
 
-/* Distinct experts in each row; every other time the first that is left, so that some have many rows
- * and some none. */
+/* Distinct experts in each row; every other time the first that is left, so that some have many
+ * rows and some none. */
 static void fill_route(source *from, const pm__check_case *c, float *to, uint32_t n_used) {
     for (uint32_t r = 0; r < c->n_row; r++, to += (size_t)2 * n_used)
         for (uint32_t u = 0; u < n_used; u++) {

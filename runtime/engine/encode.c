@@ -1,5 +1,5 @@
-/* encode.c: models with an encoder beside the decoder (T5): the text that an answer is about is read
- * whole, before the answer's first token. */
+/* encode.c: models with an encoder beside the decoder (T5): the text that an answer is about is
+ * read whole, before the answer's first token. */
 #include "internal.h"
 
 #include <string.h>

@@ -145,7 +145,8 @@ static pm_status accept(generator *gen, uint32_t i, const struct pm_step_drawn *
 
 /* ---- the prompt ------------------------------------------------------------------------------ */
 
-/* What an encoder read is in pages of the sequence's own, and so is what stands there of an answer. */
+/* What an encoder read is in pages of the sequence's own, and so is what stands there of an
+ * answer. */
 static pm_status encode_again(generator *gen, uint32_t seq) {
     pm_session *session = gen->session;
     const pm__sequence *from = &session->sequences[0];

@@ -168,9 +168,9 @@ pm_status pm__model_restore(pm_model *model);
  * under states. */
 pm_status pm__session_ready(pm_session *session);
 
-/* True if *status was DEVICE_LOST and all is back, *status then being PM_OK: what failed can be done
- * again. Otherwise *status and the sentence say why not. What stands on the device is torn down.
- * Bringing back the device alone, or the session with what was in its caches. */
+/* True if *status was DEVICE_LOST and all is back, *status then being PM_OK: what failed can be
+ * done again. Otherwise *status and the sentence say why not. What stands on the device is torn
+ * down. Bringing back the device alone, or the session with what was in its caches. */
 bool pm__device_recover(pm_device *device, pm_status *status);
 bool pm__session_recover(pm_session *session, pm_status *status);
 

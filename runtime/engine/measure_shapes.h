@@ -1,5 +1,5 @@
-/* measure_shapes.h: the different nodes of a model, and how long kernels take for them; for the tuner
- * and for the bench of kernels. */
+/* measure_shapes.h: the different nodes of a model, and how long kernels take for them; for the
+ * tuner and for the bench of kernels. */
 #ifndef PM_ENGINE_MEASURE_SHAPES_H
 #define PM_ENGINE_MEASURE_SHAPES_H
 

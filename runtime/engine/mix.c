@@ -71,7 +71,8 @@ static bool ends_with(const char *name, const char *end) {
     return n >= n_end && strcmp(name + n - n_end, end) == 0;
 }
 
-/* Small or delicate: norms, routers, positions, convolutions, mixing vectors of recurrent layers. */
+/* Small or delicate: norms, routers, positions, convolutions, mixing vectors of recurrent
+ * layers. */
 static bool is_kept(const char *name) {
     static const char *const parts[] = {"_norm.weight",
                                         "ffn_gate_inp",

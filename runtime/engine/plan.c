@@ -207,8 +207,8 @@ static pm_status try_ctx(const pm_model *model, const pm_session_desc *desc, uin
     return PM_OK;
 }
 
-/* By halving, so that where a larger context fits by chance of its buffers' sizes, a smaller one may
- * be found. */
+/* By halving, so that where a larger context fits by chance of its buffers' sizes, a smaller one
+ * may be found. */
 static pm_status find_ctx(const pm_model *model, const pm_session_desc *desc, uint32_t *n_ctx) {
     const uint32_t trained = model->def.n_ctx_train;
     const uint32_t most = trained != 0 ? pm__least_u32(trained, PM__MOST_CTX) : PM__MOST_CTX;

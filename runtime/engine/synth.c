@@ -1,5 +1,6 @@
 /* synth.c: models of a named shape with random weights: their keys, their tensors, and how they are
- * written as a file. Blocks are drawn and written a few megabytes at a time; nothing else is held. */
+ * written as a file. Blocks are drawn and written a few megabytes at a time; nothing else is
+ * held. */
 #include "synth.h"
 
 #include "../base/checked.h"
@@ -321,8 +322,8 @@ void pm__synth_finish(pm__synth *s) {
     free(s->tensors);
 }
 
-/* A row gives a sum of n_col products: what goes in with size 1 comes out with it. No shape has more
- * types and lengths of rows than there are pools. */
+/* A row gives a sum of n_col products: what goes in with size 1 comes out with it. No shape has
+ * more types and lengths of rows than there are pools. */
 pm_status pm__synth_find_pool(pm__synth *s, const pm__gguf_tensor *t, uint32_t *out) {
     const uint32_t n_col = (uint32_t)t->shape[0];
     uint32_t i = 0;

@@ -40,7 +40,7 @@ void pm__synth_pool_draw(pm__synth_pool *pool, uint64_t n, uint8_t *out);
 /* Normal, of mean 0 and standard deviation 1. */
 float pm__synth_normal(uint64_t *state);
 
-/* ---- synth.c: a model under way --------------------------------------------------------------- */
+/* ---- synth.c: a model under way -------------------------------------------------------------- */
 
 enum { PM__SYNTH_POOLS = 16 };
 

@@ -1,5 +1,5 @@
-/* synth_memory.c: a synthetic model that is never written. Its matrices are addresses behind which a
- * few megabytes of random blocks stand again and again, so that a model of any size takes none of
+/* synth_memory.c: a synthetic model that is never written. Its matrices are addresses behind which
+ * a few megabytes of random blocks stand again and again, so that a model of any size takes none of
  * the host's memory to speak of; a device gets all of it. */
 #include "synth.h"
 

@@ -26,7 +26,8 @@ void pm__fit_round(const pm__levels *levels, const float *x, uint32_t n, float i
 
 /* The scale whose multiples by levels fit best; 0 if all numbers are 0. */
 float pm__fit_scale(const pm__group *group, const pm__levels *levels);
-/* Scale and offset (0 or below if `below` is set) that fit best. Levels are whole and begin at 0. */
+/* Scale and offset (0 or below if `below` is set) that fit best. Levels are whole and begin at
+ * 0. */
 void pm__fit_affine(const pm__group *group, const pm__levels *levels, bool below, float *scale,
                     float *offset);
 /* With a scale and an offset that are given.

@@ -98,7 +98,8 @@ void pm__gguf_finish(pm__gguf *gguf);
 
 /* Takes keys and tensors that were put together elsewhere, in memory that outlives the index.
  * kind  what the sentence of a failure begins with
- * errors  BAD_FILE: a name is there twice; OUT_OF_MEMORY. A failed call leaves nothing to finish. */
+ * errors  BAD_FILE: a name is there twice; OUT_OF_MEMORY. A failed call leaves nothing to
+ *         finish. */
 pm_status pm__gguf_make(pm__gguf *gguf, const char *kind, const pm__gguf_key *keys, size_t n_key,
                         const pm__gguf_tensor *tensors, size_t n_tensor);
 

@@ -49,8 +49,8 @@ void pm__gguf_put_string(pm__gguf_writer *w, const char *name, const char *text,
 void pm__gguf_put_i32s(pm__gguf_writer *w, const char *name, const int32_t *values, uint64_t n);
 void pm__gguf_put_f32s(pm__gguf_writer *w, const char *name, const float *values, uint64_t n);
 void pm__gguf_put_strings(pm__gguf_writer *w, const char *name, const pm__span *texts, uint64_t n);
-/* A key of another file, as it stands there; general.alignment is left out, since this file's is the
- * 32 of files that do not say. */
+/* A key of another file, as it stands there; general.alignment is left out, since this file's is
+ * the 32 of files that do not say. */
 void pm__gguf_put_key(pm__gguf_writer *w, const pm__gguf_key *key);
 
 /* shape    [n_dim], 1 to 4, innermost first, a multiple of the type's block

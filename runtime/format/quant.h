@@ -61,8 +61,8 @@ bool pm__type_row_bytes(pm__type type, uint64_t n_col, uint64_t *bytes);
  * out     [n_col] f32, bit for bit what ggml's decoder gives */
 void pm__type_decode(pm__type type, const void *row, uint32_t n_col, float *out);
 
-/* Whether weights are levels of a byte times a scale, and perhaps an offset, the same for at least 16
- * neighbours, and the shader of the type says so (W_SPAN in types.glsl). */
+/* Whether weights are levels of a byte times a scale, and perhaps an offset, the same for at least
+ * 16 neighbours, and the shader of the type says so (W_SPAN in types.glsl). */
 bool pm__type_has_levels(pm__type type);
 
 /* Chunks and words of one packed row. */
@@ -71,8 +71,8 @@ uint32_t pm__type_quant_words(pm__type type, uint32_t n_col);
 uint32_t pm__type_scale_words(pm__type type, uint32_t n_col);
 uint64_t pm__type_packed_bytes(pm__type type, uint32_t n_col);
 
-/* Words that stand once before the rows of a scales plane: what the shader of the type looks entries
- * up in. NULL and *n 0 for types without. */
+/* Words that stand once before the rows of a scales plane: what the shader of the type looks
+ * entries up in. NULL and *n 0 for types without. */
 const uint32_t *pm__type_table(pm__type type, uint32_t *n);
 
 /* Only writes to its outputs, each word once: they may be memory that is slow to read.

@@ -63,8 +63,8 @@ void pm__decode_iq2_xs(const uint8_t *row, uint32_t n_col, float *out) {
     }
 }
 
-/* Block of 82 bytes: binary16 scale; for 8 elements each a byte of index, then a byte of signs, then
- * 2 more bits of index; for 16 each a 4-bit scale. */
+/* Block of 82 bytes: binary16 scale; for 8 elements each a byte of index, then a byte of signs,
+ * then 2 more bits of index; for 16 each a 4-bit scale. */
 void pm__decode_iq2_s(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += BLOCK_N, row += 82) {
         const float d = pm__load_half(row);
@@ -95,8 +95,8 @@ void pm__decode_iq3_xxs(const uint8_t *row, uint32_t n_col, float *out) {
     }
 }
 
-/* Block of 110 bytes: binary16 scale; for 4 elements each a byte of index, then a ninth bit of it; 8
- * signs a byte; for 32 elements each a 4-bit scale. */
+/* Block of 110 bytes: binary16 scale; for 4 elements each a byte of index, then a ninth bit of it;
+ * 8 signs a byte; for 32 elements each a 4-bit scale. */
 void pm__decode_iq3_s(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += BLOCK_N, row += 110) {
         const float d = pm__load_half(row);
@@ -160,8 +160,8 @@ void pm__put_scale_iq1_m(uint16_t half, uint8_t *block) {
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
-/* The scales plane: for two blocks each the n_byte bytes at `from` of the first, those of the second
- * (zeros where there is none), and a word with the binary16 scales of both. */
+/* The scales plane: for two blocks each the n_byte bytes at `from` of the first, those of the
+ * second (zeros where there is none), and a word with the binary16 scales of both. */
 static void pack_pairs(const uint8_t *row, uint32_t n_block, size_t stride, uint32_t from,
                        uint32_t n_byte, uint32_t *scales) {
     for (uint32_t b = 0; b < n_block; b += 2, row += 2 * stride) {

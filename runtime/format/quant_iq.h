@@ -1,5 +1,5 @@
-/* quant_iq.h: the grids of IQ1, IQ2 and IQ3 blocks (quant_iq_tables.c has the bits of an entry), and
- * the one scale that lies in pieces. */
+/* quant_iq.h: the grids of IQ1, IQ2 and IQ3 blocks (quant_iq_tables.c has the bits of an entry),
+ * and the one scale that lies in pieces. */
 #ifndef PM_FORMAT_QUANT_IQ_H
 #define PM_FORMAT_QUANT_IQ_H
 

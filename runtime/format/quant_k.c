@@ -66,8 +66,8 @@ static void scales_q3_k(const uint8_t *bytes, uint8_t scales[16]) {
     }
 }
 
-/* Block of 110 bytes: 32 bytes of third bits, levels of two bits, 12 bytes of scales of 16 elements,
- * binary16 scale. */
+/* Block of 110 bytes: 32 bytes of third bits, levels of two bits, 12 bytes of scales of 16
+ * elements, binary16 scale. */
 void pm__decode_q3_k(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += 256, row += 110, out += 256) {
         const float d = pm__load_half(row + 108);
@@ -130,8 +130,8 @@ void pm__pack_q4_k(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_
 
 /* ---- Q5_K ------------------------------------------------------------------------------------ */
 
-/* Block of 176 bytes: as Q4_K, with 32 bytes of fifth bits before the levels: bit g of byte r is that
- * of element 32g + r. */
+/* Block of 176 bytes: as Q4_K, with 32 bytes of fifth bits before the levels: bit g of byte r is
+ * that of element 32g + r. */
 void pm__decode_q5_k(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += 256, row += 176, out += 256) {
         const float d = pm__load_half(row), dmin = pm__load_half(row + 2);
@@ -157,8 +157,8 @@ void pm__pack_q5_k(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_
 
 /* ---- Q6_K ------------------------------------------------------------------------------------ */
 
-/* Block of 210 bytes: low halves of levels (elements 128h + r and 128h + 64 + r in byte 64h + r, r <
- * 64), upper two bits, 16 signed scales of 16 elements, binary16 scale. */
+/* Block of 210 bytes: low halves of levels (elements 128h + r and 128h + 64 + r in byte 64h + r, r
+ * < 64), upper two bits, 16 signed scales of 16 elements, binary16 scale. */
 void pm__decode_q6_k(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += 256, row += 210, out += 256) {
         const float d = pm__load_half(row + 208);

@@ -34,7 +34,7 @@ void pm__pack_bf16(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32_
     pm__pack_f16(row, n_col, quants, scales);
 }
 
-/* ---- types that become F32 on the way to a device --------------------------------------------- */
+/* ---- types that become F32 on the way to a device -------------------------------------------- */
 
 void pm__decode_f64(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t i = 0; i < n_col; i++) {

@@ -41,8 +41,8 @@ void pm__pack_tq1_0(const uint8_t *row, uint32_t n_col, uint32_t *quants, uint32
     }
 }
 
-/* Block of 66 bytes: levels of two bits, element 128h + 32j + r in byte 32h + r, bits 2j and 2j + 1;
- * binary16 scale. */
+/* Block of 66 bytes: levels of two bits, element 128h + 32j + r in byte 32h + r, bits 2j and 2j +
+ * 1; binary16 scale. */
 void pm__decode_tq2_0(const uint8_t *row, uint32_t n_col, float *out) {
     for (uint32_t first = 0; first < n_col; first += 256, row += 66) {
         const float d = pm__load_half(row + 64);

@@ -184,7 +184,8 @@ static void fit_pairs(const pm__work *work, const affine_shape *shape, affine *b
 
 /* ---- into blocks ----------------------------------------------------------------------------- */
 
-/* Two bits of each number from bit `shift` on: element 128h + 32j + r into byte 32h + r, bits 2j. */
+/* Two bits of each number from bit `shift` on: element 128h + 32j + r into byte 32h + r, bits
+ * 2j. */
 static void put_pairs(const uint8_t *numbers, uint32_t shift, uint8_t *to) {
     for (uint32_t i = 0; i < 64; i++) {
         const uint8_t *from = numbers + 128 * (i / 32) + i % 32;

@@ -1,5 +1,5 @@
-/* abandon.c: a device that never finishes keeps all it has. Vulkan forbids to destroy what may be in
- * use, and waiting would never end, so it stays until the program does. */
+/* abandon.c: a device that never finishes keeps all it has. Vulkan forbids to destroy what may be
+ * in use, and waiting would never end, so it stays until the program does. */
 #include "../base/log.h"
 #include "device.h"
 

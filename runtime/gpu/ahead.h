@@ -1,4 +1,5 @@
-/* ahead.h: pipelines of a session that is expected, made while the weights of its model are read. */
+/* ahead.h: pipelines of a session that is expected, made while the weights of its model are
+ * read. */
 #ifndef PM_GPU_AHEAD_H
 #define PM_GPU_AHEAD_H
 

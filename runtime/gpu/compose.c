@@ -290,7 +290,8 @@ static int step_of(const token *t) {
     return is(t, ")") || is(t, "]") || is(t, "}") ? -1 : 0;
 }
 
-/* Tokens [from, to), renamed. `in` a function what it declares is watched from its parameters on. */
+/* Tokens [from, to), renamed. `in` a function what it declares is watched from its parameters
+ * on. */
 static void put_tokens(writer *w, uint32_t from, uint32_t to, bool in_function) {
     bool replaced[MOST_DEPTH] = {false}, pending = false;
     int depth = 0, declares = -1;
@@ -470,8 +471,8 @@ static void put_part(writer *w) {
     put(w, "\n", 1);
 }
 
-/* A part that works together needs all invocations; another one as many as it has, however many that
- * are. */
+/* A part that works together needs all invocations; another one as many as it has, however many
+ * that are. */
 static void put_call(writer *w, uint32_t i, const pm__part *part, uint32_t width) {
     say(w,
         "    %sif (part == %uu)\n"

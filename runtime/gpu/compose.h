@@ -1,6 +1,6 @@
 /* compose.h: kernels as functions of one shader. A kernel's text becomes a part: its names get a
- * prefix of their own; what it was told by a launch (workgroup, constants, push constants, bindings)
- * it takes from the record of a step in a table, as stack.comp has it. */
+ * prefix of their own; what it was told by a launch (workgroup, constants, push constants,
+ * bindings) it takes from the record of a step in a table, as stack.comp has it. */
 #ifndef PM_GPU_COMPOSE_H
 #define PM_GPU_COMPOSE_H
 

@@ -78,7 +78,8 @@ uint64_t pm__gpu_key(const pm__gpu *gpu) {
     return pm__hash_string(key, gpu->driver.driverInfo);
 }
 
-/* Drivers with a watchdog give up after some ten seconds; what takes longer than this is no work. */
+/* Drivers with a watchdog give up after some ten seconds; what takes longer than this is no
+ * work. */
 static const double SILENCE_SECONDS = 120.0;
 
 /* ---- create ---------------------------------------------------------------------------------- */

@@ -115,8 +115,8 @@ typedef struct pm__gpu {
     bool lost;                    /* sticky */
 } pm__gpu;
 
-/* What drivers want of a limited address space before they are loaded; an eighth of it later on, for
- * their compilers. */
+/* What drivers want of a limited address space before they are loaded; an eighth of it later on,
+ * for their compilers. */
 enum { PM__DRIVER_ADDRESSES = 512 << 20 };
 
 /* Turns a VkResult into a status with a sentence: "<what>: <reason>, <what to try>". Marks the

@@ -46,8 +46,8 @@ static void backend_weights_destroy(void *weights) {
     pm__gpu_weights_destroy(weights);
 }
 
-/* Says what is free of each heap to this model and a session of it. *room: that, less what is spared
- * and what its weights hold already. */
+/* Says what is free of each heap to this model and a session of it. *room: that, less what is
+ * spared and what its weights hold already. */
 static pm_status report_heaps(const pm__gpu *gpu, const pm__plan_desc *desc, pm__room *room,
                               const pm__plan_sink *sink) {
     const pm__gpu_weights *placed = desc->weights;

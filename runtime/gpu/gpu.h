@@ -1,5 +1,5 @@
-/* gpu.h: the floor that runs graphs on Vulkan. Of gpu/, higher floors include this header, run_node.h,
- * quarantine.h, measure.h, time_node.h and tuning.h alone; they show no Vulkan type. */
+/* gpu.h: the floor that runs graphs on Vulkan. Of gpu/, higher floors include this header,
+ * run_node.h, quarantine.h, measure.h, time_node.h and tuning.h alone; they show no Vulkan type. */
 #ifndef PM_GPU_GPU_H
 #define PM_GPU_GPU_H
 

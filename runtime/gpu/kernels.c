@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* All whose x is what the operation has it be: products of blocks have kernels of their own, and are
- * not made where those cannot be used. */
+/* All whose x is what the operation has it be: products of blocks have kernels of their own, and
+ * are not made where those cannot be used. */
 static bool takes_any(const pm__node *node) {
     return node->op != PM__OP_MATMUL || !node->params.matmul.dot8;
 }

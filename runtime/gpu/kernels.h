@@ -31,8 +31,8 @@ bool pm__kernel_uses_tier(const pm__caps *caps, pm__tier tier);
 bool pm__kernel_fits(const pm__caps *caps, const pm__kernel *kernel, pm__op op);
 
 /* NMSE that its results of the node may have: the operation's, but 1e-5 where a kernel of the coop
- * tiers multiplies floats: it rounds both factors to the 11 bits of f16, some 2e-4 each, which comes
- * to 1e-7 where nothing cancels, up to 1e-6 in the cases of a check, and four times that on
+ * tiers multiplies floats: it rounds both factors to the 11 bits of f16, some 2e-4 each, which
+ * comes to 1e-7 where nothing cancels, up to 1e-6 in the cases of a check, and four times that on
  * drivers that round towards zero. Of attention this holds for scores up to about 100: the error of
  * a score is its part, and weights are powers of e of it. */
 double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node);
@@ -41,8 +41,8 @@ double pm__kernel_bound(const pm__kernel *kernel, const pm__node *node);
 bool pm__kernel_is_at_home(const pm__caps *caps, const pm__kernel *kernel);
 
 /* For n_row rows of a node: the one that was measured to be fastest for its shape, else the best by
- * kernels.def, of those that fit, take the node, and are not in quarantine, or NULL. Without a node:
- * of any. */
+ * kernels.def, of those that fit, take the node, and are not in quarantine, or NULL. Without a
+ * node: of any. */
 const pm__kernel *pm__kernel_choose(const pm__caps *caps, pm__op op, const pm__node *node,
                                     uint32_t n_row);
 

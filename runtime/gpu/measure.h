@@ -1,5 +1,5 @@
-/* measure.h: what a device can do at most, by measuring: bytes copied within its memory, multiply-adds
- * of fp32. Shows no Vulkan type, as gpu.h. */
+/* measure.h: what a device can do at most, by measuring: bytes copied within its memory,
+ * multiply-adds of fp32. Shows no Vulkan type, as gpu.h. */
 #ifndef PM_GPU_MEASURE_H
 #define PM_GPU_MEASURE_H
 

@@ -225,7 +225,7 @@ pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, p
     return choose(gpu, name, &needs, use, room, out);
 }
 
-/* ---- taking them ------------------------------------------------------------------------------ */
+/* ---- taking them ----------------------------------------------------------------------------- */
 
 static VkResult allocate(pm__gpu *gpu, pm__buffer *buffer, VkDeviceSize bytes, uint32_t type) {
     if (pm__heap_is_limited(gpu, type_of(gpu, type)->heapIndex) && bytes > limit_left(gpu))

@@ -5,8 +5,8 @@
 #include "device.h"
 
 typedef enum pm__memory_use {
-    /* Read and written by kernels; mapped where the host reaches the device's memory (unified, large
-     * BAR). */
+    /* Read and written by kernels; mapped where the host reaches the device's memory (unified,
+     * large BAR). */
     PM__MEMORY_DEVICE,
     PM__MEMORY_UPLOAD,  /* written by the host, coherent */
     PM__MEMORY_READBACK /* read by the host, coherent and cached where possible */
@@ -56,8 +56,8 @@ pm_status pm__buffer_place(pm__gpu *gpu, const char *name, VkDeviceSize bytes, p
  * errors  OUT_OF_MEMORY: names the buffer, needed and free bytes of the heap */
 pm_status pm__buffer_init(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
                           pm__memory_use use);
-/* The same where it was placed before (NULL: placed now). A heap that turns out to be full leaves the
- * buffer to the next best type, and that is a warning. */
+/* The same where it was placed before (NULL: placed now). A heap that turns out to be full leaves
+ * the buffer to the next best type, and that is a warning. */
 pm_status pm__buffer_init_at(pm__gpu *gpu, pm__buffer *buffer, const char *name, VkDeviceSize bytes,
                              pm__memory_use use, const pm__placement *at);
 void pm__buffer_finish(pm__gpu *gpu, pm__buffer *buffer); /* idempotent */

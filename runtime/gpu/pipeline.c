@@ -317,7 +317,8 @@ static VkResult create_from_words(const pm__pipelines *set, pm__pipeline *pipeli
     return result;
 }
 
-/* A kernel alone takes what every device has, or was made to fit this one. Many in one text add up. */
+/* A kernel alone takes what every device has, or was made to fit this one. Many in one text add
+ * up. */
 static pm_status check_shared(const pm__gpu *gpu, const pm__pipeline_desc *desc,
                               const uint32_t *words, size_t n_word) {
     const uint32_t most = gpu->properties.limits.maxComputeSharedMemorySize;

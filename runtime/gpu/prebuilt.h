@@ -10,8 +10,8 @@
 pm_status pm__prebuilt_read(const pm__shader_desc *desc, uint64_t hash, uint32_t **words,
                             size_t *n_word);
 
-/* Calls take for each that there has to be: the products of the coop tiers, by type of the weight, and
- * attention, by types of the caches; ends where it fails. */
+/* Calls take for each that there has to be: the products of the coop tiers, by type of the weight,
+ * and attention, by types of the caches; ends where it fails. */
 pm_status pm__prebuilt_each(pm_status (*take)(void *user, const pm__shader_desc *desc), void *user);
 
 /* i-th of them: its name, and the hash of what it was made of; false past the last. */

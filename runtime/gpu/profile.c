@@ -43,8 +43,8 @@ void pm__profile_destroy(struct pm__profile *profile) {
     free(profile);
 }
 
-/* What the launch moved and computed in this step: its part of what the node does for the rows there
- * were, not of what there is room for. */
+/* What the launch moved and computed in this step: its part of what the node does for the rows
+ * there were, not of what there is room for. */
 static void add_cost(const pm__gpu_context *context, const pm__dispatch *dispatch,
                      pm__launches *to) {
     const pm__class_state *state = &context->classes[context->present];

@@ -1,7 +1,8 @@
 /* queue.h: command buffers go in, a timeline semaphore counts what is done.
  *
- * Drivers have been seen signalling success for work that was killed. So the last thing a submission
- * does is to write a canary, a word that the host has cleared before; who waits looks at it. */
+ * Drivers have been seen signalling success for work that was killed. So the last thing a
+ * submission does is to write a canary, a word that the host has cleared before; who waits looks at
+ * it. */
 #ifndef PM_GPU_QUEUE_H
 #define PM_GPU_QUEUE_H
 
@@ -30,8 +31,8 @@ pm_status pm__queue_end(pm__queue *queue, VkCommandBuffer commands);
 /* One submission of one command buffer; queue->submitted is then the value it signals. */
 pm_status pm__queue_submit(pm__queue *queue, VkCommandBuffer commands);
 /* Waits until the timeline has reached `value`.
- * errors  DEVICE_LOST, also if it has not after gpu->silence_seconds (the device is abandoned then),
- *         or if a submission did not run to its end */
+ * errors  DEVICE_LOST, also if it has not after gpu->silence_seconds (the device is abandoned
+ *         then), or if a submission did not run to its end */
 pm_status pm__queue_wait(pm__queue *queue, uint64_t value);
 /* Waits for all that was submitted, before anything it uses is destroyed; ends as soon as that is
  * so, also where the device is lost or abandoned. Leaves the thread's sentence alone. */

@@ -51,8 +51,8 @@ void pm__recording_finish(pm__recording *recording); /* nothing may be in flight
 pm_status pm__recording_submit(pm__recording *recording, uint32_t n_row);
 /* Learns from the last run and cuts anew where needed; nothing may be in flight. */
 pm_status pm__recording_measure(pm__recording *recording);
-/* Of a profiled recording: [n_dispatch][2] ticks before and after each launch of the last run, which
- * has ended. False in *known: the device has not written them all. */
+/* Of a profiled recording: [n_dispatch][2] ticks before and after each launch of the last run,
+ * which has ended. False in *known: the device has not written them all. */
 pm_status pm__recording_read_stamps(pm__recording *recording, uint64_t *ticks, bool *known);
 /* Rows a step may have so that every single launch stays within the budget. */
 uint32_t pm__recording_most_rows(const pm__recording *recording);

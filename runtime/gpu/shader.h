@@ -23,8 +23,8 @@ typedef struct pm__shader_desc {
 void pm__shader_name(const pm__shader_desc *desc, char *out, size_t n);
 
 /* From the coop tiers on SPIR-V of the library is taken, which does not ask whether this compiler
- * knows the extensions, if it was made of this text. Else the key of the cache is a hash of all text
- * included, the defines, the compiler's version and ours. Thread-safe.
+ * knows the extensions, if it was made of this text. Else the key of the cache is a hash of all
+ * text included, the defines, the compiler's version and ours. Thread-safe.
  * words   out, malloc'ed, [n_word]
  * errors  FAILURE: the compiler's first message with file and line */
 pm_status pm__shader_compile(pm__gpu *gpu, const pm__shader_desc *desc, uint32_t **words,

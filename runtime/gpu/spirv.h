@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the memory that a workgroup shares. Sizes that follow from specialisation constants are not
- * counted.
+/* Bytes of the memory that a workgroup shares. Sizes that follow from specialisation constants are
+ * not counted.
  * words   [n_word] as a compiler gives them
  * bytes   out
  * errors  OUT_OF_MEMORY; FAILURE: it is no SPIR-V */

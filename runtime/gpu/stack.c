@@ -43,7 +43,8 @@ static const pm__grid *grid_of(const pm__stack *stack, uint32_t i) {
 
 /* ---- which launches -------------------------------------------------------------------------- */
 
-/* Drawing a token and what follows it stay launches: they have workgroups where a token is wanted. */
+/* Drawing a token and what follows it stay launches: they have workgroups where a token is
+ * wanted. */
 static bool fits(const pm__program *program, uint32_t i) {
     const pm__dispatch *d = &program->dispatches[i];
     const pm__grid *grid = &program->grids[d->grid];
@@ -278,8 +279,8 @@ static pm_status build(pm__stack *stack) {
 
 static const pm__kernel stack_kernel = {.name = "stack", .file = "stack.comp"};
 
-/* Turns that a workgroup may wait in all of a launch, of 64 looks each: about a second on GPUs. Where
- * all turns are counted, half of them. */
+/* Turns that a workgroup may wait in all of a launch, of 64 looks each: about a second on GPUs.
+ * Where all turns are counted, half of them. */
 static uint32_t patience_of(const pm__caps *caps) {
     if (caps->most_turns != UINT32_MAX)
         return caps->most_turns / 2;

@@ -1,7 +1,8 @@
 /* stack.h: research: the launches of a step of one row, all but the last few, as one launch
  * (shaders/stack.comp), in which workgroups wait for each other. That many of them run at the same
- * time is no promise of Vulkan: it is tried when a session is made, with the very pipeline; waits are
- * bounded all the same, and a step in which one ended in vain is run again by single launches. */
+ * time is no promise of Vulkan: it is tried when a session is made, with the very pipeline; waits
+ * are bounded all the same, and a step in which one ended in vain is run again by single
+ * launches. */
 #ifndef PM_GPU_STACK_H
 #define PM_GPU_STACK_H
 

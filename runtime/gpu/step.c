@@ -207,7 +207,7 @@ pm_status pm__gpu_context_read_logits(void *self, uint32_t first, uint32_t n, fl
     return PM_OK;
 }
 
-/* ---- a stack as one launch -------------------------------------------------------------------- */
+/* ---- a stack as one launch ------------------------------------------------------------------- */
 
 static bool uses_stack(const pm__gpu_context *context) {
     return context->stack.works && context->present == PM__CLASS_ONE;
@@ -235,8 +235,8 @@ static void keep_step(pm__gpu_context *context, const pm__step *step) {
     context->begun.outs = &context->out;
 }
 
-/* The step collected next, `number`, and those after it went wrong: single launches take their place.
- * Each writes what it writes at the same places. */
+/* The step collected next, `number`, and those after it went wrong: single launches take their
+ * place. Each writes what it writes at the same places. */
 static pm_status run_singly(pm__gpu_context *context, uint32_t number) {
     const uint32_t n = context->n_flight;
     pm__log(PM_LOG_WARN,

@@ -1,5 +1,5 @@
-/* time_node.h: how long kernels take for one node, at sizes of real models. Shows no Vulkan type, as
- * gpu.h. */
+/* time_node.h: how long kernels take for one node, at sizes of real models. Shows no Vulkan type,
+ * as gpu.h. */
 #ifndef PM_GPU_TIME_NODE_H
 #define PM_GPU_TIME_NODE_H
 
@@ -7,9 +7,9 @@
 
 typedef struct pm__timer pm__timer;
 
-/* Lays out what the trial's node works on in the device's memory: each weight several times, so that
- * none of it is left in a cache from the launch before. Of a matrix the operand may have fewer rows
- * than the tensor: they are repeated. The trial outlives the timer.
+/* Lays out what the trial's node works on in the device's memory: each weight several times, so
+ * that none of it is left in a cache from the launch before. Of a matrix the operand may have fewer
+ * rows than the tensor: they are repeated. The trial outlives the timer.
  * errors  OUT_OF_MEMORY, UNSUPPORTED: not even one copy fits, or no kernel reaches it */
 pm_status pm__timer_create(const pm__device_handle *handle, pm__trial *trial, pm__timer **out);
 void pm__timer_destroy(pm__timer *timer);

@@ -1,5 +1,5 @@
-/* tuning.h: which kernels were measured to be fastest on a device, by the shape of a node. Kept as a
- * text of the cache directory, one a device and driver, which people may read and hand on:
+/* tuning.h: which kernels were measured to be fastest on a device, by the shape of a node. Kept as
+ * a text of the cache directory, one a device and driver, which people may read and hand on:
  *
  *     pumice tuning 1
  *     device NVIDIA H200, NVIDIA 570.86
@@ -8,8 +8,8 @@
  *         shader 0123456789abcdef ns 4100 instead matvec_rows 5200
  *     end
  *
- * (a take is one line in truth). A choice holds as long as the text of its shader is the one that was
- * measured. Shows no Vulkan type, as gpu.h. */
+ * (a take is one line in truth). A choice holds as long as the text of its shader is the one that
+ * was measured. Shows no Vulkan type, as gpu.h. */
 #ifndef PM_GPU_TUNING_H
 #define PM_GPU_TUNING_H
 

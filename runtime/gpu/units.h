@@ -1,4 +1,5 @@
-/* units.h: what a device has for the tiers above subgroups: integer dot products and matrix units. */
+/* units.h: what a device has for the tiers above subgroups: integer dot products and matrix
+ * units. */
 #ifndef PM_GPU_UNITS_H
 #define PM_GPU_UNITS_H
 

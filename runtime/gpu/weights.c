@@ -57,8 +57,8 @@ static pm__row_shape bytes_of(const pm__gpu_weights *weights, const pm__tensor *
     return all;
 }
 
-/* Whether the planes of the pieces, one after the other, are those of the whole, in one binding, and
- * each piece begins where a binding can. */
+/* Whether the planes of the pieces, one after the other, are those of the whole, in one binding,
+ * and each piece begins where a binding can. */
 static bool is_joined(const pm__gpu_weights *weights, const pm__tensor *whole) {
     const pm__gpu *gpu = weights->device->gpu;
     const VkDeviceSize unit = gpu->caps.offset_alignment;

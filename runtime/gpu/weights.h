@@ -43,7 +43,8 @@ pm_status pm__gpu_weights_plan(pm__gpu_device *device, const pm__model_def *def,
                                pm__gpu_weights **out);
 /* Where the planes of each part are, in whatever buffers there are: none before they are loaded. */
 void pm__gpu_weights_point(pm__gpu_weights *weights);
-/* Places the weights, and the staging ring if one will be needed; only the former keep their room. */
+/* Places the weights, and the staging ring if one will be needed; only the former keep their
+ * room. */
 pm_status pm__gpu_weights_place(pm__gpu_weights *weights, pm__room *room);
 /* Allocates and streams what was planned. Where the device's memory is not mapped, a staging ring
  * is there meanwhile. */

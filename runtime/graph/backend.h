@@ -33,8 +33,9 @@ typedef struct pm__step {
     bool sample;
     /* TOGETHER and FEW also where n_row is 1; ALONE stands for TOGETHER where it is more. */
     pm__among among;
-    /* The encoder's side of a graph that has two; a sequence comes whole, n_out is 0. In steps of the
-     * other side n_pos of each row, set by the caller, is what the encoder left of its sequence. */
+    /* The encoder's side of a graph that has two; a sequence comes whole, n_out is 0. In steps of
+     * the other side n_pos of each row, set by the caller, is what the encoder left of its
+     * sequence. */
     bool encode;
 } pm__step;
 
@@ -96,9 +97,9 @@ typedef struct pm__launches {
 
 typedef struct pm__backend {
     void (*close)(void *device);
-    /* After DEVICE_LOST: opens the same device anew, in place, with the settings it had. All weights
-     * and contexts of it are destroyed before. After a failure it can be tried again, or closed.
-     * NULL: it is never lost. */
+    /* After DEVICE_LOST: opens the same device anew, in place, with the settings it had. All
+     * weights and contexts of it are destroyed before. After a failure it can be tried again, or
+     * closed. NULL: it is never lost. */
     pm_status (*reopen)(void *device);
 
     /* A context of this graph is to follow weights of this model: begins what needs no weights, and

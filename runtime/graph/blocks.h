@@ -1,14 +1,14 @@
-/* blocks.h: activations in blocks of 32 eight-bit integers, as the operation QUANTIZE makes them for
- * integer dot products. A row of n blocks is an activation of PM__BLOCK_WORDS * n words:
+/* blocks.h: activations in blocks of 32 eight-bit integers, as the operation QUANTIZE makes them
+ * for integer dot products. A row of n blocks is an activation of PM__BLOCK_WORDS * n words:
  *   [n][4]  integers 0 to 15 of each block, four a word, the lowest first
  *   [n][4]  integers 16 to 31
  *   [n][4]  f32: the block's scale, the sums of its first and its second 16 numbers, 0
  * so that neighbours in a kernel read neighbouring 16 bytes. The scale has a mantissa of five bits,
  * which makes all of it exact: any device gives the same bits.
  *
- * accuracy  a number is off by at most half its block's scale, which is 1 / 246 of the largest of the
- *           block. For numbers of a bell shape the NMSE of the blocks, and of products with them,
- *           is 3.1e-5; it were 2.9e-5 with an exact scale */
+ * accuracy  a number is off by at most half its block's scale, which is 1 / 246 of the largest of
+ *           the block. For numbers of a bell shape the NMSE of the blocks, and of products with
+ *           them, is 3.1e-5; it were 2.9e-5 with an exact scale */
 #ifndef PM_GRAPH_BLOCKS_H
 #define PM_GRAPH_BLOCKS_H
 

@@ -17,7 +17,8 @@ void pm__graph_side(pm__graph *g, bool encoder);
 
 /* Rows of the step's tokens out of an embedding table [n_vocab, n_col] -> [batch, n_col] */
 pm__t pm__embed(pm__graph *g, const char *name, pm__t table);
-/* Rows of a table [positions, n_col] by the rows' positions. ARGUMENT where the session has more. */
+/* Rows of a table [positions, n_col] by the rows' positions. ARGUMENT where the session has
+ * more. */
 pm__t pm__embed_positions(pm__graph *g, const char *name, pm__t table);
 
 /* Norms of whole rows, or of each head_dim columns. Weights and biases are [1, n_col], or [1,
@@ -50,8 +51,9 @@ typedef struct pm__matmul_desc {
 } pm__matmul_desc;
 pm__t pm__matmul_fused(pm__graph *g, const char *name, pm__t x, const pm__matmul_desc *desc);
 
-/* x in blocks of eight-bit integers, for products with dot8: [rows, n_in] -> [rows, n_in / 32 * 12].
- * n_in is a multiple of 32. What that costs in accuracy, blocks.h says. */
+/* x in blocks of eight-bit integers, for products with dot8:
+ * [rows, n_in] -> [rows, n_in / 32 * 12]. n_in is a multiple of 32. What that costs in accuracy,
+ * blocks.h says. */
 pm__t pm__quantize_x(pm__graph *g, const char *name, pm__t x);
 
 typedef struct pm__rope_desc {
@@ -95,18 +97,18 @@ typedef struct pm__attention_desc {
     pm__t rel_bias;       /* [1, buckets * n_head] added to scores by distance, arXiv:1910.10683
                              section 2.1; or NULL. 8 to 254 buckets */
 } pm__attention_desc;
-/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos. v may
- * be k where there is one key head: then values are the first head_dim_v columns.
+/* arXiv:1706.03762 eq. 1, grouped heads arXiv:2305.13245; causal: a row sees positions 0..pos. v
+ * may be k where there is one key head: then values are the first head_dim_v columns.
  * q [rows, n_head * head_dim] -> [rows, n_head * head_dim_v] */
 pm__t pm__attention(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                     const pm__attention_desc *desc);
 
 /* The same in two steps, for few rows: slices of the positions that a row sees, and their
- * combination. Whole pages of positions, as many in each slice, so that the order of sums follows from
- * the row alone; slices past the last position are empty.
+ * combination. Whole pages of positions, as many in each slice, so that the order of sums follows
+ * from the row alone; slices past the last position are empty.
  * pm__attention_split -> [rows, n_head * n_slice * (head_dim_v + PM__SLICE_END)], of each head and
- * slice the sums of weighted values, the largest score, the sum of the weights, and two zeros; sinks
- * are pm__merge's -> [rows, n_head * head_dim_v] */
+ * slice the sums of weighted values, the largest score, the sum of the weights, and two zeros;
+ * sinks are pm__merge's -> [rows, n_head * head_dim_v] */
 pm__t pm__attention_split(pm__graph *g, const char *name, pm__t q, pm__t k, pm__t v,
                           const pm__attention_desc *desc, uint32_t n_slice);
 typedef struct pm__merge_desc {
@@ -155,8 +157,8 @@ typedef struct pm__route_desc {
     uint32_t n_group, n_group_used; /* choose in the best groups, by the sum of a group's two best;
                                        n_group 0 or 1: none */
 } pm__route_desc;
-/* logits [rows, n_expert] -> [rows, 2 * n_used]: numbers of the chosen, best first and of equal ones
- * the lowest first, then their weights. select_bias [1, n_expert], for choosing alone, and
+/* logits [rows, n_expert] -> [rows, 2 * n_used]: numbers of the chosen, best first and of equal
+ * ones the lowest first, then their weights. select_bias [1, n_expert], for choosing alone, and
  * scale_per_expert [1, n_expert] may be NULL. */
 pm__t pm__route(pm__graph *g, const char *name, pm__t logits, pm__t select_bias,
                 pm__t scale_per_expert, const pm__route_desc *desc);
@@ -180,8 +182,8 @@ pm__t pm__spread(pm__graph *g, const char *name, pm__t x, pm__t route);
 
 /* The rows whose logits are wanted. */
 pm__t pm__select(pm__graph *g, const char *name, pm__t x);
-/* Marks the logits [out, n_vocab], appends SAMPLE and ADVANCE, checks the whole; of a graph for hidden
- * states marks those alone. */
+/* Marks the logits [out, n_vocab], appends SAMPLE and ADVANCE, checks the whole; of a graph for
+ * hidden states marks those alone. */
 pm_status pm__graph_close(pm__graph *g, pm__t logits);
 
 #endif

@@ -1,5 +1,5 @@
-/* fuse.h: another graph of one, with fewer nodes that do more each. What fits no pattern stays as it
- * is. */
+/* fuse.h: another graph of one, with fewer nodes that do more each. What fits no pattern stays as
+ * it is. */
 #ifndef PM_GRAPH_FUSE_H
 #define PM_GRAPH_FUSE_H
 

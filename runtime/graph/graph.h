@@ -62,9 +62,10 @@ typedef struct pm__tensor {
     uint32_t n_row; /* PM__ROWS_FIXED: rows, all slices together; else 0 */
     uint32_t n_col; /* elements of a row */
     uint32_t index; /* see pm__tensor_kind; activations: place in pm__graph.activations */
-    const struct pm__tensor *scale; /* of a matrix: a weight [1, 1], or [1, n_expert] where it has
-                                       a matrix for each, that products are multiplied by; or NULL */
-    const struct pm__tensor *whole; /* of a weight: what it is a piece of, or NULL */
+    /* Of a matrix: a weight [1, 1], or [1, n_expert] where it has a matrix for each, that products
+     * are multiplied by; or NULL. */
+    const struct pm__tensor *scale;
+    const struct pm__tensor *whole;         /* of a weight: what it is a piece of, or NULL */
     const struct pm__tensor *const *joined; /* [n_joined] of a whole: its pieces (model.h), whose
                                                rows, or columns of vectors, it is one after the
                                                other; it has no data of its own */

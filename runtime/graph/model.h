@@ -124,9 +124,9 @@ pm__t pm__experts_or_null(pm__model_def *def, uint32_t n_expert, uint32_t n_out,
 /* A weight [1, n] that load() computes; the values are copied. */
 pm__t pm__constant(pm__model_def *def, const char *name, const float *values, uint32_t n);
 
-/* Says that matrices are multiplied with the same rows, so that a device may have one after the other
- * and multiply once; or that vectors are added to what comes of it. Nothing happens where one is
- * NULL, they differ in type or columns, have scales, or are pieces of something already. */
+/* Says that matrices are multiplied with the same rows, so that a device may have one after the
+ * other and multiply once; or that vectors are added to what comes of it. Nothing happens where one
+ * is NULL, they differ in type or columns, have scales, or are pieces of something already. */
 void pm__join_matrices(pm__model_def *def, const pm__t *weights, uint32_t n);
 void pm__join_vectors(pm__model_def *def, const pm__t *weights, uint32_t n);
 

@@ -69,7 +69,8 @@ static pm__weight *add_weight(pm__model_def *def, const char *name, pm__type typ
 
 static pm__t find_scale(pm__model_def *def, const pm__gguf_tensor *matrix, uint32_t n_matrix);
 
-/* Elements [first, first + n_col) of a vector, whatever its type is and however the file cuts it. */
+/* Elements [first, first + n_col) of a vector, whatever its type is and however the file cuts
+ * it. */
 static const uint8_t *decode_vector(pm__model_def *def, const pm__gguf_tensor *t, const claim *c) {
     const uint32_t n_row_col = (uint32_t)t->shape[0];
     float *all = pm__arena_array(&def->arena, c->n_all, sizeof *all);

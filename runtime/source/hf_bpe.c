@@ -73,7 +73,8 @@ static pm_status add_expression(expressions *list, const char *text) {
     return PM_OK;
 }
 
-/* Matches and what is between them are the words, whether a match is set apart or all between is. */
+/* Matches and what is between them are the words, whether a match is set apart or all between
+ * is. */
 static pm_status add_split(expressions *list, const cJSON *part) {
     const cJSON *pattern = get(part, "pattern");
     const bool inverted = cJSON_IsTrue(get(part, "invert"));

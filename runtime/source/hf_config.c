@@ -305,8 +305,8 @@ static pm_status read_rotated(pm__hf *hf, uint32_t head_dim) {
     return PM_OK;
 }
 
-/* gemma2 and gemma3 scale scores by the size of a head, or, in the largest models, by the width over
- * the heads. */
+/* gemma2 and gemma3 scale scores by the size of a head, or, in the largest models, by the width
+ * over the heads. */
 static pm_status check_scale(const pm__hf *hf, uint32_t width, uint32_t head_dim) {
     uint32_t scalar = 0;
     if (!of(hf, SOFTCAP))

@@ -1,5 +1,5 @@
-/* hf_tokenizer.c: tokenizer.json or tokenizer.model, tokenizer_config.json and the chat template, as
- * the keys tokenizer.* that GGUF files have. */
+/* hf_tokenizer.c: tokenizer.json or tokenizer.model, tokenizer_config.json and the chat template,
+ * as the keys tokenizer.* that GGUF files have. */
 #include "hf.h"
 
 #include <stdio.h>
@@ -145,7 +145,8 @@ static void add_id(pm__hf *hf, const char *name, int32_t id) {
         pm__keys_u32(&hf->keys, name, (uint32_t)id);
 }
 
-/* Special pieces that tokenizer_config.json lists by id, for vocabularies without tokenizer.json. */
+/* Special pieces that tokenizer_config.json lists by id, for vocabularies without
+ * tokenizer.json. */
 static pm_status add_decoder(const pm__hf *hf, pm__hf_vocab *vocab, size_t most) {
     const cJSON *list =
         cJSON_GetObjectItemCaseSensitive(hf->tokenizer_config, "added_tokens_decoder");

@@ -1,6 +1,6 @@
 /* split.c: GGUF models in several files.
- * source  gguf-split of llama.cpp, whose files these are: every file counts itself in split.no (from
- *         0) and all in split.count; the first has the keys of the model */
+ * source  gguf-split of llama.cpp, whose files these are: every file counts itself in split.no
+ *         (from 0) and all in split.count; the first has the keys of the model */
 #include "source.h"
 
 #include "../base/checked.h"

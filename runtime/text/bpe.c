@@ -1,5 +1,5 @@
-/* bpe.c: BPE by a list of merges. Text is cut into words, a word into bytes; the pair of pieces that
- * stands first in the list of merges is joined first. Pieces are written in an alphabet of 256
+/* bpe.c: BPE by a list of merges. Text is cut into words, a word into bytes; the pair of pieces
+ * that stands first in the list of merges is joined first. Pieces are written in an alphabet of 256
  * printable characters, one a byte. Where the pre-tokenizer says so they are UTF-8 instead, with
  * U+2581 for blanks, and a word is cut into characters; those that are no piece are written byte by
  * byte in the end.

@@ -8,11 +8,12 @@
  * A template sees its variables and nothing else: no files, no clock (strftime_now uses the time it
  * is given), no attributes but those in the tables here. Nothing can be changed but namespaces.
  * Strings that come from people are marked, and what is made of them (slices, trim, replace, upper,
- * tojson, join, formatting, ~, +, macros) stays marked byte by byte, so that a tokenizer can be told
- * which text is the template's own.
+ * tojson, join, formatting, ~, +, macros) stays marked byte by byte, so that a tokenizer can be
+ * told which text is the template's own.
  *
  * source  Jinja 3.1 as transformers sets it up (immutable sandbox, trim_blocks, lstrip_blocks,
- *         loop controls, generation blocks), https://jinja.palletsprojects.com/en/3.1.x/templates/ */
+ *         loop controls, generation blocks),
+ *         https://jinja.palletsprojects.com/en/3.1.x/templates/ */
 #ifndef PM_TEXT_JINJA_H
 #define PM_TEXT_JINJA_H
 

@@ -1,6 +1,6 @@
-/* jinja_call.h: what filters, tests, methods and functions of templates are given, and their tables.
- * A row of jinja_filters.def, jinja_tests.def, jinja_methods.def or jinja_globals.def names a C
- * function and the parameters it takes. */
+/* jinja_call.h: what filters, tests, methods and functions of templates are given, and their
+ * tables. A row of jinja_filters.def, jinja_tests.def, jinja_methods.def or jinja_globals.def names
+ * a C function and the parameters it takes. */
 #ifndef PM_TEXT_JINJA_CALL_H
 #define PM_TEXT_JINJA_CALL_H
 
@@ -44,7 +44,8 @@ struct pm__j_macro {
     pm__j_scope *scope; /* where it stands */
 };
 
-/* A loop that runs: its items come one by one, since a condition may depend on what the body did. */
+/* A loop that runs: its items come one by one, since a condition may depend on what the body
+ * did. */
 struct pm__j_loop {
     const pm__j_node *node;
     pm__j_list items;

@@ -416,7 +416,8 @@ static pm_status begin_group(pm__j_call *call, pm__j_value key, pm__j_value *lis
     return push(call, pair);
 }
 
-/* (grouper, list) for each value of the attribute, in its order; the grouper is that of the first. */
+/* (grouper, list) for each value of the attribute, in its order; the grouper is that of the
+ * first. */
 pm_status pm__j_filter_groupby(pm__j_call *call) {
     keyed *all;
     size_t n;

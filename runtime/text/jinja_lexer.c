@@ -1,4 +1,5 @@
-/* jinja_lexer.c: the source of a template to tokens, and what becomes of white space around tags. */
+/* jinja_lexer.c: the source of a template to tokens, and what becomes of white space around
+ * tags. */
 #include "jinja_tree.h"
 
 #include <ctype.h>

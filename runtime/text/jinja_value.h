@@ -1,5 +1,5 @@
-/* jinja_value.h: the values of a template, and the memory they live in. For the jinja_*.c files, and
- * for who builds variables. */
+/* jinja_value.h: the values of a template, and the memory they live in. For the jinja_*.c files,
+ * and for who builds variables. */
 #ifndef PM_TEXT_JINJA_VALUE_H
 #define PM_TEXT_JINJA_VALUE_H
 

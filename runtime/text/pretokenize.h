@@ -23,8 +23,8 @@ enum {
 pm_status pm__pretokenizer_create(const char *name, size_t n, pm__pretokenizer **out);
 void pm__pretokenizer_destroy(pm__pretokenizer *pretokenizer);
 
-/* The name of the expressions, as tokenizer.json files write them (characters or their escapes), with
- * PM__PRE_WHOLE or without if both are there; NULL: no name has them. */
+/* The name of the expressions, as tokenizer.json files write them (characters or their escapes),
+ * with PM__PRE_WHOLE or without if both are there; NULL: no name has them. */
 const char *pm__pretokenizer_find(const char *const *expressions, size_t n, bool takes_whole);
 
 const char *pm__pretokenizer_name(const pm__pretokenizer *pretokenizer);

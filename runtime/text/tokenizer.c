@@ -59,8 +59,8 @@ static pm_status read_kind(pm__tokenizer *tokenizer, const pm__gguf *gguf) {
     return PM_OK;
 }
 
-/* An id that the file may leave out: then *id stays. Padding and mask ids are not read: nothing here
- * uses them, and files in the field hold 2^32 - 1 there. */
+/* An id that the file may leave out: then *id stays. Padding and mask ids are not read: nothing
+ * here uses them, and files in the field hold 2^32 - 1 there. */
 static pm_status read_id(const pm__tokenizer *tokenizer, const pm__gguf *gguf, const char *name,
                          int32_t *id) {
     const pm__gguf_key *key = pm__gguf_find_key(gguf, name);

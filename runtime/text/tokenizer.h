@@ -63,8 +63,8 @@ typedef struct pm__ranges {
  * texts are plain text. Broken UTF-8 is data, not an error. Time is linear in n but for a
  * logarithm.
  * errors  ARGUMENT (more than 512 MiB; a byte for which a byte-level vocabulary has no piece),
- * BAD_FILE (a charsmap that points outside of itself), OUT_OF_MEMORY; ids appended before the failure
- * stay. */
+ * BAD_FILE (a charsmap that points outside of itself), OUT_OF_MEMORY; ids appended before the
+ * failure stay. */
 pm_status pm__tokenizer_encode(const pm__tokenizer *tokenizer, const char *text, size_t n,
                                bool add_special, bool parse_special, pm__ids *out);
 /* The same for a text with data in it: control pieces are found where no byte of theirs is data,

@@ -1,7 +1,7 @@
 /* fuzz_cache.c: files of the cache directory: what a driver is handed is what was written, and is
- * its own. First byte, what the rest is: 0 a whole file; 1 what a file is to hold, after a place and
- * a byte that damage it; 2 what the file of pipelines holds; 3 what a driver gives as its pipelines.
- * No Vulkan device: the two calls of the driver are here. */
+ * its own. First byte, what the rest is: 0 a whole file; 1 what a file is to hold, after a place
+ * and a byte that damage it; 2 what the file of pipelines holds; 3 what a driver gives as its
+ * pipelines. No Vulkan device: the two calls of the driver are here. */
 #include "input.h"
 
 #include "gpu/pipeline.h"

@@ -1,6 +1,6 @@
-/* fuzz_folder.c: Hugging Face folders. First byte: which file the rest is (the others are those of a
- * small model), or 6: all of them, with a length of 16 bits before each. The second byte chooses the
- * family of the small model. Refused, or a GGUF file is made of it that reads the same. */
+/* fuzz_folder.c: Hugging Face folders. First byte: which file the rest is (the others are those of
+ * a small model), or 6: all of them, with a length of 16 bits before each. The second byte chooses
+ * the family of the small model. Refused, or a GGUF file is made of it that reads the same. */
 #include "folder.h"
 
 #include "source/source.h"

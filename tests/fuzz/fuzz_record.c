@@ -1,6 +1,6 @@
 /* fuzz_record.c: the record of checks in the cache directory, a text that people may edit. First
- * byte 0: the rest is the file; else: what is done to a record, which must come back when the device
- * is opened again. No Vulkan device: a record asks only for its name. */
+ * byte 0: the rest is the file; else: what is done to a record, which must come back when the
+ * device is opened again. No Vulkan device: a record asks only for its name. */
 #include "input.h"
 
 #include "base/hash.h"

@@ -1,5 +1,5 @@
-/* fuzz_safetensors.c: any bytes as a safetensors file: it is refused with a sentence, or its tensors
- * have the sizes that their shapes make, and together are the data of the file. */
+/* fuzz_safetensors.c: any bytes as a safetensors file: it is refused with a sentence, or its
+ * tensors have the sizes that their shapes make, and together are the data of the file. */
 #include "input.h"
 
 #include "format/safetensors.h"

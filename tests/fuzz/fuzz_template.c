@@ -1,4 +1,5 @@
-/* fuzz_template.c: a chat template, and after a zero byte, if there is one, its variables as JSON. */
+/* fuzz_template.c: a chat template, and after a zero byte, if there is one, its variables as
+ * JSON. */
 #include "input.h"
 
 #include "base/utf8.h"

@@ -1,6 +1,6 @@
-/* fuzz_tuning.c: the tuning of a device, a text that people edit and hand on. First byte 0: the rest is
- * the text; else: choices that are written and must come back, and one byte of that text changed,
- * which must do no harm. */
+/* fuzz_tuning.c: the tuning of a device, a text that people edit and hand on. First byte 0: the
+ * rest is the text; else: choices that are written and must come back, and one byte of that text
+ * changed, which must do no harm. */
 #include "input.h"
 
 #include "gpu/kernels.h"
