@@ -7,7 +7,10 @@
 
 #include <cmocka.h>
 
+#include "pumice.h"
 #include "tools/args.h"
+
+extern const pm__spec pm__spec_synth, pm__spec_quantize;
 
 static const unsigned char taken[] = {
     PM__OPT_MODEL, PM__OPT_PROMPT,       PM__OPT_FILE,         PM__OPT_PREDICT, PM__OPT_CTX,
@@ -291,6 +294,30 @@ static void test_help_lists_what_is_taken(void **state) {
     }
 }
 
+/* As a word of its own. */
+static void expect_named(const pm__spec *by, const char *name) {
+    static const char ends[] = " ,;.";
+    const size_t n = strlen(name);
+    for (const char *at = by->notes; (at = strstr(at, name)) != NULL; at += n)
+        if ((at == by->notes || at[-1] == ' ') && (at[n] == '\0' || strchr(ends, at[n])))
+            return;
+    fail_msg("help does not say %s", name);
+}
+
+/* What the library lists is what help says. */
+static void test_help_names_shapes_and_types(void **state) {
+    (void)state;
+    const char *name = NULL, *what = NULL;
+    size_t n_shape = 0, n_type = 0;
+    for (; pm_synth_shape(n_shape, &name, &what); n_shape++)
+        expect_named(&pm__spec_synth, name);
+    for (; pm_quantize_type(n_type, &name, &what); n_type++)
+        expect_named(&pm__spec_quantize, name);
+    assert_true(n_shape > 10 && n_type > 10);
+    assert_false(pm_synth_shape(n_shape + 1, &name, &what));
+    assert_false(pm_quantize_type(n_type + 1, &name, &what));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
@@ -306,6 +333,7 @@ int main(void) {
         cmocka_unit_test(test_too_many_stops),
         cmocka_unit_test(test_long_words_fit_the_message),
         cmocka_unit_test(test_help_lists_what_is_taken),
+        cmocka_unit_test(test_help_names_shapes_and_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
