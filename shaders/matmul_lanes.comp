@@ -4,7 +4,7 @@
  *         w [n_out, n_in], rows [first_row, first_row + n_row) of it bound
  * grid    x and z: 64 outputs a workgroup; y: N_PASS rows. WG_SIZE is 8, each makes N_PASS x 8
  *         of y
- * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, N_PASS (1 to 16); REST: the rows behind
+ * defines W_<TYPE>, HAS_SCALE, HAS_BIAS, HAS_RESIDUAL, N_PASS (1 to 12); REST: the rows behind
  *         the last whole eight, or with it where N_PASS is more than that (lower.h)
  *         spec 0 WG_SIZE, 1 N_IN, 2 N_OUT, 3 N_CHUNK, 4 N_SCALE   accum f32
  * checked tests row matmul_lanes against cpu_matmul, NMSE 1e-10 */

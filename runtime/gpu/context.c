@@ -5,6 +5,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "ahead.h"
+#include "tuning.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -176,7 +177,7 @@ static pm_status add_stack(pm__gpu_context *context) {
  * bits of a row among others each row is on its own. */
 static bool has_few(const pm__gpu_context *context) {
     const pm__limits *limits = &context->limits;
-    return limits->n_seq > 1 && limits->n_seq <= PM__MOST_PASS && !limits->deterministic &&
+    return limits->n_seq > 1 && limits->n_seq <= PM__MOST_FEW_ROWS && !limits->deterministic &&
            !context->device->gpu->caps.software;
 }
 

@@ -42,13 +42,13 @@ static pm_status check_ranges(const pm__draft *d) {
 }
 
 /* Rows of groups of a node in pieces, closed by 0. */
-static const uint32_t pieces[PM__MOST_PIECES + 1] = {PM__JOINED_PIECE, PM__PIECE, 6, 4, 2, 1};
+static const uint32_t pieces[PM__MOST_PIECES + 1] = {PM__MOST_JOINED, 10, PM__PIECE, 6, 4, 2, 1};
 
 /* Of a node in pieces, where there are n rows. */
 static uint32_t piece_groups(const pm__grid *grid, uint32_t n) {
     const uint32_t left = n % PM__PIECE;
     const bool joined =
-        grid->joins && n > PM__PIECE && left > 0 && left + PM__PIECE <= PM__JOINED_PIECE;
+        grid->joins && n > PM__PIECE && left > 0 && left + PM__PIECE <= PM__MOST_JOINED;
     const uint32_t rest = joined ? left + PM__PIECE : left;
     if (grid->rows == PM__GRID_MOST)
         return (n + 1) / PM__PIECE - joined;
@@ -102,7 +102,8 @@ static pm__cost part_cost(const pm__lowering *in, const pm__draft *d) {
     return cost;
 }
 
-/* Where more answers go on at once than fit a piece; for prompts alone it is not worth a pipeline. */
+/* Where more answers go on at once than fit a piece; for prompts alone they are not worth
+ * their pipelines. */
 static bool joins_pieces(const pm__lowering *in) {
     return in->limits->n_seq > PM__PIECE;
 }
@@ -153,8 +154,9 @@ static pm_status lower_part(const pm__lowering *in, const pm__node *node, const 
                             const pm__weight_part *part, pm__program *out) {
     if (!has_pieces(in, node, kernel))
         return lower_piece(in, node, kernel, part, 0, out);
-    for (const uint32_t *piece = pieces + !joins_pieces(in); *piece > 0; piece++)
-        PM_TRY(lower_piece(in, node, kernel, part, *piece, out));
+    for (const uint32_t *piece = pieces; *piece > 0; piece++)
+        if (*piece <= PM__PIECE || joins_pieces(in))
+            PM_TRY(lower_piece(in, node, kernel, part, *piece, out));
     return PM_OK;
 }
 

@@ -38,7 +38,7 @@ typedef enum pm__grid_count {
 
 /* Which of the rows a launch takes. Of a node in pieces one launch takes groups of PM__PIECE rows,
  * and one of others, each of a group of another size, what is left: a group costs the same however
- * many rows it has. Where that is little, it is in one group with the last PM__PIECE before it: each
+ * many rows it has. What is left may be in one group with the last PM__PIECE before it, since each
  * group decodes the weight. */
 typedef enum pm__grid_rows {
     PM__GRID_ALL,
@@ -46,16 +46,13 @@ typedef enum pm__grid_rows {
     PM__GRID_REST  /* one group, where what is left is as many or one less than an even number */
 } pm__grid_rows;
 
-enum { PM__PIECE = 8, PM__JOINED_PIECE = 10, PM__MOST_PIECES = 6 };
-
-/* Most rows of a group of a kernel that is for few rows, and reads the weight once for them. */
-enum { PM__MOST_PASS = 8 };
+enum { PM__PIECE = 8, PM__MOST_JOINED = 12, PM__MOST_PIECES = 7 };
 
 typedef struct pm__grid {
     pm__grid_count count;
     uint32_t rows_per_group; /* grid of the rows' axis = ceil(count / rows_per_group) */
     pm__grid_rows rows;
-    bool joins;         /* in pieces: there is one of PM__JOINED_PIECE rows */
+    bool joins;         /* of a node in pieces: some have more than PM__PIECE rows */
     uint32_t axis;      /* 0 x, 1 y, 2 z */
     uint32_t others[3]; /* the other axes, fixed */
     bool one;           /* exactly one group along the axis if count > 0 (SAMPLE's ADVANCE) */

@@ -3,6 +3,7 @@
 
 #include "../base/checked.h"
 #include "../graph/blocks.h"
+#include "tuning.h"
 
 #include <stdio.h>
 
@@ -108,9 +109,9 @@ pm_status pm__lower_matmul(pm__draft *d) {
     d->wraps = true;
     if (d->kernel->group_rows == 1)
         pm__narrow(d, pm__type_chunks(w->type, w->n_col));
-    else if (d->kernel->group_rows <= PM__MOST_PASS)
+    else if (d->kernel->group_rows <= PM__MOST_FEW_ROWS)
         pm__pass(d);
-    else if (d->kernel->tier < PM__TIER_COOP)
+    else
         set_tile(d);
     return PM_OK;
 }
