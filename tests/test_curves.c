@@ -1,5 +1,5 @@
-/* test_curves.c: in which order the points of a sweep are measured, and what is called a cliff: over a
- * machine whose speed is made up.
+/* test_curves.c: in which order the points of a sweep are measured, and what is called a cliff:
+ * over a machine whose speed is made up.
  * ctest: quick */
 #include <math.h>
 #include <setjmp.h>

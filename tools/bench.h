@@ -1,4 +1,5 @@
-/* bench.h: what the files of `pumice bench` share: a test, how it is measured, what is said of it. */
+/* bench.h: what the files of `pumice bench` share: a test, how it is measured, what is said of
+ * it. */
 #ifndef PM_TOOLS_BENCH_H
 #define PM_TOOLS_BENCH_H
 

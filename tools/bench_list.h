@@ -1,4 +1,5 @@
-/* bench_list.h: lists of numbers on a command line: "512", "128,256", "1-8", "0-4096+512", "1-64*2". */
+/* bench_list.h: lists of numbers on a command line: "512", "128,256", "1-8", "0-4096+512",
+ * "1-64*2". */
 #ifndef PM_TOOLS_BENCH_LIST_H
 #define PM_TOOLS_BENCH_LIST_H
 

@@ -122,7 +122,8 @@ static void print_csv(const pm__bench_row *row) {
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
-/* Programs that read such tables count columns from the right, so ours stand before the last two. */
+/* Programs that read such tables count columns from the right, so ours stand before the last
+ * two. */
 typedef struct column {
     const char *title;
     int width;

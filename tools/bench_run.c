@@ -2,9 +2,9 @@
  *
  * A prompt is timed from the call that gives it to the device until the token drawn after it is on
  * the host; an answer from the call with the token before it until its last token is. So a test of
- * N tokens is N rows of the model in either case. Steps draw the likeliest token on the device, which
- * is what lets the host run ahead, and that small kernel is in the times; tokenising, templates and
- * filters of sampling are not. */
+ * N tokens is N rows of the model in either case. Steps draw the likeliest token on the device,
+ * which is what lets the host run ahead, and that small kernel is in the times; tokenising,
+ * templates and filters of sampling are not. */
 #include "bench.h"
 #include "profile_table.h"
 

@@ -65,7 +65,8 @@ static double time_growth(const near *p, size_t from) {
     return (1 / p->rate[from + 1] - 1 / p->rate[from]) / (p->x[from + 1] - p->x[from]);
 }
 
-/* -0.3: 30 % slower than what is expected at least; 0.3: 30 % faster than at most; 0: as expected. */
+/* -0.3: 30 % slower than what is expected at least; 0.3: 30 % faster than at most; 0: as
+ * expected. */
 static double part_off(pm__sweep kind, const near *p) {
     const size_t at = p->at, last = at - 1;
     double least = p->rate[last], most = least;

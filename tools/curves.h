@@ -1,5 +1,5 @@
-/* curves.h: the curves of `pumice bench --sweep`: in which order their points are measured, where they
- * break off, and how they are drawn. */
+/* curves.h: the curves of `pumice bench --sweep`: in which order their points are measured, where
+ * they break off, and how they are drawn. */
 #ifndef PM_TOOLS_CURVES_H
 #define PM_TOOLS_CURVES_H
 
@@ -44,10 +44,10 @@ double pm__sweep_x(pm__sweep kind, const pm__bench_case *what);
  * or 0. */
 int pm__curves_add(pm__curves *curves, const char *label, double x, size_t test);
 /* Measures the points from `first` on, series by series: in n_round rounds over all points of a
- * series, there and back, so that a machine that is slower for a while is so for all of them. A point
- * is a suspect if its best rate is more than a fifth away from what its neighbours let expect:
- * batch, ubatch  more rows in a step give as many tokens a second at least, and at most as many more
- *                as there are more rows
+ * series, there and back, so that a machine that is slower for a while is so for all of them. A
+ * point is a suspect if its best rate is more than a fifth away from what its neighbours suggest:
+ * batch, ubatch  more rows in a step give as many tokens a second at least, and at most as many
+ *                more as there are more rows
  * depth          time a token grows as it did between the two points before, or, for the second
  *                point, as it does after it
  * Suspect and neighbours are then measured again by turns, PM__TURNS times; where the best of these

@@ -6,8 +6,8 @@
 enum { WIDTH = 960, HEIGHT = 540, LEFT = 84, RIGHT = 28, TOP = 58, BOTTOM = 64, LINE_HEIGHT = 20 };
 enum { N_COLOUR = 8 };
 
-/* Plain classes: not every viewer knows variables of CSS. One that does not ask for dark colours, or
- * does not know how, shows the light ones. */
+/* Plain classes: not every viewer knows variables of CSS. One that does not ask for dark colours,
+ * or does not know how, shows the light ones. */
 typedef struct palette {
     const char *paper, *ink, *soft, *grid, *cliff;
     const char *curves[N_COLOUR];

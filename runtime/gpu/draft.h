@@ -1,6 +1,6 @@
-/* draft.h: one launch in the making, for the files that lower operations (lower_*.c). Each operation
- * has a function pm__lower_<name>, which fills bindings, constants and what the grid follows from;
- * lower.c does the rest. */
+/* draft.h: one launch in the making, for the files that lower operations (lower_*.c). Each
+ * operation has a function pm__lower_<name>, which fills bindings, constants and what the grid
+ * follows from; lower.c does the rest. */
 #ifndef PM_GPU_DRAFT_H
 #define PM_GPU_DRAFT_H
 

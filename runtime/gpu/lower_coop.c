@@ -1,6 +1,6 @@
-/* lower_coop.c: products with matrix units: how a workgroup's tile is laid out over the matrices that
- * the device has and over its subgroups. Everything is a constant of the shader, so that one SPIR-V
- * file serves all devices. */
+/* lower_coop.c: products with matrix units: how a workgroup's tile is laid out over the matrices
+ * that the device has and over its subgroups. Everything is a constant of the shader, so that one
+ * SPIR-V file serves all devices. */
 #include "lower_coop.h"
 
 #include "../graph/blocks.h"

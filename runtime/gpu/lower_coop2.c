@@ -32,8 +32,8 @@ static bool has_size(const pm__draft *d, const tiling *t, const pm__shape *grain
            has_room(d, t->scope, 1);
 }
 
-/* One of the workgroup where it can share one, as deep as its tile; those of subgroups are less deep,
- * so that drivers have less to unroll. */
+/* One of the workgroup where it can share one, as deep as its tile; those of subgroups are less
+ * deep, so that drivers have less to unroll. */
 static bool choose_tiling(const pm__draft *d, tiling *out) {
     const pm__caps *caps = &d->in->gpu->caps;
     const uint32_t n_sub = d->kernel->workgroup / caps->subgroup_min;

@@ -1,5 +1,5 @@
-/* lower_coop_attention.c: attention with matrix units: how many queries share a workgroup, and how its
- * matrices are laid out over its subgroups. */
+/* lower_coop_attention.c: attention with matrix units: how many queries share a workgroup, and how
+ * its matrices are laid out over its subgroups. */
 #include "lower_coop.h"
 
 #include "../base/checked.h"
