@@ -72,7 +72,8 @@ typedef struct pm__bench_job {
 typedef struct pm__bench_test {
     pm__bench_job job;
     pm__bench_sample *samples; /* [n] */
-    uint32_t n, capacity;
+    size_t capacity;
+    uint32_t n;
     /* Of all runs together. */
     double host_seconds, first_seconds, joules;
     uint64_t n_host_token;

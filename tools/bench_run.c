@@ -168,15 +168,7 @@ static bool go_on(void *user, uint32_t answer, const char *text, size_t n_byte) 
 static int take_generation(pm__bench_test *t, const pm_generation *generation,
                            pm__bench_sample sample) {
     const size_t n_token = generation->answers[0].n_token;
-    if (t->n == t->capacity) {
-        const uint32_t capacity = t->capacity ? 2 * t->capacity : 8;
-        pm__bench_sample *samples = realloc(t->samples, capacity * sizeof *samples);
-        if (!samples)
-            return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %" PRIu32 " times",
-                                 capacity);
-        t->samples = samples;
-        t->capacity = capacity;
-    }
+    PM__CHECK(pm__cli_grow("bench", &t->samples, t->n, &t->capacity, sizeof *t->samples));
     t->samples[t->n++] = sample;
     t->first_seconds += generation->first_token_seconds;
     t->host_seconds += n_token > 1 ? generation->host_seconds : 0;

@@ -36,6 +36,21 @@ int pm__cli_status(pm_status status) {
                          sentence[0] ? sentence : pm_status_text(status));
 }
 
+int pm__cli_grow(const char *who, void *array, size_t n, size_t *capacity, size_t size) {
+    const size_t more = *capacity + *capacity / 2 + 16;
+    void *items; /* a pointer to items of any type: copied, since it is no void pointer */
+    if (n < *capacity)
+        return 0;
+    memcpy(&items, array, sizeof items);
+    items = realloc(items, more * size);
+    if (!items)
+        return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "%s: no memory for %zu bytes", who,
+                             more * size);
+    memcpy(array, &items, sizeof items);
+    *capacity = more;
+    return 0;
+}
+
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* The folder this program lies in; false where the system does not tell. */

@@ -31,6 +31,9 @@ int pm__cli_error(int exit_code, const char *fmt, ...) PM__TOOL_PRINTF(2, 3);
 /* 0 for PM_OK, else says pm_last_error() and gives the status's exit code. */
 int pm__cli_status(pm_status status);
 
+/* Room for one more of n items. array  address of the pointer to them, malloc'ed or NULL */
+int pm__cli_grow(const char *who, void *array, size_t n, size_t *capacity, size_t size);
+
 #define PM__PATH_SIZE 4096
 
 /* What a run holds; zeros before, pm__cli_close afterwards in every case. */

@@ -40,15 +40,8 @@ int pm__curves_add(pm__curves *curves, const char *label, double x, size_t test)
     if (series == PM__MOST_SERIES)
         return pm__cli_error(PM__EXIT_ARGUMENT, "bench: --sweep: more than %d curves",
                              PM__MOST_SERIES);
-    if (curves->n == curves->capacity) {
-        const size_t capacity = curves->capacity ? 2 * curves->capacity : 64;
-        pm__point *points = realloc(curves->points, capacity * sizeof *points);
-        if (!points)
-            return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %zu points",
-                                 capacity);
-        curves->points = points;
-        curves->capacity = capacity;
-    }
+    PM__CHECK(pm__cli_grow("bench", &curves->points, curves->n, &curves->capacity,
+                           sizeof *curves->points));
     curves->points[curves->n++] = (pm__point){.x = x, .series = series, .test = test};
     return 0;
 }

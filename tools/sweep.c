@@ -28,15 +28,7 @@ static void name_series(pm__sweep kind, const pm__bench_job *job, char out[PM__L
 
 static int add(pm__sweeper *s, const pm__bench_job *job) {
     char label[PM__LABEL_SIZE];
-    if (s->n_test == s->capacity) {
-        const size_t capacity = s->capacity ? 2 * s->capacity : 64;
-        pm__sweep_test *tests = realloc(s->tests, capacity * sizeof *tests);
-        if (!tests)
-            return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "bench: no memory for %zu tests",
-                                 capacity);
-        s->tests = tests;
-        s->capacity = capacity;
-    }
+    PM__CHECK(pm__cli_grow("bench", &s->tests, s->n_test, &s->capacity, sizeof *s->tests));
     const uint32_t n_ctx = pm__bench_session_desc(job).n_ctx;
     s->n_ctx = n_ctx > s->n_ctx ? n_ctx : s->n_ctx;
     s->tests[s->n_test] = (pm__sweep_test){.test = {.job = *job}};
