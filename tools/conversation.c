@@ -44,20 +44,11 @@ static const char *known_role(const char *role) {
 
 int pm__conversation_add(pm__conversation *c, const char *role, const char *content,
                          size_t n_byte) {
+    PM__CHECK(pm__cli_grow("chat", &c->messages, c->n, &c->capacity, sizeof *c->messages));
     char *copy = malloc(n_byte + 1);
-    if (copy && c->n == c->capacity) {
-        const size_t capacity = c->capacity ? 2 * c->capacity : 16;
-        pm_message *more = realloc(c->messages, capacity * sizeof *more);
-        if (more) {
-            c->messages = more;
-            c->capacity = capacity;
-        }
-    }
-    if (!copy || c->n == c->capacity) {
-        free(copy);
+    if (!copy)
         return pm__cli_error(PM__EXIT_OUT_OF_MEMORY, "chat: no memory for a message of %zu bytes",
                              n_byte);
-    }
     memcpy(copy, content, n_byte);
     copy[n_byte] = '\0';
     c->messages[c->n++] = (pm_message){.role = known_role(role), .content = copy};
