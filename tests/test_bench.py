@@ -125,6 +125,13 @@ def test_numbers():
             )
 
 
+def test_delay():
+    """A rest that was asked for is at least as long, before the tests of a list and of a sweep."""
+    for args in (("-p", "2,3", "-n", "0"), ("--sweep", "batch", "-a", "1,2", "-n", "1")):
+        begun = [row["samples_at_s"][0] for row in rows(*args, "-r", "1", "--delay", "1")]
+        check(begun[0] >= 1 and begun[1] >= begun[0] + 1, f"{args}: {begun}")
+
+
 def test_formats_agree():
     args = ("-p", "3", "-n", "2", "-pg", "3,2")
     documents = [

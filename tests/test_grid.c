@@ -1,6 +1,7 @@
 /* test_grid.c: groups of rows of a node in pieces: every row is in one, and as few groups as there
  * can be decode the weight.
  * ctest: quick */
+#include "base/checked.h"
 #include "gpu/lower.h"
 
 #include <setjmp.h>
@@ -23,7 +24,7 @@ static void check_rows(bool joins, uint32_t n) {
     const pm__grid grid = {.rows_per_group = PM__PIECE, .rows = PM__GRID_MOST, .joins = joins};
     const uint32_t most = pm__grid_groups(&grid, n);
     uint32_t made = most * PM__PIECE < n ? most * PM__PIECE : n, passes = most;
-    for (size_t i = joins ? 0 : 2; i < sizeof sizes / sizeof *sizes; i++) {
+    for (size_t i = joins ? 0 : 2; i < PM__COUNT(sizes); i++) {
         uint32_t first, end;
         if (!rest(sizes[i], joins, n, &first, &end))
             continue;
@@ -33,8 +34,8 @@ static void check_rows(bool joins, uint32_t n) {
         passes++;
     }
     assert_int_equal(made, n);
-    const bool alone = joins && n > PM__PIECE && n % PM__PIECE <= PM__MOST_JOINED - PM__PIECE;
-    assert_int_equal(passes, alone ? n / PM__PIECE : (n + PM__PIECE - 1) / PM__PIECE);
+    const bool joined = joins && n > PM__PIECE && n % PM__PIECE <= PM__MOST_JOINED - PM__PIECE;
+    assert_int_equal(passes, joined ? n / PM__PIECE : pm__ceil_div(n, PM__PIECE));
 }
 
 static void test_pieces(void **state) {

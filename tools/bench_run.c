@@ -226,6 +226,7 @@ static int run_all(pm__bench_test *test, pm__bench_session *in) {
     pm__progress progress = {0};
     char name[64];
     pm__bench_name(&job->what, name);
+    PM__CHECK(pm__bench_rest(job));
     int code = pm__bench_session_open(job, &desc, in);
     if (code == 0 && job->warmup)
         code = pm__bench_once(test, in, false);
